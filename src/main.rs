@@ -1,0 +1,3 @@
+//! The `buntime` command; everything is in the library.
+
+fn main() {}
