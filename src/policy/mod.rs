@@ -1,1 +1,32 @@
-//! Under construction.
+//! The policy: what a worker may do, as pure values.
+//!
+//! It is for answering one question the same way everywhere: [`Policy::decide`] is the
+//! oracle, and [`Policy::compile`] turns the same rules into a [`Plan`] that the kernel
+//! carries out, or refuses by name what no mechanism can carry exactly.
+//!
+//! It trusts nothing that it reads: a policy file is bytes from anywhere, and no input makes
+//! it panic, recurse without bound or hold more than a bounded amount of memory.
+//!
+//! It never looks at the world. [`Layer::load`] opens the one file that it is told; everything
+//! else is given: directories to expand as [`Vars`], the state of paths as a [`World`].
+
+mod flags;
+mod layer;
+mod limits;
+mod lossy;
+mod merge;
+mod perm;
+mod plan;
+mod refused;
+mod request;
+
+pub use flags::Flags;
+pub use layer::{Layer, LoadError, Vars, shipped_names};
+pub use limits::{Audit, Limits, OnViolation, Plugins, parse_duration, parse_size};
+pub use merge::{MergeError, Policy};
+pub use perm::{Grant, Perm, PermSet};
+pub use plan::{
+    Bind, Entry, EntryKind, ExecPlan, Link, Mask, MaskKind, NetPlan, Plan, RuleMechanism, World,
+};
+pub use refused::{Refusal, Refused};
+pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};

@@ -1,0 +1,216 @@
+//! What a run may use, what is recorded of it, and what the host must offer.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// The most that one run may use. `None` is no limit; over layers the smaller wins.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Limits {
+    /// Memory of all its processes together, in bytes.
+    pub memory: Option<u64>,
+    /// Processor time for each second of wall time, in processors.
+    pub cpus: Option<f64>,
+    /// Processes and threads at one time.
+    pub pids: Option<u64>,
+    /// Wall time from start to end. Serialised in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub wall: Option<Duration>,
+    /// Bytes written to standard output and standard error together.
+    pub output: Option<u64>,
+    /// Open descriptors of one process.
+    pub files: Option<u64>,
+}
+
+fn seconds<S: Serializer>(wall: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+    wall.map(|wall| wall.as_secs_f64()).serialize(out)
+}
+
+impl Limits {
+    /// The smaller of each limit.
+    #[must_use]
+    pub fn meet(self, other: Limits) -> Limits {
+        Limits {
+            memory: smaller(self.memory, other.memory),
+            cpus: smaller(self.cpus, other.cpus),
+            pids: smaller(self.pids, other.pids),
+            wall: smaller(self.wall, other.wall),
+            output: smaller(self.output, other.output),
+            files: smaller(self.files, other.files),
+        }
+    }
+
+    /// The other's limits where it has some, these elsewhere.
+    #[must_use]
+    pub fn overridden_by(self, other: Limits) -> Limits {
+        Limits {
+            memory: other.memory.or(self.memory),
+            cpus: other.cpus.or(self.cpus),
+            pids: other.pids.or(self.pids),
+            wall: other.wall.or(self.wall),
+            output: other.output.or(self.output),
+            files: other.files.or(self.files),
+        }
+    }
+}
+
+fn smaller<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other < one { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Audit {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// The kinds of events asked for, sorted; empty is all that can be had.
+    pub events: Vec<String>,
+}
+
+/// What happens to a worker that does what is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnViolation {
+    /// The operation fails with EACCES.
+    #[default]
+    Deny,
+    /// The worker is killed.
+    Kill,
+}
+
+/// The isolation that a policy requires: start fails without it. What is not required is
+/// applied where the host has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Plugins {
+    /// User, mount, pid, network, IPC, UTS and cgroup namespaces.
+    pub namespaces: bool,
+    /// Landlock.
+    pub landlock: bool,
+    /// seccomp filters.
+    pub seccomp: bool,
+}
+
+impl Plugins {
+    /// What either requires.
+    #[must_use]
+    pub const fn union(self, other: Plugins) -> Plugins {
+        Plugins {
+            namespaces: self.namespaces || other.namespaces,
+            landlock: self.landlock || other.landlock,
+            seccomp: self.seccomp || other.seccomp,
+        }
+    }
+}
+
+/// A size in bytes: `1024`, `64K`, `512M`, `1.5G`, `2GiB`; the units are powers of 1024.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let unit = unit
+        .strip_suffix("iB")
+        .or_else(|| unit.strip_suffix('B'))
+        .unwrap_or(unit);
+    let factor: u64 = match unit {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
+        _ => return None,
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let bytes = number.parse::<f64>().ok()? * factor as f64;
+    (bytes.is_finite() && bytes < 9e18).then_some(bytes as u64)
+}
+
+/// A duration: `30s`, `500ms`, `5m`, `2h`, or a number of seconds.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    let factor = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * factor).ok()
+}
+
+/// The leading digits of a text and the rest; a sign or an exponent is refused.
+fn split_unit(text: &str) -> Option<(&str, &str)> {
+    let end = text
+        .find(|byte: char| !byte.is_ascii_digit() && byte != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let starts_with_digit = number.starts_with(|byte: char| byte.is_ascii_digit());
+    (starts_with_digit && !number.ends_with('.')).then_some((number, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(parse_size("512M"), Some(512 << 20));
+        assert_eq!(parse_size("1.5GiB"), Some(3 << 29));
+        assert_eq!(parse_size("64kB"), Some(64 << 10));
+        assert_eq!(parse_size("7"), Some(7));
+        for bad in [
+            "",
+            "M",
+            "-1",
+            "1e9",
+            "1..5",
+            "5.",
+            "5X",
+            "99999999999T",
+            "1 M",
+            "٣",
+        ] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1.5"), Some(Duration::from_millis(1500)));
+        for bad in [
+            "",
+            "s",
+            "-1s",
+            "1d",
+            "1e3",
+            "inf",
+            "NaN",
+            "99999999999999999999999h",
+        ] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_limit_wins() {
+        let one = Limits {
+            memory: Some(5),
+            pids: None,
+            ..Limits::default()
+        };
+        let other = Limits {
+            memory: Some(9),
+            pids: Some(3),
+            ..Limits::default()
+        };
+        let both = one.meet(other);
+        assert_eq!(
+            (both.memory, both.pids, both.wall),
+            (Some(5), Some(3), None)
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! The two values on either side of the compiler: a snapshot of the world, and the plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::limits::{Limits, Plugins};
+use super::perm::Grant;
+use super::request::RuleRef;
+
+/// What a path is at the moment of the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// Nothing is there.
+    Missing,
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A device, a socket or a named pipe.
+    Other,
+}
+
+/// One path of the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// What it is, after following symbolic links.
+    pub kind: EntryKind,
+    /// How many hard links it has.
+    pub links: u64,
+    /// Whether the bundle's root shows it without any rule.
+    pub in_bundle: bool,
+    /// The path after symbolic links; of a missing path, its existing part resolved.
+    #[serde(serialize_with = "super::lossy::path")]
+    pub real: PathBuf,
+}
+
+/// A plain snapshot of what compilation needs to know about the host and the bundle, so that
+/// the policy itself never looks.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// The paths of [`Policy::literal_paths`](super::Policy::literal_paths), and others that are known.
+    pub entries: BTreeMap<PathBuf, Entry>,
+    /// The bundle's own writable places: small private file systems such as `/tmp`.
+    pub private: Vec<PathBuf>,
+    /// Whether namespaces can be created; without them nothing can be mounted or masked.
+    pub namespaces: bool,
+    /// The Landlock ABI of the kernel; 0 without Landlock.
+    pub landlock_abi: u32,
+    /// The program named on the command line, or the worker's interpreter, without symbolic links.
+    pub command: Option<PathBuf>,
+    /// What the kernel itself runs on the way to a program: ld.so, interpreters of scripts.
+    pub loaders: Vec<PathBuf>,
+    /// Programs inside the bundle's library directories.
+    pub helpers: Vec<PathBuf>,
+}
+
+/// What the launch has to do so that the kernel agrees with the policy.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Host paths to show, parents first.
+    pub binds: Vec<Bind>,
+    /// Symbolic links that rules name and whose targets are shown.
+    pub links: Vec<Link>,
+    /// Paths to take away after all binds are made, parents first.
+    pub masks: Vec<Mask>,
+    /// The Landlock ruleset, parents first.
+    pub landlock: Vec<Grant>,
+    /// Private places that must not be mounted noexec, because the policy lets code run there.
+    #[serde(serialize_with = "super::lossy::paths")]
+    pub private_executable: Vec<PathBuf>,
+    /// Which programs may run.
+    pub exec: ExecPlan,
+    /// Which network there is.
+    pub net: NetPlan,
+    /// System calls that fail with EPERM, sorted.
+    pub deny_syscalls: Vec<String>,
+    /// What the run may use.
+    pub limits: Limits,
+    /// How each rule is enforced.
+    pub mechanisms: Vec<RuleMechanism>,
+    /// The isolation without which the start must fail.
+    pub required: Plugins,
+}
+
+/// A host path that is shown at the same path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bind {
+    /// The path, on the host and inside.
+    #[serde(serialize_with = "super::lossy::path")]
+    pub path: PathBuf,
+    /// Whether it is mounted read-write.
+    pub writable: bool,
+    /// Whether programs may be run and code mapped from it; noexec otherwise.
+    pub executable: bool,
+    /// Whether it is a directory.
+    pub dir: bool,
+}
+
+/// A symbolic link to make in the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Where it stands.
+    #[serde(serialize_with = "super::lossy::path")]
+    pub path: PathBuf,
+    /// The absolute path it leads to.
+    #[serde(serialize_with = "super::lossy::path")]
+    pub target: PathBuf,
+}
+
+/// How a path is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskKind {
+    /// Covered by something without permissions.
+    Hidden,
+    /// Remounted read-only.
+    ReadOnly,
+    /// Remounted noexec.
+    NoExec,
+}
+
+/// A path to take away. One path can have a `ReadOnly` and a `NoExec` mask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mask {
+    /// The path inside the root.
+    #[serde(serialize_with = "super::lossy::path")]
+    pub path: PathBuf,
+    /// Whether it is a directory.
+    pub dir: bool,
+    /// How.
+    pub kind: MaskKind,
+    /// The rule that asks for it.
+    pub rule: String,
+}
+
+/// Which programs may run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecPlan {
+    /// The command, once, and nothing ever after.
+    Once,
+    /// The command, and these programs and what is in these directories.
+    Programs(#[serde(serialize_with = "super::lossy::paths")] Vec<PathBuf>),
+    /// Everything that is visible and executable.
+    Any,
+}
+
+/// Which network there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetPlan {
+    /// An empty namespace of its own, with loopback; without namespaces no internet socket.
+    None,
+    /// Not even loopback: no internet socket at all.
+    Sealed,
+}
+
+/// How one rule is enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleMechanism {
+    /// The rule.
+    pub rule: RuleRef,
+    /// The mechanism: `landlock`, `bind`, `hidden`, `exec once`, `empty network namespace`, ...
+    pub mechanism: String,
+}
