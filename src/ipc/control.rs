@@ -1,0 +1,148 @@
+//! The control socket: lines in, doorbells out.
+
+use std::os::fd::OwnedFd;
+
+use buntime_abi::line;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use tokio::io::AsyncReadExt;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::error::{ChannelError, Violation};
+
+/// How many bytes are read from the socket at once.
+const READ_BYTES: usize = 4096;
+/// What the supervisor says: look at the rings.
+const DOORBELL: &[u8] = b"DATA\n";
+
+#[derive(Debug)]
+enum Peer {
+    /// Not yet known to the runtime; registered by the first wait.
+    Handed(OwnedFd),
+    Listening(UnixListener),
+    Connected(UnixStream),
+    Closed,
+}
+
+/// The socket of one worker.
+#[derive(Debug)]
+pub(super) struct Control {
+    peer: Peer,
+    unread: Vec<u8>,
+    start: usize,
+    /// The rest of a doorbell that the socket took only a part of.
+    unsent: &'static [u8],
+}
+
+impl Control {
+    pub(super) fn new(listener: OwnedFd) -> Control {
+        Control {
+            peer: Peer::Handed(listener),
+            unread: Vec::new(),
+            start: 0,
+            unsent: &[],
+        }
+    }
+
+    /// Whether the worker is gone, and every line of it has been taken.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.peer, Peer::Closed)
+    }
+
+    /// Waits until the socket has brought something: a connection, bytes, or its
+    /// end. Safe to drop at any point: nothing that was read is lost.
+    ///
+    /// The first connection is the worker; the listener closes with it, so that
+    /// the kernel refuses every other.
+    pub(super) async fn wait(&mut self) -> Result<(), ChannelError> {
+        if let Peer::Handed(listener) = &self.peer {
+            let listener = listener
+                .try_clone()
+                .map(std::os::unix::net::UnixListener::from)
+                .and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    UnixListener::from_std(listener)
+                })
+                .map_err(ChannelError::io("listen on the control socket"))?;
+            self.peer = Peer::Listening(listener);
+        }
+        match &mut self.peer {
+            Peer::Listening(listener) => {
+                let (stream, _) = listener
+                    .accept()
+                    .await
+                    .map_err(ChannelError::io("accept the worker's connection"))?;
+                self.peer = Peer::Connected(stream);
+            }
+            Peer::Connected(stream) => {
+                let mut bytes = [0; READ_BYTES];
+                match stream.read(&mut bytes).await {
+                    Ok(0) => self.peer = Peer::Closed,
+                    Ok(read) => self.unread.extend_from_slice(&bytes[..read]),
+                    // A worker that ends with unread doorbells resets the connection.
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                        self.peer = Peer::Closed;
+                    }
+                    Err(error) => {
+                        return Err(ChannelError::io("read the control socket")(error));
+                    }
+                }
+            }
+            Peer::Handed(_) | Peer::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the next whole line.
+    pub(super) fn take_line(&mut self) -> Result<Option<&str>, ChannelError> {
+        let unread = &self.unread[self.start..];
+        let Some(length) = unread.iter().position(|byte| *byte == b'\n') else {
+            let start = std::mem::take(&mut self.start);
+            self.unread.drain(..start);
+            return if self.unread.len() > line::LONGEST_LINE {
+                Err(Violation::LineTooLong {
+                    limit: line::LONGEST_LINE,
+                }
+                .into())
+            } else {
+                Ok(None)
+            };
+        };
+        if length > line::LONGEST_LINE {
+            return Err(Violation::LineTooLong {
+                limit: line::LONGEST_LINE,
+            }
+            .into());
+        }
+        let start = self.start;
+        self.start += length + 1;
+        let text = std::str::from_utf8(&self.unread[start..start + length])
+            .map_err(|_| Violation::LineNotUtf8)?;
+        Ok(Some(text))
+    }
+
+    /// Tells the worker to look at its rings. Never waits: a doorbell that does
+    /// not fit is dropped, because the worker then has unread ones and will look
+    /// (see [`buntime_abi::line`]).
+    pub(super) fn ring(&mut self) -> Result<(), ChannelError> {
+        let Peer::Connected(stream) = &self.peer else {
+            return Ok(());
+        };
+        // Not tokio's try_write: that says "would block" also when it has not
+        // looked, and then a doorbell would be lost.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        for text in [self.unsent, DOORBELL] {
+            let sent = match rustix::net::send(stream, text, flags) {
+                Ok(sent) => sent,
+                // The end of the connection is read, in its turn, by `wait`.
+                Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => return Ok(()),
+                Err(errno) => return Err(ChannelError::io("ring the worker")(errno)),
+            };
+            self.unsent = &text[sent..];
+            if !self.unsent.is_empty() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
