@@ -1,1 +1,14 @@
-//! Under construction.
+//! Thin, safe wrappers over the system calls that no crate of ours offers.
+//!
+//! Each file wraps one family and argues for every `unsafe` block. Trusts the
+//! kernel's documented behaviour and nothing else. Never decides anything: no
+//! policy, no retries beyond `EINTR`, no logging.
+#![allow(unsafe_code)]
+
+pub mod clone;
+pub mod interface;
+pub mod memory;
+pub mod mount;
+pub mod process;
+pub mod socket;
+pub mod terminal;

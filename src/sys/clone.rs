@@ -1,0 +1,103 @@
+//! `clone3(2)`, `fork(2)` and `execve(2)` for a single-threaded process.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// linux/sched.h; the crate's constant is too narrow for its value.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The two sides of a successful clone.
+pub enum Cloned {
+    /// In the parent: the child's pid as the parent's pid namespace counts, and its pidfd.
+    Parent {
+        /// Process id of the child.
+        pid: i32,
+        /// A descriptor that refers to the child and becomes readable at its end.
+        pidfd: OwnedFd,
+    },
+    /// In the child, which continues with a copy of the parent's memory.
+    Child,
+}
+
+/// Creates a child in the namespaces of `flags` (`CLONE_NEW*`), born inside `cgroup` if one is
+/// given (a directory of a cgroup2 hierarchy).
+///
+/// # Errors
+/// What clone3(2) says, and `EBUSY` when this process has more than one thread: a copy of one
+/// thread of many may hold another's locks for ever.
+pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    if thread_count()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: clone_args is a plain structure of integers, for which zero is a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(group) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
+    // SAFETY: the process has one thread (checked above), so the copy is as consistent as a
+    // fork's; no CLONE_VM is given, so no stack is shared; `args` and `pidfd` outlive the call.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const args,
+            std::mem::size_of::<libc::clone_args>(),
+        )
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        // SAFETY: the kernel stored a fresh descriptor that nothing else owns.
+        pid => Ok(Cloned::Parent {
+            pid: pid as i32,
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
+    }
+}
+
+/// The number of threads of this process.
+///
+/// # Errors
+/// When /proc does not show the calling process.
+pub fn thread_count() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// Replaces the program; returns only with an error.
+pub fn execve(path: &CString, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter()
+            .map(|entry| entry.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (argv, envp) = (pointers(args), pointers(env));
+    // SAFETY: path, argv and envp are NUL-terminated strings in arrays that end with a null
+    // pointer, and all of them outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends this process at once, without running destructors or exit handlers, as a forked copy must.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Forks a process with a single thread; the child gets pid 0.
+///
+/// # Errors
+/// What fork(2) says, and `EBUSY` with more than one thread unless /proc cannot be read.
+pub fn fork() -> io::Result<i32> {
+    // SAFETY: callers are the single-threaded launch child and the init it becomes; nothing of
+    // theirs depends on another thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(pid),
+    }
+}

@@ -1,0 +1,174 @@
+//! The descriptor-based mount interface of Linux 5.12, and the classic mount(2) for the rest.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
+const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+const AT_RECURSIVE: libc::c_int = 0x8000;
+
+/// Attributes of a mount, `MOUNT_ATTR_*` of mount_setattr(2).
+pub mod attr {
+    /// Nothing below can be written.
+    pub const RDONLY: u64 = 0x1;
+    /// Set-user-id bits and file capabilities are ignored.
+    pub const NOSUID: u64 = 0x2;
+    /// Device nodes cannot be opened.
+    pub const NODEV: u64 = 0x4;
+    /// No program runs and nothing is mapped executable.
+    pub const NOEXEC: u64 = 0x8;
+    /// Owners are translated by a user namespace's maps.
+    pub const IDMAP: u64 = 0x0010_0000;
+    /// Symbolic links are not followed.
+    pub const NOSYMFOLLOW: u64 = 0x0020_0000;
+}
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    // SAFETY: the callers pass what a call that makes a descriptor returned; it is fresh.
+    checked(result).map(|raw| unsafe { OwnedFd::from_raw_fd(raw as i32) })
+}
+
+/// A path as the kernel takes it.
+///
+/// # Errors
+/// `InvalidInput` for a path with a NUL byte.
+pub fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the path has a NUL byte"))
+}
+
+/// A detached copy of the mounts at and below `path`, which is resolved from `dir`.
+///
+/// # Errors
+/// What open_tree(2) says; `EPERM` without CAP_SYS_ADMIN over the mount namespace.
+pub fn clone_tree(dir: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let dir = dir.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
+    let flags = OPEN_TREE_CLONE
+        | libc::O_CLOEXEC as libc::c_uint
+        | (AT_RECURSIVE | libc::AT_EMPTY_PATH) as libc::c_uint;
+    // SAFETY: the path is NUL-terminated and outlives the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
+}
+
+/// Sets attributes ([`attr`]) on a mount and everything below it; `userns` goes with `IDMAP`.
+///
+/// # Errors
+/// What mount_setattr(2) says; `EINVAL` when a filesystem cannot be idmapped.
+pub fn set_attributes(
+    tree: BorrowedFd<'_>,
+    set: u64,
+    userns: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let attributes = MountAttr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: the structure has the size that is passed and outlives the call; the path is "".
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            (libc::AT_EMPTY_PATH | AT_RECURSIVE) as libc::c_uint,
+            &raw const attributes,
+            std::mem::size_of::<MountAttr>(),
+        )
+    })
+    .map(|_| ())
+}
+
+/// Attaches a detached tree on top of what `target` refers to.
+///
+/// # Errors
+/// What move_mount(2) says; `ENOTDIR` when one is a directory and the other is not.
+pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both paths are the empty string; the descriptors are borrowed for the call.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            target.as_raw_fd(),
+            c"".as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    })
+    .map(|_| ())
+}
+
+/// Makes a detached mount of a filesystem: `kind` with string options, and mount attributes.
+///
+/// # Errors
+/// What fsopen(2), fsconfig(2) and fsmount(2) say.
+pub fn new_filesystem(kind: &CStr, options: &[(&CStr, &CStr)], set: u64) -> io::Result<OwnedFd> {
+    const FSCONFIG_SET_FLAG: libc::c_uint = 0;
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    // SAFETY: fsopen takes a NUL-terminated name; 1 is FSOPEN_CLOEXEC.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })?;
+    let configure =
+        |command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char| {
+            // SAFETY: key and value are null or NUL-terminated strings that outlive the call.
+            checked(unsafe {
+                libc::syscall(
+                    libc::SYS_fsconfig,
+                    context.as_raw_fd(),
+                    command,
+                    key,
+                    value,
+                    0,
+                )
+            })
+        };
+    for (key, value) in options {
+        if value.is_empty() {
+            configure(FSCONFIG_SET_FLAG, key.as_ptr(), std::ptr::null())?;
+        } else {
+            configure(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
+        }
+    }
+    configure(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
+    // SAFETY: fsmount takes the context and integers; 1 is FSMOUNT_CLOEXEC.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, set) })
+}
+
+/// Makes every mount of this namespace private, so that nothing done here shows outside.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN over the mount namespace.
+pub fn make_all_private() -> io::Result<()> {
+    // SAFETY: only the target is read; it is a NUL-terminated string.
+    checked(libc::c_long::from(unsafe {
+        libc::mount(
+            std::ptr::null(),
+            c"/".as_ptr(),
+            std::ptr::null(),
+            libc::MS_REC | libc::MS_PRIVATE,
+            std::ptr::null(),
+        )
+    }))
+    .map(|_| ())
+}

@@ -1,0 +1,300 @@
+//! `prctl(2)`, waiting, and the facts about the calling process that the launch verifies.
+
+use std::io;
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Has the kernel send `signal` to this process when the thread that created it ends.
+///
+/// Cleared by a change of credentials and not inherited by fork: set it again after either.
+///
+/// # Errors
+/// `EINVAL` for a signal that does not exist.
+pub fn set_parent_death_signal(signal: i32) -> io::Result<()> {
+    // SAFETY: PR_SET_PDEATHSIG takes an integer.
+    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) }).map(|_| ())
+}
+
+/// Makes /proc/PID of this process root's, its memory unreadable and ptrace refused.
+///
+/// # Errors
+/// None that prctl(2) names for these arguments.
+pub fn set_not_dumpable() -> io::Result<()> {
+    // SAFETY: PR_SET_DUMPABLE takes an integer.
+    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong) }).map(|_| ())
+}
+
+/// Names the process as `ps` shows it (15 bytes are kept).
+///
+/// # Errors
+/// None that prctl(2) names for these arguments.
+pub fn set_name(name: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: PR_SET_NAME reads a NUL-terminated string.
+    checked(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(|_| ())
+}
+
+/// Makes this process the parent of every orphan below it.
+///
+/// # Errors
+/// None that prctl(2) names for these arguments.
+pub fn set_child_subreaper() -> io::Result<()> {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes an integer.
+    checked(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong) }).map(|_| ())
+}
+
+/// Gives up gaining privileges by execve(2), for ever.
+///
+/// # Errors
+/// None that prctl(2) names for these arguments.
+pub fn set_no_new_privs() -> io::Result<()> {
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
+    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(|_| ())
+}
+
+/// Whether no_new_privs is set.
+///
+/// # Errors
+/// `EINVAL` on a kernel older than 3.5.
+pub fn no_new_privs() -> io::Result<bool> {
+    // SAFETY: PR_GET_NO_NEW_PRIVS takes zeros.
+    checked(unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) }).map(|set| set == 1)
+}
+
+/// The seccomp mode of the calling thread: 0 none, 1 strict, 2 filter.
+///
+/// # Errors
+/// `EINVAL` on a kernel without seccomp.
+pub fn seccomp_mode() -> io::Result<i32> {
+    // SAFETY: PR_GET_SECCOMP takes no argument.
+    checked(unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) })
+}
+
+/// A child that ended: its pid, its wait status, and what it and its waited-for children used.
+pub struct Reaped {
+    /// Process id.
+    pub pid: i32,
+    /// As waitpid(2) gives it.
+    pub status: i32,
+    /// User and system time in microseconds, and the largest resident set in KiB.
+    pub usage: Usage,
+}
+
+/// Resources as getrusage(2) counts them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// User time in microseconds.
+    pub user_us: u64,
+    /// System time in microseconds.
+    pub system_us: u64,
+    /// Largest resident set of one process in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// Reaps one child that has ended, or `None` when none has.
+///
+/// # Errors
+/// `ECHILD` when there is no child at all.
+pub fn reap() -> io::Result<Option<Reaped>> {
+    let mut status = 0;
+    // SAFETY: rusage is a plain structure of integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to locals that outlive the call.
+    let pid = checked(unsafe {
+        libc::wait4(
+            -1,
+            &raw mut status,
+            libc::WNOHANG | libc::__WALL,
+            &raw mut usage,
+        )
+    })?;
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    Ok((pid > 0).then(|| Reaped {
+        pid,
+        status,
+        usage: Usage {
+            user_us: micros(usage.ru_utime),
+            system_us: micros(usage.ru_stime),
+            max_rss_kib: usage.ru_maxrss as u64,
+        },
+    }))
+}
+
+/// What the children that were waited for have used together.
+pub fn children_usage() -> Usage {
+    // SAFETY: rusage is a plain structure of integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local that outlives the call; RUSAGE_CHILDREN is valid.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    Usage {
+        user_us: micros(usage.ru_utime),
+        system_us: micros(usage.ru_stime),
+        max_rss_kib: usage.ru_maxrss as u64,
+    }
+}
+
+/// Sends `signal` to a pid (positive) or a process group (negative).
+///
+/// # Errors
+/// `ESRCH` when there is no such process.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes integers.
+    checked(unsafe { libc::kill(pid, signal) }).map(|_| ())
+}
+
+/// Waits for the end of one child.
+///
+/// # Errors
+/// `ECHILD` when it is not a child of this process.
+pub fn wait_for(pid: i32) -> io::Result<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a local that outlives the call.
+        match checked(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(status),
+        }
+    }
+}
+
+/// Blocks every signal, as the launch child and init do: they learn of signals by signalfd.
+///
+/// # Errors
+/// None that sigprocmask(2) names for these arguments.
+pub fn block_all_signals() -> io::Result<()> {
+    // SAFETY: the set is initialised by sigfillset before it is read.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        checked(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            &raw const set,
+            std::ptr::null_mut(),
+        ))
+    }
+    .map(|_| ())
+}
+
+/// Gives the program a clean start: no signal blocked, every disposition the default.
+///
+/// # Errors
+/// None that sigprocmask(2) names for these arguments.
+pub fn reset_signals() -> io::Result<()> {
+    // SAFETY: SIG_DFL is a valid disposition for each number; those that cannot be changed
+    // (SIGKILL, SIGSTOP) fail without effect. The set is initialised by sigemptyset.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        checked(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            &raw const set,
+            std::ptr::null_mut(),
+        ))
+    }
+    .map(|_| ())
+}
+
+/// A signalfd(2) for SIGCHLD, close-on-exec and non-blocking.
+///
+/// # Errors
+/// `EMFILE` and its like.
+pub fn child_signals() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the set is initialised by sigemptyset; the descriptor is checked, fresh and unowned.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        let raw = checked(libc::signalfd(
+            -1,
+            &raw const set,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?;
+        Ok(std::os::fd::OwnedFd::from_raw_fd(raw))
+    }
+}
+
+/// Sets one resource limit, soft and hard alike.
+///
+/// # Errors
+/// `EPERM` when the hard limit would rise without CAP_SYS_RESOURCE.
+pub fn set_rlimit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    // SAFETY: the structure outlives the call.
+    checked(unsafe { libc::setrlimit(resource, &raw const limit) }).map(|_| ())
+}
+
+/// Drops every supplementary group.
+///
+/// # Errors
+/// `EPERM` without CAP_SETGID, or where setgroups is denied for the user namespace.
+pub fn drop_groups() -> io::Result<()> {
+    // SAFETY: a length of zero reads no pointer.
+    checked(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) } as i32)
+        .map(|_| ())
+}
+
+/// Becomes `uid` and `gid`, real, effective and saved, keeping the permitted capabilities.
+///
+/// # Errors
+/// `EPERM` without CAP_SETUID and CAP_SETGID, `EINVAL` for ids that are not mapped.
+pub fn become_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: the raw calls take integers; the process has one thread, so no other thread
+    // keeps the old ids.
+    unsafe {
+        checked(libc::prctl(libc::PR_SET_KEEPCAPS, 1 as libc::c_ulong))?;
+        checked(libc::syscall(libc::SYS_setresgid, gid, gid, gid) as i32)?;
+        checked(libc::syscall(libc::SYS_setresuid, uid, uid, uid) as i32)?;
+        checked(libc::prctl(libc::PR_SET_KEEPCAPS, 0 as libc::c_ulong))?;
+    }
+    Ok(())
+}
+
+/// Moves this process to a new session, of which it is the leader.
+///
+/// # Errors
+/// `EPERM` when it leads a process group already.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: setsid(2) takes no argument.
+    checked(unsafe { libc::setsid() }).map(|_| ())
+}
+
+/// Makes `source` available as `target`, without close-on-exec.
+///
+/// # Errors
+/// `EBADF` when `source` is not open.
+pub fn duplicate_onto(source: i32, target: i32) -> io::Result<()> {
+    // SAFETY: dup2(2) takes integers; only descriptors 0 to 2 are targets, which Rust's
+    // library does not own.
+    checked(unsafe { libc::dup2(source, target) }).map(|_| ())
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: close_range(2) takes integers; CLOEXEC changes no open descriptor's validity.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } as i32)
+    .map(|_| ())
+}
