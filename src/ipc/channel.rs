@@ -180,7 +180,7 @@ impl Channel {
             if let Some(message) = self.take_message()? {
                 return Ok(Some(message));
             }
-            if self.poll_due {
+            if self.poll_due && self.ready {
                 self.poll()?;
                 continue;
             }
