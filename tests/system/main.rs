@@ -1,0 +1,6 @@
+//! Tests of the whole system: the built binary on the host's kernel, as people use it.
+//! They hold a lock, since they count what the host has; they need root and say so.
+
+mod support;
+
+mod attacks;
