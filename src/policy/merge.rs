@@ -1,20 +1,24 @@
-//! Layers and the bundle's allows, merged.
+//! Layers and the bundle's allows become one policy.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::index::{Entry, Index, MAX_LAYERS};
 use super::layer::Layer;
 use super::limits::{Audit, Limits, OnViolation, Plugins};
-use super::perm::Grant;
-use super::plan::{ExecPlan, NetPlan, Plan, World};
-use super::refused::Refused;
-use super::request::{Decision, Request, RuleRef, Verdict};
+use super::matching::{Names, PathPattern};
+use super::perm::{Grant, Perm, PermSet};
+use super::plan::World;
+use super::request::{RuleRef, Verdict};
+use super::widen;
 
 /// The layers do not fit together.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MergeError {
     /// A flag asks for more than a file gives.
     #[error(
-        "{flag} would widen the policy: {rule} does not allow {what}; change that file, or leave the flag away"
+        "{flag} would widen the policy: {rule} does not allow {what}; a flag can only narrow a --policy file, so change the file or leave the flag out"
     )]
     Widens {
         /// The flag as it was given.
@@ -24,42 +28,89 @@ pub enum MergeError {
         /// The rule that stands against it.
         rule: RuleRef,
     },
+    /// Too many layers to be meant.
+    #[error("{0} policies are given at once; the most is {MAX_LAYERS}")]
+    TooMany(usize),
+    /// The bundle grants something that is no absolute path.
+    #[error("the bundle grants {}, which is not an absolute path", .0.display())]
+    Bundle(PathBuf),
+}
+
+/// Which programs the rules let run, before the world is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExecMode {
+    /// None but the command.
+    Once,
+    /// Those that rules name.
+    Programs,
+    /// All but those that rules name.
+    Any,
 }
 
 /// The merged policy: the oracle.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    pub(super) layers: Arc<[Layer]>,
+    pub(super) bundle: Arc<[Grant]>,
+    pub(super) fs: Index,
+    pub(super) exec: Index,
+    pub(super) mode: ExecMode,
+    /// Whether the worker has a loopback of its own.
+    pub(super) own_loopback: bool,
     limits: Limits,
     audit: Audit,
+    on_violation: OnViolation,
+    required: Plugins,
 }
 
 impl Policy {
-    /// Merges the layers, lowest first; a layer can only narrow.
-    pub fn merge(_layers: Vec<Layer>, _bundle: Vec<Grant>) -> Result<Policy, MergeError> {
-        Ok(Policy {
-            limits: Limits::default(),
-            audit: Audit::default(),
-        })
-    }
-
-    /// The same policy after looking up what its rules name in the snapshot: a rule then also
-    /// covers the real path behind symbolic links, and the bundle grants the command and loaders.
-    #[must_use]
-    pub fn resolve(&self, _world: &World) -> Policy {
-        self.clone()
-    }
-
-    /// The answer to one request.
-    pub fn decide(&self, _request: &Request<'_>) -> Decision {
-        Decision {
-            verdict: Verdict::Deny,
-            rule: RuleRef::bundle(),
+    /// Merges the layers, lowest first; a layer can only narrow. `bundle` is what the bundle
+    /// allows: it stands inside each layer, before its default.
+    pub fn merge(layers: Vec<Layer>, bundle: Vec<Grant>) -> Result<Policy, MergeError> {
+        // One place is kept for the programs that an allow-list of programs hides.
+        if layers.len() >= MAX_LAYERS {
+            return Err(MergeError::TooMany(layers.len()));
         }
+        if let Some(grant) = bundle
+            .iter()
+            .find(|grant| PathPattern::literal(&grant.path).is_err())
+        {
+            return Err(MergeError::Bundle(grant.path.clone()));
+        }
+        let bundle: Arc<[Grant]> = bundle.into();
+        if layers.iter().any(|layer| layer.narrows) {
+            let (flags, files): (Vec<Layer>, Vec<Layer>) =
+                layers.iter().cloned().partition(|layer| layer.narrows);
+            let files = Policy::build(files.into(), bundle.clone(), None);
+            for layer in &flags {
+                widen::check(layer, &files)?;
+            }
+        }
+        Ok(Policy::build(layers.into(), bundle, None))
+    }
+
+    /// The same policy after looking up what its rules name in the snapshot.
+    ///
+    /// A rule then also covers the real path behind symbolic links, the bundle grants the
+    /// command and its loaders, and under an allow-list of programs the other programs in
+    /// library directories are hidden. Decide with this one once there is a world.
+    #[must_use]
+    pub fn resolve(&self, world: &World) -> Policy {
+        Policy::build(self.layers.clone(), self.bundle.clone(), Some(world))
     }
 
     /// The absolute literal paths that fs and exec rules name, sorted.
     pub fn literal_paths(&self) -> Vec<PathBuf> {
-        Vec::new()
+        let fs = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.fs.iter().map(|rule| &rule.pattern));
+        let exec = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.exec.iter().map(|rule| &rule.pattern));
+        let paths: BTreeSet<PathBuf> = fs.chain(exec).filter_map(PathPattern::as_literal).collect();
+        paths.into_iter().collect()
     }
 
     /// What a run may use.
@@ -74,29 +125,250 @@ impl Policy {
 
     /// What happens after a violation.
     pub fn on_violation(&self) -> OnViolation {
-        OnViolation::Deny
+        self.on_violation
     }
 
     /// The isolation without which the start must fail.
     pub fn required(&self) -> Plugins {
-        Plugins::default()
+        self.required
     }
 
-    /// The plan that makes the kernel agree with [`Policy::decide`], or the rules that have no
-    /// exact mechanism on this host.
-    pub fn compile(&self, _world: &World) -> Result<Plan, Refused> {
-        Ok(Plan {
-            binds: Vec::new(),
-            links: Vec::new(),
-            masks: Vec::new(),
-            landlock: Vec::new(),
-            private_executable: Vec::new(),
-            exec: ExecPlan::Once,
-            net: NetPlan::None,
-            deny_syscalls: Vec::new(),
-            limits: self.limits,
-            mechanisms: Vec::new(),
-            required: Plugins::default(),
+    fn build(layers: Arc<[Layer]>, bundle: Arc<[Grant]>, world: Option<&World>) -> Policy {
+        let links = links(world);
+        let mut exec = exec_index(&layers, &links);
+        let mode = exec_mode(&exec, &layers, &links);
+        let mut fs = fs_index(&layers, &bundle, &links, mode);
+        if let Some(world) = world {
+            let started = world.command.iter().chain(&world.loaders);
+            for path in started.filter_map(|path| PathPattern::literal(real(path, &links)).ok()) {
+                grant(&mut fs, &path, PermSet::PROGRAM);
+                if mode != ExecMode::Once {
+                    grant(&mut exec, &path, PermSet::of(&[Perm::Execute]));
+                }
+            }
+        }
+        let exec = exec.finish();
+        if let (Some(world), ExecMode::Programs) = (world, mode) {
+            hide_helpers(&mut fs, &exec, world, &links, layers.len());
+        }
+        Policy {
+            fs: fs.finish(),
+            exec,
+            mode,
+            own_loopback: world.is_none_or(|world| world.namespaces),
+            limits: layers
+                .iter()
+                .map(|layer| layer.limits)
+                .fold(Limits::default(), Limits::meet),
+            audit: audit(&layers),
+            on_violation: layers
+                .iter()
+                .map(|layer| layer.on_violation)
+                .max()
+                .unwrap_or_default(),
+            required: layers
+                .iter()
+                .map(|layer| layer.plugins)
+                .fold(Plugins::default(), Plugins::union),
+            layers,
+            bundle,
+        }
+    }
+}
+
+/// Every kind of event that some layer asks for; a layer that names none asks for all.
+fn audit(layers: &[Layer]) -> Audit {
+    let enabled: Vec<&Audit> = layers
+        .iter()
+        .map(|layer| &layer.audit)
+        .filter(|audit| audit.enabled)
+        .collect();
+    let mut events = BTreeSet::new();
+    if enabled.iter().all(|audit| !audit.events.is_empty()) {
+        events.extend(
+            enabled
+                .iter()
+                .flat_map(|audit| audit.events.iter().cloned()),
+        );
+    }
+    Audit {
+        enabled: !enabled.is_empty(),
+        events: events.into_iter().collect(),
+    }
+}
+
+/// What each path of the snapshot really is, where that is another path.
+pub(super) type Links<'w> = BTreeMap<&'w Path, &'w Path>;
+
+pub(super) fn links(world: Option<&World>) -> Links<'_> {
+    let entries = world.map(|world| &world.entries).into_iter().flatten();
+    entries
+        .filter(|(path, entry)| **path != entry.real)
+        .map(|(path, entry)| (path.as_path(), entry.real.as_path()))
+        .collect()
+}
+
+pub(super) fn real<'p>(path: &'p Path, links: &Links<'p>) -> &'p Path {
+    links.get(path).copied().unwrap_or(path)
+}
+
+/// The pattern, and the pattern of what is behind its symbolic links.
+fn places(pattern: &PathPattern, links: &Links<'_>) -> impl Iterator<Item = PathPattern> {
+    let behind = if links.is_empty() {
+        None
+    } else {
+        pattern.as_literal()
+    };
+    let behind = behind
+        .and_then(|path| links.get(path.as_path()).copied())
+        .and_then(|path| PathPattern::literal(path).ok());
+    std::iter::once(pattern.clone()).chain(behind)
+}
+
+fn grant(index: &mut Index, path: &PathPattern, perms: PermSet) {
+    index.insert(&Entry {
+        layer: index.bundle(),
+        components: path.components(),
+        perms,
+        verdict: Verdict::Allow,
+        sha256: None,
+        rule: &RuleRef::bundle(),
+    });
+}
+
+/// The rule to name when no layer says anything at all.
+fn floor(layers: &[Layer], what: &str) -> RuleRef {
+    match layers.first() {
+        Some(layer) => RuleRef::named(&layer.name, what),
+        None => RuleRef::named("no policy", "no policy"),
+    }
+}
+
+fn exec_index(layers: &[Layer], links: &Links<'_>) -> Index {
+    let mut index = Index::new(layers.len(), floor(layers, "defaults.exec"));
+    for (number, layer) in layers.iter().enumerate() {
+        if let Some(default) = &layer.exec_default {
+            index.default(number, default.perms, default.verdict, &default.rule);
+        }
+        for rule in &layer.exec {
+            for place in places(&rule.pattern, links) {
+                index.insert(&Entry {
+                    layer: number,
+                    components: place.components(),
+                    perms: PermSet::of(&[Perm::Execute]),
+                    verdict: rule.action,
+                    sha256: rule.sha256.as_deref(),
+                    rule: &rule.rule,
+                });
+            }
+        }
+    }
+    index
+}
+
+fn exec_mode(index: &Index, layers: &[Layer], links: &Links<'_>) -> ExecMode {
+    let index = index.clone().finish();
+    let open = |path: &Path| {
+        Names::of(path).is_some_and(|names| {
+            index.decide(names.as_slice(), Perm::Execute, None).verdict != Verdict::Deny
         })
+    };
+    if open(Path::new("/")) {
+        return ExecMode::Any;
+    }
+    let rules = layers.iter().flat_map(|layer| &layer.exec);
+    let mut named = rules
+        .filter(|rule| rule.action != Verdict::Deny)
+        .flat_map(|rule| places(&rule.pattern, links))
+        .filter_map(|place| place.as_literal());
+    if index.conditionals_permit() || named.any(|path| open(&path)) {
+        ExecMode::Programs
+    } else {
+        ExecMode::Once
+    }
+}
+
+fn fs_index(layers: &[Layer], bundle: &[Grant], links: &Links<'_>, mode: ExecMode) -> Index {
+    // The layer after the last is for the helpers that an allow-list of programs hides.
+    let mut index = Index::new(layers.len() + 1, floor(layers, "defaults.fs"));
+    for (number, layer) in layers.iter().enumerate() {
+        for default in &layer.fs_defaults {
+            index.default(number, default.perms, default.verdict, &default.rule);
+        }
+        for rule in &layer.fs {
+            for place in places(&rule.pattern, links) {
+                index.insert(&Entry {
+                    layer: number,
+                    components: place.components(),
+                    perms: rule.perms,
+                    verdict: rule.action,
+                    sha256: None,
+                    rule: &rule.rule,
+                });
+            }
+        }
+        shown_and_hidden_programs(&mut index, number, layer, links, mode);
+    }
+    for (path, perms) in bundle
+        .iter()
+        .map(|grant| (PathPattern::literal(&grant.path), grant.perms))
+    {
+        if let Ok(path) = path {
+            grant(&mut index, &path, perms);
+        }
+    }
+    index
+}
+
+/// A program that may run can be read, and one that must not run can not: whatever can be read
+/// can be loaded by ld.so. Where nothing runs but the command there is no need to hide.
+fn shown_and_hidden_programs(
+    index: &mut Index,
+    number: usize,
+    layer: &Layer,
+    links: &Links<'_>,
+    mode: ExecMode,
+) {
+    for rule in &layer.exec {
+        let perms = match rule.action {
+            Verdict::Allow => PermSet::PROGRAM,
+            Verdict::Deny if mode != ExecMode::Once => PermSet::ALL,
+            _ => continue,
+        };
+        // A rule about everything speaks of what is visible; it shows and hides nothing.
+        if rule.sha256.is_some() || rule.pattern.components().is_empty() {
+            continue;
+        }
+        for place in places(&rule.pattern, links) {
+            index.insert(&Entry {
+                layer: number,
+                components: place.components(),
+                perms,
+                verdict: rule.action,
+                sha256: None,
+                rule: &rule.rule,
+            });
+        }
+    }
+}
+
+/// Programs in library directories lie on mounts from which code is mapped, so ld.so could
+/// load them: those that may not run are hidden.
+fn hide_helpers(fs: &mut Index, exec: &Index, world: &World, links: &Links<'_>, layer: usize) {
+    for path in world.helpers.iter().map(|path| real(path, links)) {
+        let (Some(names), Ok(pattern)) = (Names::of(path), PathPattern::literal(path)) else {
+            continue;
+        };
+        let outcome = exec.decide(names.as_slice(), Perm::Execute, None);
+        if outcome.verdict == Verdict::Deny {
+            fs.insert(&Entry {
+                layer,
+                components: pattern.components(),
+                perms: PermSet::ALL,
+                verdict: Verdict::Deny,
+                sha256: None,
+                rule: exec.rule(outcome),
+            });
+        }
     }
 }

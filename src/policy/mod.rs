@@ -10,18 +10,29 @@
 //! It never looks at the world. [`Layer::load`] opens the one file that it is told; everything
 //! else is given: directories to expand as [`Vars`], the state of paths as a [`World`].
 
+mod compile;
+mod decide;
 mod flags;
+mod index;
 mod layer;
 mod limits;
 mod lossy;
+mod matching;
 mod merge;
+mod nearest;
+mod net;
 mod perm;
 mod plan;
+mod read;
 mod refused;
 mod request;
+mod rules;
+mod scan;
+mod shipped;
+mod widen;
 
 pub use flags::Flags;
-pub use layer::{Layer, LoadError, Vars, shipped_names};
+pub use layer::{Layer, LoadError, Problem, Vars};
 pub use limits::{Audit, Limits, OnViolation, Plugins, parse_duration, parse_size};
 pub use merge::{MergeError, Policy};
 pub use perm::{Grant, Perm, PermSet};
@@ -30,3 +41,4 @@ pub use plan::{
 };
 pub use refused::{Refusal, Refused};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};
+pub use shipped::{SCHEMA, shipped_names, shipped_text};

@@ -1,0 +1,400 @@
+//! The walk over the spots, from the root down.
+
+use std::path::{Path, PathBuf};
+
+use super::Refusals;
+use super::spots::Spot;
+use super::state::{Origin, State, wants_code};
+use super::unsupported;
+use crate::policy::merge::{ExecMode, Policy};
+use crate::policy::perm::{Grant, Perm, PermSet};
+use crate::policy::plan::{Bind, EntryKind, Link, Mask, MaskKind, World};
+use crate::policy::request::{Request, RuleRef};
+
+/// What the walk found.
+pub(super) struct Outline {
+    pub binds: Vec<Bind>,
+    pub links: Vec<Link>,
+    pub masks: Vec<Mask>,
+    pub landlock: Vec<Grant>,
+    pub private_executable: Vec<PathBuf>,
+    pub programs: Vec<PathBuf>,
+    pub refusals: Refusals,
+    pub spots: Vec<Spot>,
+    pub states: Vec<State>,
+}
+
+pub(super) struct Descent<'c> {
+    policy: &'c Policy,
+    world: &'c World,
+    out: Outline,
+}
+
+impl<'c> Descent<'c> {
+    pub fn new(policy: &'c Policy, world: &'c World, spots: Vec<Spot>) -> Descent<'c> {
+        let out = Outline {
+            binds: Vec::new(),
+            links: Vec::new(),
+            masks: Vec::new(),
+            landlock: Vec::new(),
+            private_executable: Vec::new(),
+            programs: Vec::new(),
+            refusals: Refusals::default(),
+            spots,
+            states: Vec::new(),
+        };
+        Descent { policy, world, out }
+    }
+
+    pub fn run(&mut self) {
+        unsupported::command(self.policy, self.world, &mut self.out.refusals);
+        for index in 0..self.out.spots.len() {
+            let spot = self.out.spots[index].clone();
+            let above = match spot.parent {
+                Some(parent) => self.out.states[parent],
+                None => State::outside(self.world.namespaces),
+            };
+            let state = self.place(&spot, above);
+            let state = if state.visible {
+                self.fence(&spot, state)
+            } else {
+                self.absent(&spot, above)
+            };
+            self.out.states.push(state);
+        }
+        self.pin_parents_of_masks();
+        self.collect_links();
+        self.collect_programs();
+    }
+
+    pub fn finish(mut self) -> Outline {
+        self.out
+            .binds
+            .sort_by(|one, other| one.path.cmp(&other.path));
+        self.out.binds.dedup();
+        self.out
+    }
+
+    /// What is mounted at the spot.
+    fn place(&mut self, spot: &Spot, above: State) -> State {
+        let mut state = State {
+            visible: spot.kind != EntryKind::Missing,
+            ..above
+        };
+        if !self.world.namespaces {
+            return state;
+        }
+        let code = wants_code(spot, self.policy.mode);
+        if spot.private {
+            state = State {
+                origin: Origin::Private,
+                writable: true,
+                executable: code,
+                ..state
+            };
+            if code {
+                self.out.private_executable.push(spot.path.clone());
+            }
+            return state;
+        }
+        if spot.in_bundle {
+            let executable = spot.library || (above.origin == Origin::Bundle && above.executable);
+            state = State {
+                origin: Origin::Bundle,
+                writable: false,
+                executable,
+                ..state
+            };
+            let writes = spot.named.intersects(PermSet::CHANGE);
+            let runs = spot.named.contains(Perm::Execute) && code && !executable;
+            let root = spot.path == Path::new("/") && !spot.named.is_empty();
+            if state.visible && (writes || runs || root) && !kernel_made(&spot.path) {
+                return self.bind(
+                    spot,
+                    State {
+                        writable: writes,
+                        executable: code,
+                        ..state
+                    },
+                );
+            }
+            return state;
+        }
+        let writes = spot.allowed.intersects(PermSet::CHANGE);
+        let brought = match above.origin {
+            Origin::Host if above.visible => {
+                (writes && !above.writable) || (code && !above.executable)
+            }
+            _ => {
+                let brought = !spot.named.is_empty() || spot.given || spot.starts;
+                state.visible &= brought;
+                brought
+            }
+        };
+        if state.visible && brought {
+            return self.bind(
+                spot,
+                State {
+                    writable: writes,
+                    executable: code,
+                    ..state
+                },
+            );
+        }
+        state
+    }
+
+    fn bind(&mut self, spot: &Spot, state: State) -> State {
+        if self.policy.mode == ExecMode::Programs
+            && state.writable
+            && state.executable
+            && !spot.runs
+        {
+            let rule = self.rule_of(&spot.path, Perm::WriteFile);
+            self.out.refusals.add(
+                &rule,
+                format!("it makes {} writable, from which code is loaded, so that programs outside the list could be put there", spot.path.display()),
+                "let it be read only, or set defaults.exec to allow",
+            );
+        }
+        self.out.binds.push(Bind {
+            path: spot.path.clone(),
+            writable: state.writable,
+            executable: state.executable,
+            dir: spot.is_dir(),
+        });
+        State {
+            origin: Origin::Host,
+            ..state
+        }
+    }
+
+    /// A path that is not there: whether it could come into being with other rights than the
+    /// oracle gives it.
+    fn absent(&mut self, spot: &Spot, above: State) -> State {
+        let (want, have) = (spot.wanted(), above.have());
+        if above.creatable() && want != have {
+            let lost = have.difference(want).iter().next();
+            let perm = lost
+                .or_else(|| want.difference(have).iter().next())
+                .unwrap_or(Perm::ReadFile);
+            let rule = self.rule_of(&spot.path, perm);
+            let path = spot.path.display();
+            let (missing, change) = if lost.is_some() {
+                (
+                    format!(
+                        "{path} does not exist, and lies in a directory that the worker may write: it could create it"
+                    ),
+                    format!("create {path} first, or deny its directory"),
+                )
+            } else {
+                (
+                    format!(
+                        "{path} does not exist, and lies in a directory that the worker may write: what it creates there gets that directory's permissions"
+                    ),
+                    format!("create {path} first, or remove the rule"),
+                )
+            };
+            self.out.refusals.add(&rule, missing, change);
+        }
+        State {
+            visible: above.visible && above.creatable(),
+            ..above
+        }
+    }
+
+    /// Makes Landlock and the masks agree with the oracle at a visible spot.
+    fn fence(&mut self, spot: &Spot, mut state: State) -> State {
+        let relevant = if spot.is_dir() {
+            PermSet::ALL
+        } else {
+            PermSet::FILE
+        };
+        let want = spot.wanted().intersection(relevant);
+        let have = state.have().intersection(relevant);
+        let (lost, gained) = (have.difference(want), want.difference(have));
+        if gained.intersects(state.blocked) {
+            self.refuse_below_mask(spot, gained.intersection(state.blocked));
+        }
+        if !lost.is_empty() {
+            state.blocked = state.blocked.union(self.mask(spot, want, lost));
+        }
+        if !gained.is_empty() {
+            self.out.landlock.push(Grant {
+                path: spot.path.clone(),
+                perms: want,
+            });
+            state.reach = state.reach.union(want);
+        }
+        state
+    }
+
+    fn refuse_below_mask(&mut self, spot: &Spot, gained: PermSet) {
+        for perm in gained.iter().take(1) {
+            let rule = self.rule_of(&spot.path, perm);
+            let path = spot.path.display();
+            self.out.refusals.add(
+                &rule,
+                format!("it allows {perm} on {path}, below a path that another rule has to hide or make read-only as a whole"),
+                "narrow the deny above it, or remove this rule",
+            );
+        }
+    }
+
+    /// Takes away what is allowed above and not here. Returns what the masks block.
+    fn mask(&mut self, spot: &Spot, want: PermSet, lost: PermSet) -> PermSet {
+        let Some(first) = lost.iter().next() else {
+            return PermSet::NONE;
+        };
+        let rule = self.rule_of(&spot.path, first);
+        let path = spot.path.display();
+        if !self.world.namespaces {
+            self.out.refusals.add(
+                &rule,
+                format!("it takes {path} out of something that is allowed, which needs a mount, and this host does not let namespaces be created"),
+                "allow only what is wanted, directory by directory",
+            );
+            return PermSet::ALL;
+        }
+        if spot.links > 1 && !spot.is_dir() {
+            self.out.refusals.add(
+                &rule,
+                format!(
+                    "{path} has {} hard links, and a mask covers only one of its names",
+                    spot.links
+                ),
+                "copy the file, or keep its directories out of what is allowed",
+            );
+            return PermSet::ALL;
+        }
+        if want.is_empty() {
+            self.push_mask(spot, MaskKind::Hidden, &rule);
+            return PermSet::ALL;
+        }
+        let mut blocked = PermSet::NONE;
+        if lost.intersects(PermSet::CHANGE) && !want.intersects(PermSet::CHANGE) {
+            self.push_mask(spot, MaskKind::ReadOnly, &rule);
+            blocked = blocked.union(PermSet::CHANGE);
+        }
+        if lost.contains(Perm::Execute) {
+            self.push_mask(spot, MaskKind::NoExec, &rule);
+            blocked = blocked.with(Perm::Execute);
+        }
+        let rest = lost.difference(blocked);
+        if !rest.is_empty() {
+            self.out.refusals.add(
+                &rule,
+                format!("no mount takes {rest} from {path} and leaves {want}"),
+                "deny everything there (no perms), or all writing (write_file, write_dir), or execute",
+            );
+        }
+        blocked
+    }
+
+    fn push_mask(&mut self, spot: &Spot, kind: MaskKind, rule: &RuleRef) {
+        self.out.masks.push(Mask {
+            path: spot.path.clone(),
+            dir: spot.is_dir(),
+            kind,
+            rule: rule.to_string(),
+        });
+    }
+
+    fn rule_of(&self, path: &Path, perm: Perm) -> RuleRef {
+        self.policy.decide(&Request::Fs { path, perm }).rule
+    }
+
+    /// The state that holds at a path which may be no spot.
+    fn state_at(&self, path: &Path) -> Option<&State> {
+        let index = self
+            .out
+            .spots
+            .iter()
+            .rposition(|spot| path.starts_with(&spot.path))?;
+        self.out.states.get(index)
+    }
+
+    /// A mask moves with its directory when that is renamed, and the path that it covered could
+    /// be made anew. A mount point cannot be renamed, so each directory on the way that could be
+    /// becomes one. In the private places there is nothing of the host to be reached that way.
+    fn pin_parents_of_masks(&mut self) {
+        let mut pins = Vec::new();
+        for mask in &self.out.masks {
+            for directory in mask.path.ancestors().skip(1) {
+                let Some(parent) = directory.parent() else {
+                    break;
+                };
+                let (Some(around), Some(here)) = (self.state_at(parent), self.state_at(directory))
+                else {
+                    break;
+                };
+                let movable = around.origin == Origin::Host
+                    && around.writable
+                    && around.have().contains(Perm::RemoveDir);
+                let mounted = self.out.binds.iter().any(|bind| bind.path == directory)
+                    || self.out.masks.iter().any(|mask| mask.path == directory);
+                if movable && !mounted {
+                    pins.push(Bind {
+                        path: directory.to_owned(),
+                        writable: here.writable,
+                        executable: here.executable,
+                        dir: true,
+                    });
+                }
+            }
+        }
+        self.out.binds.extend(pins);
+    }
+
+    fn collect_links(&mut self) {
+        if !self.world.namespaces {
+            return;
+        }
+        let named = self.policy.literal_paths();
+        for (path, entry) in &self.world.entries {
+            if *path == entry.real || entry.in_bundle || named.binary_search(path).is_err() {
+                continue;
+            }
+            let seen = self
+                .state_at(&entry.real)
+                .is_some_and(|state| state.visible);
+            let exists = self
+                .out
+                .spots
+                .iter()
+                .any(|spot| spot.path == entry.real && spot.kind != EntryKind::Missing);
+            // Inside a bind the link is there already.
+            let around = path.parent().and_then(|parent| self.state_at(parent));
+            let already = around.is_some_and(|state| state.origin == Origin::Host);
+            if seen && exists && !already {
+                self.out.links.push(Link {
+                    path: path.clone(),
+                    target: entry.real.clone(),
+                });
+            }
+        }
+    }
+
+    fn collect_programs(&mut self) {
+        if self.policy.mode != ExecMode::Programs {
+            return;
+        }
+        for (spot, state) in self.out.spots.iter().zip(&self.out.states) {
+            let below = spot
+                .parent
+                .is_some_and(|parent| self.out.spots[parent].runs);
+            let there = state.visible && spot.kind != EntryKind::Missing;
+            if spot.runs && !spot.starts && there && !below && spot.wanted().contains(Perm::Execute)
+            {
+                self.out.programs.push(spot.path.clone());
+            }
+        }
+    }
+}
+
+/// Where the kernel makes the files: the bundle has its own, and never shows the host's.
+fn kernel_made(path: &Path) -> bool {
+    ["/dev", "/proc", "/sys"]
+        .iter()
+        .any(|root| path.starts_with(root))
+}

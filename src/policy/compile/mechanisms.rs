@@ -1,0 +1,118 @@
+//! How each rule is enforced, for people.
+
+use std::path::Path;
+
+use super::descend::Outline;
+use crate::policy::layer::Layer;
+use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::plan::{EntryKind, MaskKind, NetPlan, RuleMechanism, World};
+use crate::policy::request::{RuleRef, Verdict};
+
+/// One line for every rule of every layer.
+pub(super) fn of(
+    policy: &Policy,
+    world: &World,
+    outline: &Outline,
+    net: NetPlan,
+) -> Vec<RuleMechanism> {
+    let mut list = Vec::new();
+    for layer in policy.layers.iter() {
+        paths(layer, world, outline, &mut list);
+        programs(layer, policy.mode, &mut list);
+        connections(layer, world, net, &mut list);
+        if !layer.deny_syscalls.is_empty() {
+            list.push(mechanism(&layer.syscalls_rule, "seccomp"));
+        }
+    }
+    list
+}
+
+fn mechanism(rule: &RuleRef, mechanism: impl Into<String>) -> RuleMechanism {
+    RuleMechanism {
+        rule: rule.clone(),
+        mechanism: mechanism.into(),
+    }
+}
+
+fn paths(layer: &Layer, world: &World, outline: &Outline, list: &mut Vec<RuleMechanism>) {
+    for default in &layer.fs_defaults {
+        let how = match (default.verdict, world.namespaces) {
+            (Verdict::Allow, _) => "what the bundle's root shows",
+            (_, true) => "not visible, and landlock",
+            (_, false) => "landlock",
+        };
+        list.push(mechanism(&default.rule, how));
+    }
+    let links = links(Some(world));
+    for rule in &layer.fs {
+        let Some(path) = rule.pattern.as_literal() else {
+            continue;
+        };
+        let path = real(&path, &links);
+        list.push(mechanism(&rule.rule, at_path(path, rule.action, outline)));
+    }
+}
+
+fn at_path(path: &Path, action: Verdict, outline: &Outline) -> String {
+    let found = outline.spots.iter().position(|spot| spot.path == path);
+    let Some((spot, state)) = found.map(|index| (&outline.spots[index], &outline.states[index]))
+    else {
+        return "nothing is there".into();
+    };
+    if spot.kind == EntryKind::Missing {
+        return "nothing is there".into();
+    }
+    let masks: Vec<&str> = outline
+        .masks
+        .iter()
+        .filter(|mask| mask.path == path)
+        .map(|mask| match mask.kind {
+            MaskKind::Hidden => "hidden by a mount",
+            MaskKind::ReadOnly => "read-only mount",
+            MaskKind::NoExec => "noexec mount",
+        })
+        .collect();
+    if !masks.is_empty() {
+        return masks.join(", ");
+    }
+    let bound = outline.binds.iter().any(|bind| bind.path == path);
+    match (action, state.visible) {
+        (_, false) => "not visible".into(),
+        (Verdict::Deny, true) => "landlock: not granted".into(),
+        (_, true) if bound => "bind, and landlock".into(),
+        (_, true) => "landlock".into(),
+    }
+}
+
+fn programs(layer: &Layer, mode: ExecMode, list: &mut Vec<RuleMechanism>) {
+    let how = match mode {
+        ExecMode::Once => "exec once: seccomp lets the command start and nothing after it",
+        ExecMode::Programs => "landlock execute, noexec mounts, other programs hidden",
+        ExecMode::Any => "what is visible may run; denied programs are hidden",
+    };
+    let rules = layer.exec.iter().map(|rule| &rule.rule);
+    for rule in layer
+        .exec_default
+        .iter()
+        .map(|default| &default.rule)
+        .chain(rules)
+    {
+        list.push(mechanism(rule, how));
+    }
+}
+
+fn connections(layer: &Layer, world: &World, net: NetPlan, list: &mut Vec<RuleMechanism>) {
+    let how = match (net, world.namespaces) {
+        (NetPlan::None, true) => "empty network namespace with loopback",
+        (NetPlan::Sealed, _) | (NetPlan::None, false) => "seccomp: no internet socket",
+    };
+    let rules = layer.net.iter().map(|rule| &rule.rule);
+    for rule in layer
+        .net_default
+        .iter()
+        .map(|default| &default.rule)
+        .chain(rules)
+    {
+        list.push(mechanism(rule, how));
+    }
+}

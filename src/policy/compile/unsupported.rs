@@ -1,0 +1,221 @@
+//! What no mechanism of this program, or of this host, carries yet.
+
+use super::Refusals;
+use crate::policy::index::Reason;
+use crate::policy::layer::{Layer, NetRule};
+use crate::policy::matching::PathPattern;
+use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::perm::{Perm, PermSet};
+use crate::policy::plan::{NetPlan, World};
+use crate::policy::request::{Request, RuleRef, Verdict};
+
+/// The Landlock ABI from which truncation is restricted.
+const ABI_TRUNCATE: u32 = 3;
+
+/// Rules that need somebody to look at each operation.
+pub(super) fn rules(policy: &Policy, refusals: &mut Refusals) {
+    for layer in policy.layers.iter() {
+        let defaults = layer.fs_defaults.iter().chain(&layer.exec_default);
+        for default in defaults.chain(&layer.net_default) {
+            action(default.verdict, &default.rule, refusals);
+        }
+        for rule in &layer.fs {
+            action(rule.action, &rule.rule, refusals);
+            pattern(&rule.pattern, &rule.rule, refusals);
+        }
+        for rule in &layer.exec {
+            action(rule.action, &rule.rule, refusals);
+            pattern(&rule.pattern, &rule.rule, refusals);
+            if rule.sha256.is_some() {
+                refusals.add(
+                    &rule.rule,
+                    "a digest must be compared each time a program starts, and nothing here does that yet",
+                    "leave sha256 out, and name a path that the worker cannot write",
+                );
+            }
+        }
+        for rule in &layer.net {
+            action(rule.action, &rule.rule, refusals);
+        }
+        for rule in &layer.risk {
+            refusals.add(
+                rule,
+                "nothing here classifies operations by risk yet",
+                "remove the rule",
+            );
+        }
+    }
+}
+
+fn action(verdict: Verdict, rule: &RuleRef, refusals: &mut Refusals) {
+    match verdict {
+        Verdict::Ask => refusals.add(
+            rule,
+            "ask needs somebody who is asked while the operation waits, and nothing here holds it yet",
+            "write allow or deny",
+        ),
+        Verdict::Warn => refusals.add(
+            rule,
+            "warn needs each operation to be recorded as it happens, and nothing here sees them all yet",
+            "write allow or deny",
+        ),
+        Verdict::Allow | Verdict::Deny => {}
+    }
+}
+
+fn pattern(pattern: &PathPattern, rule: &RuleRef, refusals: &mut Refusals) {
+    if pattern.as_literal().is_none() {
+        refusals.add(
+            rule,
+            "a wildcard speaks of paths that do not exist yet, and the kernel's rules name only paths that do",
+            "name the files or the directory",
+        );
+    }
+}
+
+/// What the host as a whole cannot do for this policy.
+pub(super) fn host(policy: &Policy, world: &World, refusals: &mut Refusals) {
+    let plugins =
+        |wanted: fn(&Layer) -> bool| policy.layers.iter().find(move |layer| wanted(layer));
+    if let Some(layer) = plugins(|layer| layer.plugins.namespaces).filter(|_| !world.namespaces) {
+        refusals.add(
+            &layer.plugins_rule,
+            "namespaces are required and this host does not let them be created",
+            "set plugins.namespaces to false, or allow user namespaces on the host",
+        );
+    }
+    let first = policy.layers.first().map(|layer| &layer.plugins_rule);
+    let Some(first) = first.cloned() else { return };
+    if world.landlock_abi == 0 {
+        refusals.add(
+            &first,
+            "this kernel has no Landlock, which carries the rules about paths",
+            "use a kernel from 5.13 on with lsm=landlock",
+        );
+    }
+    if world.namespaces {
+        return;
+    }
+    if (1..ABI_TRUNCATE).contains(&world.landlock_abi) {
+        refusals.add(
+            &first,
+            "without namespaces only Landlock guards files, and before ABI 3 it does not stop truncation",
+            "use a kernel from 6.2 on, or allow user namespaces on the host",
+        );
+    }
+    let outcomes = PermSet::ALL.iter().map(|perm| policy.fs_outcome(&[], perm));
+    for outcome in outcomes.filter(|outcome| outcome.verdict == Verdict::Allow) {
+        if outcome.reason == Reason::Default {
+            refusals.add(
+                policy.fs.rule(outcome),
+                "a default that allows speaks of the bundle's own root, and without namespaces there is none",
+                "set defaults.fs to deny and allow directories by name",
+            );
+        }
+    }
+    if policy.mode == ExecMode::Programs {
+        let allows = policy.layers.iter().flat_map(|layer| &layer.exec);
+        for rule in allows.filter(|rule| rule.action == Verdict::Allow) {
+            refusals.add(
+                &rule.rule,
+                "a list of programs needs noexec mounts, so that ld.so cannot load others, and without namespaces nothing can be mounted",
+                "allow no program, or set defaults.exec to allow",
+            );
+        }
+    }
+}
+
+/// There is no way out of the worker's network namespace yet: what lets packets out is
+/// refused, unless some layer closes the network as a whole.
+pub(super) fn network(policy: &Policy, refusals: &mut Refusals) -> NetPlan {
+    if !policy.layers.iter().any(closed) && !policy.layers.is_empty() {
+        for layer in policy.layers.iter() {
+            let rules = layer.net.iter().filter(|rule| rule.action != Verdict::Deny);
+            let default = layer
+                .net_default
+                .iter()
+                .filter(|default| default.verdict != Verdict::Deny);
+            for rule in rules
+                .map(|rule| &rule.rule)
+                .chain(default.map(|default| &default.rule))
+            {
+                refusals.add(
+                    rule,
+                    "there is no way out of the worker's network namespace yet",
+                    "deny the network (--deny-net, or defaults.net deny and no rule that allows)",
+                );
+            }
+        }
+    }
+    let mut sealed = false;
+    for layer in policy.layers.iter() {
+        let denies: Vec<&NetRule> = layer
+            .net
+            .iter()
+            .filter(|rule| rule.action == Verdict::Deny && rule.pattern.touches_loopback())
+            .collect();
+        if denies.iter().any(|rule| rule.pattern.is_everything()) {
+            sealed = true;
+            continue;
+        }
+        for rule in denies {
+            refusals.add(
+                &rule.rule,
+                "the worker's own loopback can be taken away as a whole, and not in parts",
+                "deny every address ({\"action\": \"deny\"}), or leave the worker its loopback",
+            );
+        }
+    }
+    if sealed {
+        NetPlan::Sealed
+    } else {
+        NetPlan::None
+    }
+}
+
+/// Whether the layer lets nothing out by itself: it denies everything by a rule, or has a
+/// default of deny and no rule that does more. A layer without a default says nothing, which
+/// is deny when no other layer says more.
+fn closed(layer: &Layer) -> bool {
+    if layer
+        .net
+        .iter()
+        .any(|rule| rule.action == Verdict::Deny && rule.pattern.is_everything())
+    {
+        return true;
+    }
+    let default = layer.net_default.as_ref();
+    default.is_some_and(|default| default.verdict == Verdict::Deny)
+        && layer.net.iter().all(|rule| rule.action == Verdict::Deny)
+}
+
+/// Whether the command may be run at all: what denies it by name is not overruled by its
+/// being on the command line.
+pub(super) fn command(policy: &Policy, world: &World, refusals: &mut Refusals) {
+    let Some(command) = &world.command else {
+        return;
+    };
+    let denied = "it denies the command itself";
+    let change = "run another command, or change the rule";
+    if policy.mode == ExecMode::Once {
+        let links = links(Some(world));
+        let rules = policy.layers.iter().flat_map(|layer| &layer.exec);
+        for rule in rules.filter(|rule| rule.action == Verdict::Deny) {
+            let named = rule.pattern.as_literal();
+            let named = named.as_deref().map(|path| real(path, &links));
+            if named == Some(command.as_path()) {
+                refusals.add(&rule.rule, denied, change);
+            }
+        }
+    }
+    for perm in [Perm::ReadFile, Perm::Execute] {
+        let request = Request::Fs {
+            path: command,
+            perm,
+        };
+        let decision = policy.decide(&request);
+        if decision.verdict == Verdict::Deny {
+            refusals.add(&decision.rule, denied, change);
+        }
+    }
+}

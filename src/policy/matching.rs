@@ -1,0 +1,549 @@
+//! Paths and path patterns, component by component.
+//!
+//! A pattern covers what it names and everything below. Symbolic links are not followed: the
+//! caller resolves them before it asks.
+
+use std::ffi::OsString;
+use std::fmt::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::layer::Vars;
+
+/// One component of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Component {
+    /// Exactly this name.
+    Literal(Box<[u8]>),
+    /// A name that fits.
+    Glob(Box<[Token]>),
+    /// `**`: any number of names, none included.
+    AnyDepth,
+}
+
+/// A piece of a name that has wildcards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Token {
+    /// This byte.
+    Byte(u8),
+    /// `?`: one character.
+    One,
+    /// `*`: any number of characters.
+    Many,
+    /// `[a-z]`, `[!a-z]`.
+    Class {
+        negated: bool,
+        ranges: Box<[(char, char)]>,
+    },
+}
+
+/// A path pattern with everything expanded and normalised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PathPattern {
+    components: Vec<Component>,
+}
+
+impl PathPattern {
+    /// Reads what a policy file says: `~`, `$PWD` and `${WORKSPACE}` at the start, wildcards,
+    /// and `\` before a wildcard that stands for itself.
+    pub fn parse(text: &str, vars: &Vars) -> Result<PathPattern, String> {
+        if text.contains('\0') {
+            return Err("a path cannot contain NUL".into());
+        }
+        let (base, rest) = expand(text, vars)?;
+        let mut components = literal_components(base)?;
+        for name in rest.split('/') {
+            push(&mut components, name)?;
+        }
+        Ok(PathPattern { components })
+    }
+
+    /// A path in which nothing is special but `.` and `..`.
+    pub fn literal(path: &Path) -> Result<PathPattern, String> {
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err("a path cannot contain NUL".into());
+        }
+        if !path.is_absolute() {
+            return Err(format!("{} is not absolute", path.display()));
+        }
+        Ok(PathPattern {
+            components: literal_components(Some(path))?,
+        })
+    }
+
+    /// The components.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// The path, if there is no wildcard in it.
+    pub fn as_literal(&self) -> Option<PathBuf> {
+        let mut bytes = Vec::new();
+        for component in &self.components {
+            let Component::Literal(name) = component else {
+                return None;
+            };
+            bytes.push(b'/');
+            bytes.extend_from_slice(name);
+        }
+        if bytes.is_empty() {
+            bytes.push(b'/');
+        }
+        Some(PathBuf::from(OsString::from_vec(bytes)))
+    }
+}
+
+/// As a policy file would say it, with everything expanded.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.components.is_empty() {
+            return out.write_str("/");
+        }
+        for component in &self.components {
+            out.write_str("/")?;
+            match component {
+                Component::AnyDepth => out.write_str("**")?,
+                Component::Literal(name) => show_name(name, out)?,
+                Component::Glob(tokens) => show_glob(tokens, out)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show_name(name: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    String::from_utf8_lossy(name)
+        .chars()
+        .try_for_each(|next| escaped(next, "*?[\\", out))
+}
+
+fn escaped(character: char, special: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if special.contains(character) {
+        out.write_char('\\')?;
+    }
+    out.write_char(character)
+}
+
+fn show_glob(tokens: &[Token], out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut rest = tokens;
+    while let Some(token) = rest.first() {
+        let byte = |token: &Token| {
+            if let Token::Byte(byte) = token {
+                Some(*byte)
+            } else {
+                None
+            }
+        };
+        let bytes: Vec<u8> = rest.iter().map_while(byte).collect();
+        match token {
+            Token::Byte(_) => show_name(&bytes, out)?,
+            Token::One => out.write_char('?')?,
+            Token::Many => out.write_char('*')?,
+            Token::Class { negated, ranges } => {
+                out.write_str(if *negated { "[!" } else { "[" })?;
+                for (low, high) in ranges {
+                    escaped(*low, "]\\!^-", out)?;
+                    if high != low {
+                        out.write_char('-')?;
+                        escaped(*high, "]\\!^-", out)?;
+                    }
+                }
+                out.write_char(']')?;
+            }
+        }
+        rest = &rest[bytes.len().max(1)..];
+    }
+    Ok(())
+}
+
+/// Splits the variable off the start. Its value is taken literally, wildcards included.
+fn expand<'v, 't>(text: &'t str, vars: &'v Vars) -> Result<(Option<&'v Path>, &'t str), String> {
+    let known: [(&str, &Path); 7] = [
+        ("~", &vars.home),
+        ("${HOME}", &vars.home),
+        ("$HOME", &vars.home),
+        ("${PWD}", &vars.pwd),
+        ("$PWD", &vars.pwd),
+        ("${WORKSPACE}", &vars.workspace),
+        ("$WORKSPACE", &vars.workspace),
+    ];
+    for (name, value) in known {
+        if let Some(rest) = text.strip_prefix(name)
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            if !value.is_absolute() {
+                return Err(format!(
+                    "{name} stands for {:?}, which is not absolute",
+                    value.display().to_string()
+                ));
+            }
+            return Ok((Some(value), rest));
+        }
+    }
+    if text.starts_with('/') {
+        return Ok((None, text));
+    }
+    if text.starts_with('$') {
+        return Err(format!(
+            "{text:?}: the variables are ~, $PWD and ${{WORKSPACE}}"
+        ));
+    }
+    Err(format!(
+        "{text:?} is not absolute; write $PWD/{text} for what is below the working directory"
+    ))
+}
+
+fn literal_components(base: Option<&Path>) -> Result<Vec<Component>, String> {
+    let mut components = Vec::new();
+    for name in base
+        .map_or(&[][..], |base| base.as_os_str().as_bytes())
+        .split(|byte| *byte == b'/')
+    {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(components.pop()),
+            name => components.push(Component::Literal(name.into())),
+        }
+    }
+    Ok(components)
+}
+
+fn push(components: &mut Vec<Component>, name: &str) -> Result<(), String> {
+    match name {
+        "" | "." => {}
+        ".." => match components.pop() {
+            None | Some(Component::Literal(_)) => {}
+            Some(_) => return Err("\"..\" cannot follow a wildcard".into()),
+        },
+        "**" => components.push(Component::AnyDepth),
+        name => {
+            let tokens = tokens(name)?;
+            let bytes: Option<Vec<u8>> = tokens
+                .iter()
+                .map(|token| {
+                    if let Token::Byte(byte) = token {
+                        Some(*byte)
+                    } else {
+                        None
+                    }
+                })
+                .collect();
+            components.push(match bytes {
+                Some(bytes) => Component::Literal(bytes.into()),
+                None => Component::Glob(tokens.into()),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn tokens(name: &str) -> Result<Vec<Token>, String> {
+    let mut tokens = Vec::new();
+    let mut chars = name.chars();
+    while let Some(next) = chars.next() {
+        match next {
+            '*' if tokens.last() == Some(&Token::Many) => {
+                return Err(format!(
+                    "{name:?}: \"**\" must stand alone between two slashes"
+                ));
+            }
+            '*' => tokens.push(Token::Many),
+            '?' => tokens.push(Token::One),
+            '[' => tokens.push(class(&mut chars).ok_or_else(|| {
+                format!(
+                    "{name:?}: \"[\" without a set and \"]\"; write \\[ for the character itself"
+                )
+            })?),
+            '\\' => {
+                let escaped = chars
+                    .next()
+                    .ok_or_else(|| format!("{name:?} ends in \"\\\""))?;
+                push_char(&mut tokens, escaped);
+            }
+            other => push_char(&mut tokens, other),
+        }
+    }
+    Ok(tokens)
+}
+
+fn push_char(tokens: &mut Vec<Token>, character: char) {
+    let mut buffer = [0; 4];
+    tokens.extend(character.encode_utf8(&mut buffer).bytes().map(Token::Byte));
+}
+
+fn class(chars: &mut std::str::Chars<'_>) -> Option<Token> {
+    let mut ranges = Vec::new();
+    let mut next = chars.next()?;
+    let negated = matches!(next, '!' | '^');
+    if negated {
+        next = chars.next()?;
+    }
+    loop {
+        // A "]" that comes first stands for itself, as in the shell.
+        if next == ']' && !ranges.is_empty() {
+            return Some(Token::Class {
+                negated,
+                ranges: ranges.into(),
+            });
+        }
+        let low = if next == '\\' { chars.next()? } else { next };
+        let mut ahead = chars.clone();
+        if ahead.next() == Some('-') && ahead.next().is_some_and(|end| end != ']') {
+            chars.next();
+            let high = chars.next()?;
+            let high = if high == '\\' { chars.next()? } else { high };
+            if high < low {
+                return None;
+            }
+            ranges.push((low, high));
+        } else {
+            ranges.push((low, low));
+        }
+        next = chars.next()?;
+    }
+}
+
+impl Component {
+    fn matches(&self, name: &[u8]) -> bool {
+        match self {
+            Component::Literal(literal) => **literal == *name,
+            Component::Glob(tokens) => glob_matches(tokens, name),
+            Component::AnyDepth => true,
+        }
+    }
+}
+
+/// Whether a prefix of the path fits the whole pattern: a pattern covers what is below it.
+/// The last `**` is the only one that is ever tried again, so the cost is a product of lengths.
+pub(super) fn covers(pattern: &[Component], path: &[&[u8]]) -> bool {
+    let (mut next, mut at) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        match pattern.get(next) {
+            None => return true,
+            Some(Component::AnyDepth) => {
+                retry = Some((next, at));
+                next += 1;
+                continue;
+            }
+            Some(component) if path.get(at).is_some_and(|name| component.matches(name)) => {
+                next += 1;
+                at += 1;
+                continue;
+            }
+            Some(_) => {}
+        }
+        match &mut retry {
+            Some((star, from)) if *from < path.len() => {
+                *from += 1;
+                (next, at) = (*star + 1, *from);
+            }
+            _ => return false,
+        }
+    }
+}
+
+fn glob_matches(tokens: &[Token], name: &[u8]) -> bool {
+    let (mut next, mut at) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        let step = match tokens.get(next) {
+            None if at == name.len() => return true,
+            None => None,
+            Some(Token::Many) => {
+                retry = Some((next, at));
+                next += 1;
+                continue;
+            }
+            Some(token) => token_matches(token, &name[at..]),
+        };
+        match (step, &mut retry) {
+            (Some(length), _) => {
+                next += 1;
+                at += length;
+            }
+            (None, Some((star, from))) if *from < name.len() => {
+                *from += first_char(&name[*from..]).map_or(1, |(_, length)| length);
+                (next, at) = (*star + 1, *from);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// How many bytes the token takes from the start of the rest of a name.
+fn token_matches(token: &Token, rest: &[u8]) -> Option<usize> {
+    match token {
+        Token::Byte(byte) => (rest.first() == Some(byte)).then_some(1),
+        Token::One => first_char(rest).map(|(_, length)| length),
+        Token::Many => Some(0),
+        Token::Class { negated, ranges } => {
+            let (character, length) = first_char(rest)?;
+            let inside = character.is_some_and(|character| {
+                ranges
+                    .iter()
+                    .any(|(low, high)| (*low..=*high).contains(&character))
+            });
+            (inside != *negated).then_some(length)
+        }
+    }
+}
+
+/// The first character and its length; a byte that is not UTF-8 counts as one unknown character.
+fn first_char(bytes: &[u8]) -> Option<(Option<char>, usize)> {
+    let first = *bytes.first()?;
+    if first.is_ascii() {
+        return Some((Some(first as char), 1));
+    }
+    for length in 2..=4.min(bytes.len()) {
+        if let Ok(text) = std::str::from_utf8(&bytes[..length])
+            && let Some(character) = text.chars().next()
+        {
+            return Some((Some(character), length));
+        }
+    }
+    Some((None, 1))
+}
+
+/// The components of a request's path, without allocation for up to 48 of them.
+pub(super) struct Names<'p> {
+    few: [&'p [u8]; Names::FEW],
+    count: usize,
+    many: Option<Vec<&'p [u8]>>,
+}
+
+impl<'p> Names<'p> {
+    const FEW: usize = 48;
+
+    /// The normalised components; `None` when the path is relative or has NUL in it.
+    pub fn of(path: &'p Path) -> Option<Names<'p>> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.first() != Some(&b'/') {
+            return None;
+        }
+        let mut names = Names {
+            few: [&[]; Names::FEW],
+            count: 0,
+            many: None,
+        };
+        let mut start = 1;
+        for (index, byte) in bytes.iter().enumerate().skip(1) {
+            match byte {
+                0 => return None,
+                b'/' => {
+                    names.push(&bytes[start..index]);
+                    start = index + 1;
+                }
+                _ => {}
+            }
+        }
+        names.push(&bytes[start..]);
+        Some(names)
+    }
+
+    fn push(&mut self, name: &'p [u8]) {
+        match (name, &mut self.many) {
+            (b"" | b".", _) => {}
+            (b"..", Some(many)) => drop(many.pop()),
+            (b"..", None) => self.count = self.count.saturating_sub(1),
+            (name, Some(many)) => many.push(name),
+            (name, None) if self.count < Names::FEW => {
+                self.few[self.count] = name;
+                self.count += 1;
+            }
+            (name, None) => {
+                let mut many = self.few.to_vec();
+                many.push(name);
+                self.many = Some(many);
+            }
+        }
+    }
+
+    /// The components.
+    pub fn as_slice(&self) -> &[&'p [u8]] {
+        self.many.as_deref().unwrap_or(&self.few[..self.count])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    fn vars() -> Vars {
+        Vars {
+            home: "/home/u".into(),
+            pwd: "/w/p*".into(),
+            workspace: "/w".into(),
+        }
+    }
+
+    fn fits(pattern: &str, path: &str) -> bool {
+        let pattern = PathPattern::parse(pattern, &vars()).expect(pattern);
+        let names = Names::of(Path::new(path)).expect(path);
+        covers(pattern.components(), names.as_slice())
+    }
+
+    #[test]
+    fn a_path_covers_itself_and_below_but_no_neighbour() {
+        assert!(fits("/tmp/ok", "/tmp/ok"));
+        assert!(fits("/tmp/ok/", "/tmp/ok/a/b"));
+        assert!(fits("/", "/"));
+        assert!(fits("/", "/x"));
+        assert!(!fits("/tmp/ok", "/tmp/ok_evil"));
+        assert!(!fits("/tmp/ok", "/tmp/okay/../ok_evil"));
+        assert!(fits("/a/./b//c/../d", "/a/b/d"));
+        assert!(fits("/tmp/ok", "/tmp/x/..//./ok/"));
+        assert!(fits("/a", "/../../a"));
+    }
+
+    #[test]
+    fn wildcards() {
+        assert!(fits("/a/*.py", "/a/x.py"));
+        assert!(!fits("/a/*.py", "/a/b/x.py"));
+        assert!(fits("/a/**/x", "/a/x"));
+        assert!(fits("/a/**/x", "/a/b/c/x/below"));
+        assert!(!fits("/a/**/x", "/a/b/c/y"));
+        assert!(fits("/**/a/b", "/a/c/a/b"));
+        assert!(fits("/a/?", "/a/\u{e9}"));
+        assert!(!fits("/a/?", "/a/bc"));
+        assert!(fits("/a/[a-c]x", "/a/bx"));
+        assert!(!fits("/a/[!a-c]x", "/a/bx"));
+        assert!(fits("/a/[]x]", "/a/]"));
+        assert!(fits("/a/\\*", "/a/*"));
+        assert!(!fits("/a/\\*", "/a/b"));
+        assert!(fits("/a/*a*b*c", "/a/xxaxxbxxcxabc"));
+        assert!(!fits("/a/*a*b*c", "/a/xxaxxbxxcxab"));
+    }
+
+    #[test]
+    fn variables_are_literal() {
+        assert!(fits("$PWD/x", "/w/p*/x"));
+        assert!(!fits("$PWD/x", "/w/pp/x"));
+        assert!(fits("~", "/home/u/.ssh"));
+        assert!(fits("${WORKSPACE}/../z", "/z"));
+        for bad in [
+            "a", "", "~u/x", "$FOO/x", "$PWDx", "/a\0b", "/a/***", "/a/**b", "/a/*/..", "/a/[b",
+            "/a/[z-a]", "/a\\",
+        ] {
+            let bad = bad.replace("\\0", "\0");
+            assert!(PathPattern::parse(&bad, &vars()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_and_long_paths() {
+        let path = Path::new(OsStr::from_bytes(b"/a/\xff\xfe"));
+        let names = Names::of(path).unwrap();
+        let pattern = PathPattern::parse("/a/??", &vars()).unwrap();
+        assert!(covers(pattern.components(), names.as_slice()));
+        assert!(PathPattern::literal(path).unwrap().as_literal().as_deref() == Some(path));
+        assert!(Names::of(Path::new("relative")).is_none());
+        assert!(Names::of(Path::new("/a\0b")).is_none());
+        let deep = format!("{}{}/z", "/x".repeat(100), "/..".repeat(100));
+        assert_eq!(Names::of(Path::new(&deep)).unwrap().as_slice(), [b"z"]);
+        let deep = "/x".repeat(2000);
+        assert_eq!(Names::of(Path::new(&deep)).unwrap().as_slice().len(), 2000);
+    }
+}

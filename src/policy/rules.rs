@@ -1,0 +1,318 @@
+//! The rules, limits and lists of a document.
+
+use std::time::Duration;
+
+use super::layer::{ExecRule, FsRule, NetRule};
+use super::limits::{Limits, parse_duration, parse_size};
+use super::matching::PathPattern;
+use super::nearest::suggestion;
+use super::net::{NetPattern, Ports, Target};
+use super::perm::{Perm, PermSet};
+use super::read::{Reader, field};
+use super::request::{Proto, RuleRef};
+use super::scan::{Node, Value};
+
+impl Reader<'_> {
+    pub fn fs_rule(&mut self, what: String, node: &Node<'_>) -> Option<FsRule> {
+        let members = self.object(node, &what, &["action", "path", "perms", "description"]);
+        self.describes(members);
+        let action = self.required(node, members, &what, "action");
+        let action = action.and_then(|action| self.verdict(action, "action"));
+        let path = self.required(node, members, &what, "path");
+        let pattern = path.and_then(|path| self.path(path));
+        let perms = match field(members, "perms") {
+            None => Some(PermSet::ALL),
+            Some(list) => self.perms(list),
+        };
+        let rule = self.rule(node.at, what);
+        Some(FsRule {
+            action: action?,
+            pattern: pattern?,
+            perms: perms?,
+            rule,
+        })
+    }
+
+    pub fn exec_rule(&mut self, what: String, node: &Node<'_>) -> Option<ExecRule> {
+        let members = self.object(node, &what, &["action", "path", "sha256", "description"]);
+        self.describes(members);
+        let action = self.required(node, members, &what, "action");
+        let action = action.and_then(|action| self.verdict(action, "action"));
+        let path = self.required(node, members, &what, "path");
+        let pattern = path.and_then(|path| self.path(path));
+        let sha256 = field(members, "sha256").and_then(|digest| self.digest(digest));
+        let rule = self.rule(node.at, what);
+        Some(ExecRule {
+            action: action?,
+            pattern: pattern?,
+            sha256,
+            rule,
+        })
+    }
+
+    pub fn net_rule(&mut self, what: String, node: &Node<'_>) -> Option<NetRule> {
+        const FIELDS: &[&str] = &["action", "proto", "cidr", "host", "ports", "description"];
+        let members = self.object(node, &what, FIELDS);
+        self.describes(members);
+        let action = self.required(node, members, &what, "action");
+        let action = action.and_then(|action| self.verdict(action, "action"));
+        let proto = match field(members, "proto") {
+            None => None,
+            Some(proto) => match self.word(proto, "proto", &["tcp", "udp", "any"])? {
+                "tcp" => Some(Proto::Tcp),
+                "udp" => Some(Proto::Udp),
+                _ => None,
+            },
+        };
+        let target = match (field(members, "cidr"), field(members, "host")) {
+            (None, None) => Some(Target::Any),
+            (Some(cidr), None) => self.text(cidr, "cidr").and_then(|text| {
+                Target::cidr(text)
+                    .map_err(|message| self.problem(cidr.at, message))
+                    .ok()
+            }),
+            (None, Some(host)) => self.text(host, "host").and_then(|text| {
+                Target::host(text)
+                    .map_err(|message| self.problem(host.at, message))
+                    .ok()
+            }),
+            (Some(cidr), Some(host)) => {
+                self.text(cidr, "cidr");
+                self.problem(
+                    host.at,
+                    format!("{what} has a cidr and a host; write two rules"),
+                );
+                None
+            }
+        };
+        let ports = match field(members, "ports") {
+            None => Some(Ports::default()),
+            Some(ports) => self.ports(ports),
+        };
+        let rule = self.rule(node.at, what);
+        let pattern = NetPattern {
+            proto,
+            target: target?,
+            ports: ports?,
+        };
+        Some(NetRule {
+            action: action?,
+            pattern,
+            rule,
+        })
+    }
+
+    fn describes(&mut self, members: &[super::scan::Member<'_>]) {
+        if let Some(description) = field(members, "description") {
+            self.text(description, "description");
+        }
+    }
+
+    fn path(&mut self, node: &Node<'_>) -> Option<PathPattern> {
+        let text = self.text(node, "path")?;
+        PathPattern::parse(text, self.vars)
+            .map_err(|message| self.problem(node.at, message))
+            .ok()
+    }
+
+    fn perms(&mut self, list: &Node<'_>) -> Option<PermSet> {
+        let names: Vec<&str> = Perm::ALL.iter().map(|perm| perm.name()).collect();
+        let items = self.list(list, "perms");
+        if items.is_empty() {
+            if matches!(list.value, Value::List(_)) {
+                self.problem(list.at, "perms is empty; leave it away to mean all of them");
+            }
+            return None;
+        }
+        let mut perms = PermSet::NONE;
+        for item in items {
+            let perm = self
+                .word(item, "permission", &names)
+                .and_then(Perm::from_name)?;
+            perms = match perm {
+                Perm::WriteDir => perms.union(PermSet::WRITE_DIR),
+                perm => perms.with(perm),
+            };
+        }
+        Some(perms)
+    }
+
+    fn digest(&mut self, node: &Node<'_>) -> Option<Box<str>> {
+        let text = self.text(node, "sha256")?;
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Some(text.to_ascii_lowercase().into());
+        }
+        self.problem(node.at, "sha256 should be 64 hexadecimal digits");
+        None
+    }
+
+    fn ports(&mut self, node: &Node<'_>) -> Option<Ports> {
+        match &node.value {
+            Value::Number(number) if number.fract() == 0.0 && (0.0..=65535.0).contains(number) => {
+                Some(Ports::one(*number as u16))
+            }
+            Value::Text(text) => Ports::parse(text)
+                .map_err(|message| self.problem(node.at, message))
+                .ok(),
+            _ => {
+                self.problem(
+                    node.at,
+                    "ports should be a port, or a string such as \"80,443\" or \"8000-9000\"",
+                );
+                None
+            }
+        }
+    }
+
+    pub fn anti_escape(&mut self, node: &Node<'_>) -> Vec<String> {
+        let members = self.object(node, "antiEscape", &["denySyscalls"]);
+        let mut names = Vec::new();
+        let list = field(members, "denySyscalls");
+        for item in list.map_or(&[][..], |list| self.list(list, "antiEscape.denySyscalls")) {
+            let Some(name) = self.text(item, "a system call") else {
+                continue;
+            };
+            if known_syscall(name) {
+                names.push(name.to_owned());
+                continue;
+            }
+            let all: Vec<&str> = syscalls::x86_64::Sysno::iter()
+                .map(|known| known.name())
+                .collect();
+            let near = suggestion(name, &all);
+            self.problem(
+                item.at,
+                format!("{name:?} is no system call of this program{near}"),
+            );
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    pub fn limits(&mut self, node: &Node<'_>) -> Limits {
+        const FIELDS: &[&str] = &["memory", "cpus", "pids", "wall", "output", "files"];
+        let members = self.object(node, "limits", FIELDS);
+        let mut limits = Limits::default();
+        for member in members {
+            let node = &member.node;
+            match &*member.name {
+                "memory" => limits.memory = self.size(node, "memory"),
+                "output" => limits.output = self.size(node, "output"),
+                "pids" => limits.pids = self.count(node, "pids"),
+                "files" => limits.files = self.count(node, "files"),
+                "cpus" => limits.cpus = self.cpus(node),
+                "wall" => limits.wall = self.duration(node, "wall"),
+                _ => {}
+            }
+        }
+        limits
+    }
+
+    fn count(&mut self, node: &Node<'_>, what: &str) -> Option<u64> {
+        match whole(&node.value) {
+            Some(number) => Some(number),
+            None => {
+                self.problem(node.at, format!("{what} should be a whole number from 1"));
+                None
+            }
+        }
+    }
+
+    fn cpus(&mut self, node: &Node<'_>) -> Option<f64> {
+        match node.value {
+            Value::Number(number) if number > 0.0 => Some(number),
+            _ => {
+                self.problem(
+                    node.at,
+                    "cpus should be a number of processors above 0, such as 0.5",
+                );
+                None
+            }
+        }
+    }
+
+    fn size(&mut self, node: &Node<'_>, what: &str) -> Option<u64> {
+        let size = match &node.value {
+            Value::Text(text) => parse_size(text).filter(|size| *size > 0),
+            value => whole(value),
+        };
+        if size.is_none() {
+            self.problem(
+                node.at,
+                format!("{what} should be a size such as \"512M\", or a number of bytes from 1"),
+            );
+        }
+        size
+    }
+
+    fn duration(&mut self, node: &Node<'_>, what: &str) -> Option<Duration> {
+        let duration = match &node.value {
+            Value::Text(text) => parse_duration(text),
+            Value::Number(number) => Duration::try_from_secs_f64(*number).ok(),
+            _ => None,
+        };
+        let duration = duration.filter(|duration| !duration.is_zero());
+        if duration.is_none() {
+            self.problem(node.at, format!("{what} should be a time above 0 such as \"30s\" or \"500ms\", or a number of seconds"));
+        }
+        duration
+    }
+
+    /// Only the shape is checked: nothing classifies yet, and compilation refuses these rules.
+    pub fn risk(&mut self, node: &Node<'_>) -> Vec<RuleRef> {
+        let mut rules = Vec::new();
+        for (what, item) in self.rules(node, "risk") {
+            let members = self.object(
+                item,
+                &what,
+                &["name", "on", "pattern", "raise", "description"],
+            );
+            self.describes(members);
+            field(members, "name").map(|name| self.text(name, "name"));
+            if let Some(on) = self.required(item, members, &what, "on") {
+                self.word(on, "subject", &["code", "fs", "net", "exec"]);
+            }
+            if let Some(raise) = self.required(item, members, &what, "raise") {
+                self.word(raise, "verdict to raise to", &["warn", "ask", "deny"]);
+            }
+            if let Some(pattern) = self.required(item, members, &what, "pattern")
+                && let Some(text) = self.text(pattern, "pattern")
+                && let Err(error) = regex::Regex::new(text)
+            {
+                self.problem(
+                    pattern.at,
+                    format!("pattern is no regular expression: {error}"),
+                );
+            }
+            rules.push(self.rule(item.at, what));
+        }
+        rules
+    }
+
+    pub fn approval(&mut self, node: &Node<'_>) {
+        let members = self.object(node, "approval", &["timeout", "scopes"]);
+        if let Some(timeout) = field(members, "timeout") {
+            self.duration(timeout, "timeout");
+        }
+        let scopes = field(members, "scopes");
+        for scope in scopes.map_or(&[][..], |list| self.list(list, "approval.scopes")) {
+            self.word(scope, "scope", &["once", "session", "path"]);
+        }
+    }
+}
+
+/// A whole number from 1 that a double holds exactly.
+fn whole(value: &Value<'_>) -> Option<u64> {
+    match value {
+        Value::Number(number) if number.fract() == 0.0 && (1.0..=9e15).contains(number) => {
+            Some(*number as u64)
+        }
+        _ => None,
+    }
+}
+
+fn known_syscall(name: &str) -> bool {
+    name.parse::<syscalls::x86_64::Sysno>().is_ok()
+        || name.parse::<syscalls::aarch64::Sysno>().is_ok()
+}
