@@ -33,13 +33,26 @@ impl Attack {
         }
         // Attempts made by a loop are counted when they run; this is the least there must be.
         let attempts = body.matches("@attempt").count();
-        Attack { name, program, attempts: attempts.max(1) }
+        Attack {
+            name,
+            program,
+            attempts: attempts.max(1),
+        }
     }
 
     /// Every attempt succeeds where no fence stands: as root, in namespaces that are thrown away.
     fn succeeds_outside(&self) -> &Attack {
-        let throwaway = ["--mount", "--pid", "--fork", "--mount-proc", "--ipc", "--uts"];
-        let command = Child::new("unshare").args(throwaway).args(["--kill-child", "--"]);
+        let throwaway = [
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--ipc",
+            "--uts",
+        ];
+        let command = Child::new("unshare")
+            .args(throwaway)
+            .args(["--kill-child", "--"]);
         self.succeeds_with(command)
     }
 
@@ -58,7 +71,11 @@ impl Attack {
 
     fn all_succeed(&self, done: &Finished) {
         for (attempt, outcome) in self.outcomes(done) {
-            assert_eq!(outcome, "SUCCEEDED", "{}: the attempt {attempt} shows nothing\n{done}", self.name);
+            assert_eq!(
+                outcome, "SUCCEEDED",
+                "{}: the attempt {attempt} shows nothing\n{done}",
+                self.name
+            );
         }
     }
 
@@ -69,7 +86,12 @@ impl Attack {
 
     fn is_denied_to(&self, flags: &[&str]) -> &Attack {
         let scratch = Scratch::new();
-        let run = || Child::new(scratch.binary()).clean_path().arg("run").args(flags);
+        let run = || {
+            Child::new(scratch.binary())
+                .clean_path()
+                .arg("run")
+                .args(flags)
+        };
         let root = run().current_dir(scratch.path());
         self.all_denied(&root.args(["-c", &self.program]).run());
         let user = run().as_user(&scratch.home());
@@ -96,7 +118,12 @@ impl Attack {
             .filter_map(|line| line.split_once(": "))
             .map(|(attempt, outcome)| (attempt.to_owned(), outcome.to_owned()))
             .collect();
-        assert!(found.len() >= self.attempts, "{}: {} outcomes\n{done}", self.name, found.len());
+        assert!(
+            found.len() >= self.attempts,
+            "{}: {} outcomes\n{done}",
+            self.name,
+            found.len()
+        );
         found
     }
 }
@@ -136,7 +163,9 @@ fn reading_the_shadow_file() {
     }
     let body = include_str!("attacks/read_secrets.py");
     let places = [("SECRET", "/etc/shadow"), ("MARK", "root:")];
-    Attack::new("shadow", body, &places).succeeds_on_the_host().is_denied();
+    Attack::new("shadow", body, &places)
+        .succeeds_on_the_host()
+        .is_denied();
 }
 
 /// The keys are readable by everybody here, so that it is not their mode that protects them.
@@ -155,11 +184,26 @@ fn reading_the_keys_of_the_person_who_runs_it() {
     attack.succeeds_on_the_host().is_denied();
     // The fence is the policy and nothing else: a rule that names the file opens it.
     let flag = format!("--allow-read={home}/.ssh");
-    let run = Child::new(binary()).clean_path().args(["run", &flag, "--allow-run"]);
-    let done = run.args(["-c", &attack.program]).env("HOME", &home).current_dir(&home).run();
+    let run = Child::new(binary())
+        .clean_path()
+        .args(["run", &flag, "--allow-run"]);
+    let done = run
+        .args(["-c", &attack.program])
+        .env("HOME", &home)
+        .current_dir(&home)
+        .run();
     let outcomes = attack.outcomes(&done);
-    for attempt in ["api_open", "api_os_open", "raw_open", "raw_openat", "raw_openat2"] {
-        assert_eq!(outcomes[attempt], "SUCCEEDED", "{attempt} with {flag}\n{done}");
+    for attempt in [
+        "api_open",
+        "api_os_open",
+        "raw_open",
+        "raw_openat",
+        "raw_openat2",
+    ] {
+        assert_eq!(
+            outcomes[attempt], "SUCCEEDED",
+            "{attempt} with {flag}\n{done}"
+        );
     }
 }
 
@@ -178,12 +222,21 @@ fn writing_outside_the_private_places() {
     lifted.succeeds_on_the_host();
     let flag = format!("--allow-write={granted}");
     let read = format!("--allow-read={granted}");
-    let run = Child::new(binary()).clean_path().args(["run", &flag, &read]);
-    lifted.all_succeed(&run.args(["-c", &lifted.program]).current_dir(scratch.path()).run());
+    let run = Child::new(binary())
+        .clean_path()
+        .args(["run", &flag, &read]);
+    lifted.all_succeed(
+        &run.args(["-c", &lifted.program])
+            .current_dir(scratch.path())
+            .run(),
+    );
     // Inside, with the folder only readable, neither it nor anything from the root down.
     let places = format!("['/', {granted:?}]");
     Attack::new("write", body, &[("PLACES", &places)]).is_denied_to(&[&read]);
-    assert_eq!(std::fs::read(canary).expect("the canary is there"), b"untouched");
+    assert_eq!(
+        std::fs::read(canary).expect("the canary is there"),
+        b"untouched"
+    );
 }
 
 #[test]
@@ -193,7 +246,10 @@ fn connecting_to_the_loopback_of_the_host() {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback can be had");
-    let port = listener.local_addr().expect("the listener has an address").port();
+    let port = listener
+        .local_addr()
+        .expect("the listener has an address")
+        .port();
     let name = format!("attacked-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("the name is short");
     let abstract_listener = UnixListener::bind_addr(&address).expect("the abstract name is free");
@@ -201,7 +257,9 @@ fn connecting_to_the_loopback_of_the_host() {
     greet(move || abstract_listener.accept().map(|(stream, _)| stream));
     let places = [("PORT", &*port.to_string()), ("NAME", &*name)];
     let body = include_str!("attacks/host_loopback.py");
-    Attack::new("loopback", body, &places).succeeds_on_the_host().is_denied();
+    Attack::new("loopback", body, &places)
+        .succeeds_on_the_host()
+        .is_denied();
 }
 
 /// Says hello to everybody who connects, for as long as the test program runs.
@@ -238,11 +296,17 @@ fn seeing_a_process_of_the_host() {
     let pid = victim.id().to_string();
     crate::support::eventually(crate::support::PATIENCE, || {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if comm.trim() == "sleep" { Ok(()) } else { Err(format!("it is still {comm}")) }
+        if comm.trim() == "sleep" {
+            Ok(())
+        } else {
+            Err(format!("it is still {comm}"))
+        }
     });
     let places = [("MARK_HEAD", "863"), ("MARK_TAIL", "97"), ("PID", &*pid)];
     let body = include_str!("attacks/host_processes.py");
-    Attack::new("processes", body, &places).succeeds_on_the_host().is_denied();
+    Attack::new("processes", body, &places)
+        .succeeds_on_the_host()
+        .is_denied();
 }
 
 #[test]
@@ -252,7 +316,14 @@ fn signalling_a_process_of_the_host() {
         return;
     }
     let body = include_str!("attacks/signals.py");
-    for way in ["api_kill", "api_killpg", "raw_kill", "raw_tgkill", "raw_sigqueue", "raw_pidfd"] {
+    for way in [
+        "api_kill",
+        "api_killpg",
+        "raw_kill",
+        "raw_tgkill",
+        "raw_sigqueue",
+        "raw_pidfd",
+    ] {
         let mut victim = victim(&["sleep", "1000"]);
         let pid = victim.id();
         let places = [("PID", &*pid.to_string()), ("WAY", way)];

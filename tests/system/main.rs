@@ -4,3 +4,10 @@
 mod support;
 
 mod attacks;
+mod basics;
+mod cpython;
+mod crowds;
+mod floods;
+mod killed;
+mod terminal;
+mod venv;

@@ -24,8 +24,15 @@ impl Child {
     pub fn new(program: impl AsRef<OsStr>) -> Child {
         let mut command = Command::new(program);
         // A group of its own, so that a deadline ends all of it and nothing else.
-        command.process_group(0).env_remove("PYTHONPATH").env_remove("PYTHONHOME");
-        Child { command, input: Vec::new(), deadline: PATIENCE }
+        command
+            .process_group(0)
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME");
+        Child {
+            command,
+            input: Vec::new(),
+            deadline: PATIENCE,
+        }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Child {
@@ -62,7 +69,10 @@ impl Child {
 
     /// The PATH of a fresh Debian: no interpreter out of a person's home.
     pub fn clean_path(self) -> Child {
-        self.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        self.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
     }
 
     /// Runs as [`USER`], without supplementary groups, in the given home.
@@ -91,21 +101,36 @@ impl Child {
     /// Starts the child and gives it its input.
     pub fn start(mut self) -> Running {
         let shown = format!("{:?}", self.command);
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let started = Instant::now();
-        let mut child =
-            self.command.spawn().unwrap_or_else(|error| panic!("{shown} does not start: {error}"));
+        let mut child = self
+            .command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{shown} does not start: {error}"));
         let mut stdin = child.stdin.take().expect("stdin was piped");
         let input = self.input;
         std::thread::spawn(move || {
             // A child that ends without reading its input is no error of the test.
             if let Err(error) = stdin.write_all(&input) {
-                assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "writing to the child");
+                assert_eq!(
+                    error.kind(),
+                    std::io::ErrorKind::BrokenPipe,
+                    "writing to the child"
+                );
             }
         });
         let stdout = read_all(child.stdout.take().expect("stdout was piped"));
         let stderr = read_all(child.stderr.take().expect("stderr was piped"));
-        Running { child, shown, started, stdout, stderr }
+        Running {
+            child,
+            shown,
+            started,
+            stdout,
+            stderr,
+        }
     }
 }
 
@@ -155,9 +180,32 @@ impl Running {
         Pid::from_raw(self.child.id() as i32).expect("a child has a process id")
     }
 
+    /// Waits until the child has printed this. What is read here is not read again later.
+    #[track_caller]
+    pub fn wait_for_output(&mut self, expected: &str) {
+        let end = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while let Ok(piece) = self
+            .stdout
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            seen.extend(piece);
+            if String::from_utf8_lossy(&seen).contains(expected) {
+                return;
+            }
+        }
+        let finished = self.kill();
+        panic!("{expected:?} was not printed\n{finished}");
+    }
+
     /// Sends a signal to the child alone, if it still runs.
     pub fn signal(&mut self, signal: Signal) {
-        if self.child.try_wait().expect("the child can be waited for").is_none() {
+        if self
+            .child
+            .try_wait()
+            .expect("the child can be waited for")
+            .is_none()
+        {
             kill_process(self.pid(), signal).expect("an unreaped child can be signalled");
         }
     }
@@ -179,8 +227,13 @@ impl Running {
     /// Ends the child and its process group.
     pub fn kill(&mut self) -> Finished {
         self.signal(Signal::KILL);
-        // The group may be empty by now.
-        drop(kill_process_group(self.pid(), Signal::KILL));
+        if let Err(error) = kill_process_group(self.pid(), Signal::KILL) {
+            assert_eq!(
+                error,
+                rustix::io::Errno::SRCH,
+                "only an empty group cannot be killed"
+            );
+        }
         let status = self.child.wait().expect("a killed child can be waited for");
         self.finish(status)
     }
@@ -251,7 +304,12 @@ impl fmt::Display for Finished {
             let text = String::from_utf8_lossy(bytes);
             let tail: Vec<&str> = text.lines().rev().take(60).collect();
             let shown: Vec<&str> = tail.into_iter().rev().collect();
-            write!(f, "--- {name}, {} bytes\n{}\n", bytes.len(), shown.join("\n"))?;
+            write!(
+                f,
+                "--- {name}, {} bytes\n{}\n",
+                bytes.len(),
+                shown.join("\n")
+            )?;
         }
         Ok(())
     }

@@ -35,7 +35,11 @@ impl Leftovers {
     pub fn none_new(&self, deadline: Duration) {
         eventually(deadline, || match self.new_since() {
             new if new.is_empty() => Ok(()),
-            new => Err(format!("{} things stay behind:\n{}", new.len(), new.join("\n"))),
+            new => Err(format!(
+                "{} things stay behind:\n{}",
+                new.len(),
+                new.join("\n")
+            )),
         });
     }
 }
@@ -43,31 +47,55 @@ impl Leftovers {
 /// Processes of Buntime, and processes in namespaces that are not this test's.
 fn processes(found: &mut BTreeSet<String>) {
     const KINDS: [&str; 7] = ["pid", "mnt", "net", "user", "ipc", "uts", "cgroup"];
-    let own: Vec<_> = KINDS.iter().map(|kind| fs::read_link(format!("/proc/self/ns/{kind}"))).collect();
+    let own: Vec<_> = KINDS
+        .iter()
+        .map(|kind| fs::read_link(format!("/proc/self/ns/{kind}")))
+        .collect();
     for pid in numbers(Path::new("/proc")) {
         let folder = format!("/proc/{pid}");
         // A process may end at any line of this.
-        let Ok(stat) = fs::read_to_string(format!("{folder}/stat")) else { continue };
+        let Ok(stat) = fs::read_to_string(format!("{folder}/stat")) else {
+            continue;
+        };
         let state = stat.rsplit(')').next().unwrap_or("").trim();
-        let (started, zombie) = (state.split(' ').nth(19).unwrap_or("").to_owned(), state.starts_with('Z'));
+        let (started, zombie) = (
+            state.split(' ').nth(19).unwrap_or("").to_owned(),
+            state.starts_with('Z'),
+        );
         let exe = fs::read_link(format!("{folder}/exe")).unwrap_or_default();
-        let name = exe.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = exe
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let comm = stat.split(['(', ')']).nth(1).unwrap_or("").to_owned();
         if name.starts_with("buntime") || (zombie && comm.starts_with("buntime")) {
-            found.insert(format!("process {pid} started {started}: {}", exe.display()));
+            found.insert(format!(
+                "process {pid} started {started}: {}",
+                exe.display()
+            ));
         }
         for (kind, own) in KINDS.iter().zip(&own) {
-            let Ok(its) = fs::read_link(format!("{folder}/ns/{kind}")) else { continue };
+            let Ok(its) = fs::read_link(format!("{folder}/ns/{kind}")) else {
+                continue;
+            };
             if own.as_ref().is_ok_and(|own| *own != its) {
-                found.insert(format!("namespace {} of process {pid} ({comm})", its.display()));
+                found.insert(format!(
+                    "namespace {} of process {pid} ({comm})",
+                    its.display()
+                ));
             }
         }
     }
 }
 
 fn numbers(folder: &Path) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 fn mounts(found: &mut BTreeSet<String>) {
@@ -77,7 +105,9 @@ fn mounts(found: &mut BTreeSet<String>) {
 
 /// Groups that carry Buntime's name, at any depth that a session or a container lies at.
 fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
@@ -98,10 +128,21 @@ fn sockets(found: &mut BTreeSet<String>) {
 }
 
 fn files(found: &mut BTreeSet<String>) {
-    let mut places = vec!["/tmp".to_owned(), "/var/tmp".to_owned(), "/run".to_owned(), "/dev/shm".to_owned()];
-    places.extend(numbers(Path::new("/run/user")).iter().map(|uid| format!("/run/user/{uid}")));
+    let mut places = vec![
+        "/tmp".to_owned(),
+        "/var/tmp".to_owned(),
+        "/run".to_owned(),
+        "/dev/shm".to_owned(),
+    ];
+    places.extend(
+        numbers(Path::new("/run/user"))
+            .iter()
+            .map(|uid| format!("/run/user/{uid}")),
+    );
     for place in places {
-        let Ok(entries) = fs::read_dir(&place) else { continue };
+        let Ok(entries) = fs::read_dir(&place) else {
+            continue;
+        };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             // Everything in shared memory counts; elsewhere the name tells.
@@ -116,6 +157,10 @@ fn files(found: &mut BTreeSet<String>) {
 fn shared_memory(found: &mut BTreeSet<String>) {
     for kind in ["shm", "sem", "msg"] {
         let text = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default();
-        found.extend(text.lines().skip(1).map(|line| format!("System V {kind} {line}")));
+        found.extend(
+            text.lines()
+                .skip(1)
+                .map(|line| format!("System V {kind} {line}")),
+        );
     }
 }

@@ -40,7 +40,10 @@ pub fn is_root(test: &str) -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    assert!(std::env::var_os("CI").is_none(), "{test} needs root, and CI must run it");
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{test} needs root, and CI must run it"
+    );
     eprintln!("{test}: not tested, because it needs root");
     false
 }
@@ -81,7 +84,11 @@ impl Scratch {
 
     /// The path of an entry, as text.
     pub fn entry(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("scratch paths are text").to_owned()
+        self.0
+            .join(name)
+            .to_str()
+            .expect("scratch paths are text")
+            .to_owned()
     }
 
     /// Writes a file that everybody may read, and returns its path.

@@ -1,0 +1,119 @@
+//! A real program that nobody here wrote: modules of CPython's own test suite give the same
+//! result for each of their tests inside as outside, as the same user.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::{Child, Finished, PYTHON, Scratch, alone, is_root};
+
+const MODULES: [&str; 5] = [
+    "test_json",
+    "test_re",
+    "test_sqlite3",
+    "test_pathlib",
+    "test_asyncio.test_locks",
+];
+
+/// Tests whose results differ, each with the reason. Anything else that differs fails.
+const EXPECTED: [(&str, &str); 0] = [];
+
+/// Prints each test of a JUnit report with its outcome.
+const READ_REPORT: &str = "
+import sys, xml.etree.ElementTree as tree
+for case in tree.parse(sys.argv[1]).iter('testcase'):
+    children = {child.tag for child in case} - {'system-out', 'system-err'}
+    print(case.get('name'), ','.join(sorted(children)) or 'passed')
+";
+
+#[test]
+fn its_own_tests_give_the_same_results() {
+    let _alone = alone();
+    if !is_root("its_own_tests_give_the_same_results") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    for folder in ["outside", "inside"] {
+        let path = format!("{home}/{folder}");
+        std::fs::create_dir(&path).expect("a folder for reports");
+        std::os::unix::fs::chown(&path, Some(1000), Some(1000)).expect("it is the user's");
+    }
+    let outside = format!("{home}/outside");
+    let suite = |report: &str| {
+        let mut command = vec![PYTHON.to_owned(), "-m".to_owned(), "test".to_owned()];
+        command.extend(["--junit-xml".to_owned(), format!("{report}/report.xml")]);
+        command.extend(MODULES.map(str::to_owned));
+        command
+    };
+    let plain = Child::new("env")
+        .args(suite(&outside))
+        .clean_path()
+        .as_user(&home);
+    let plain = plain.deadline(Duration::from_secs(600)).run();
+    let inside = format!("{home}/inside");
+    // The suite starts its own interpreter, and looks at the temporary place.
+    let sandboxed = Child::new(scratch.binary())
+        .args([
+            "run",
+            "--out",
+            &inside,
+            "--timeout",
+            "500",
+            &format!("--allow-run={PYTHON}"),
+            "--",
+        ])
+        .args(suite(&inside))
+        .clean_path()
+        .as_user(&home)
+        .deadline(Duration::from_secs(600))
+        .run();
+    let plain_results = results(&outside, &plain);
+    let sandboxed_results = results(&inside, &sandboxed);
+    compare(&plain_results, &sandboxed_results, &sandboxed);
+    eprintln!(
+        "{} tests; outside {:?}, inside {:?}",
+        plain_results.len(),
+        plain.took,
+        sandboxed.took
+    );
+}
+
+fn results(folder: &str, run: &Finished) -> BTreeMap<String, String> {
+    let report = format!("{folder}/report.xml");
+    assert!(
+        std::path::Path::new(&report).exists(),
+        "the suite wrote no report\n{run}"
+    );
+    let read = Child::new(PYTHON)
+        .args(["-I", "-c", READ_REPORT, &report])
+        .run()
+        .expect(0);
+    let lines = read.stdout();
+    let found: BTreeMap<String, String> = lines
+        .lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, outcome)| (name.to_owned(), outcome.to_owned()))
+        .collect();
+    assert!(found.len() > 1000, "only {} tests ran\n{run}", found.len());
+    found
+}
+
+fn compare(plain: &BTreeMap<String, String>, inside: &BTreeMap<String, String>, run: &Finished) {
+    let mut differences = Vec::new();
+    for name in plain
+        .keys()
+        .chain(inside.keys().filter(|name| !plain.contains_key(*name)))
+    {
+        let (before, after) = (plain.get(name), inside.get(name));
+        if before != after && !EXPECTED.iter().any(|(expected, _)| expected == name) {
+            differences.push(format!("{name}: outside {before:?}, inside {after:?}"));
+        }
+    }
+    for (name, reason) in EXPECTED {
+        assert!(
+            plain.get(name) != inside.get(name),
+            "{name} is the same again: not {reason}"
+        );
+    }
+    assert!(differences.is_empty(), "{}\n{run}", differences.join("\n"));
+}
