@@ -263,7 +263,7 @@ fn results_are_not_thrown_away() {
 fn the_text_is_whole_and_speaks_of_the_project() {
     for bad in [
         concat!("// TO", "DO later"),
-        concat!("see /wo", "rk/x"),
+        concat!("see /wo", "rk/main/x"),
         concat!("#[ig", "nore]"),
     ] {
         assert!(

@@ -343,7 +343,10 @@ pub fn forbidden_words(path: &str, text: &str) -> Vec<String> {
         concat!("X", "XX"),
         concat!("todo", "!("),
         concat!("unimplemented", "!("),
-        concat!("/wo", "rk/"),
+        concat!("/wo", "rk/main"),
+        concat!("/wo", "rk/wt"),
+        concat!("/wo", "rk/sha", "red"),
+        concat!("/wo", "rk/.lib"),
         concat!("../sha", "red"),
         concat!("#[ig", "nore"),
     ];
