@@ -10,5 +10,6 @@ pub mod interface;
 pub mod memory;
 pub mod mount;
 pub mod process;
+pub mod seccomp;
 pub mod socket;
 pub mod terminal;

@@ -1,0 +1,171 @@
+//! The system call filter: what a worker may ask the kernel at all, whatever its files allow.
+//!
+//! [`Filters::compile`] is pure and runs before the worker's process exists. [`Filters::install`]
+//! is the last thing that process does before it runs somebody else's code. Up to two programs
+//! are installed: one that sends execve and execveat to a listener (exec once), and above it the
+//! one that refuses. The kernel takes the strictest answer of the two, so a refusal always wins.
+//!
+//! Trusts: the tables in `rules`, and seccompiler for the comparison of arguments.
+//! Never: decides by a pointer's target, which another thread could change after the check; what
+//! hides its meaning behind a pointer (clone3, openat2) is answered `ENOSYS`, so that callers fall
+//! back to the call whose arguments can be seen.
+
+mod assemble;
+mod names;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::sys;
+
+/// What the filter is to hold, beyond what it refuses to every worker.
+#[derive(Debug, Clone, Default)]
+pub struct SeccompRequest {
+    /// Send every execve and execveat to a listener, which lets the first one pass.
+    pub exec_once: bool,
+    /// Refuse memfd_create: a file that no mount and no Landlock rule covers.
+    pub deny_memfd: bool,
+    /// Permit TCP and UDP sockets of AF_INET and AF_INET6 (the network namespace holds the rest).
+    pub network: bool,
+    /// Permit AF_UNIX sockets. A connected pair of them is always permitted.
+    pub unix: bool,
+    /// System calls that the policy refuses by name, answered `EPERM`.
+    pub deny: Vec<String>,
+}
+
+/// Why a filter could not be made or installed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeccompError {
+    /// The policy names a system call that no supported architecture has.
+    #[error("the policy denies the system call `{name}`, which does not exist; {advice}")]
+    UnknownName {
+        /// The name as the policy has it.
+        name: String,
+        /// The nearest name, as a sentence.
+        advice: String,
+    },
+    /// The policy names a system call without which no program starts.
+    #[error(
+        "the policy denies the system call `{name}`, with which the program itself is started; \
+         deny programs with exec rules instead"
+    )]
+    Indispensable {
+        /// The name as the policy has it.
+        name: String,
+    },
+    /// seccompiler refused a rule of ours.
+    #[error("compiling the filter for `{syscall}`: {cause}")]
+    Compile {
+        /// The system call whose rules were compiled.
+        syscall: &'static str,
+        /// seccompiler's reason.
+        cause: String,
+    },
+    /// The program is longer than the kernel accepts.
+    #[error(
+        "the system call filter has {length} instructions and the kernel accepts {longest}; \
+         deny fewer system calls by name"
+    )]
+    TooLong {
+        /// Instructions.
+        length: usize,
+        /// The kernel's limit, in instructions.
+        longest: usize,
+    },
+    /// no_new_privs is not set, so a filter could be used against a setuid program.
+    #[error("installing the system call filter: no_new_privs is not set on this thread")]
+    PrivilegesCanGrow,
+    /// The kernel refused a program.
+    #[error("installing the {program}: {source}{advice}")]
+    Install {
+        /// Which of the two programs.
+        program: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+        /// What to do about it, as the end of the sentence, or nothing.
+        advice: &'static str,
+    },
+}
+
+/// Finished programs, ready to be handed to the kernel.
+#[derive(Clone)]
+pub struct Filters {
+    notify: Option<Vec<libc::sock_filter>>,
+    refuse: Vec<libc::sock_filter>,
+}
+
+impl std::fmt::Debug for Filters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filters")
+            .field("notify", &self.notify.as_ref().map(Vec::len))
+            .field("refuse", &self.refuse.len())
+            .finish()
+    }
+}
+
+impl Filters {
+    /// Compiles the programs for this machine's architecture. Touches nothing.
+    ///
+    /// # Errors
+    /// A name in `deny` that does not exist or cannot be denied; a program that grew too long.
+    pub fn compile(request: &SeccompRequest) -> Result<Filters, SeccompError> {
+        let mut table = rules::table(request)?;
+        for number in names::resolve(&request.deny)? {
+            table.insert(number, rules::Handling::Refuse(libc::EPERM));
+        }
+        let refuse = assemble::refusing_program(&table)?;
+        if refuse.len() > sys::seccomp::LONGEST_PROGRAM {
+            return Err(SeccompError::TooLong {
+                length: refuse.len(),
+                longest: sys::seccomp::LONGEST_PROGRAM,
+            });
+        }
+        let notify = request.exec_once.then(assemble::exec_notifying_program);
+        Ok(Filters { notify, refuse })
+    }
+
+    /// Installs the programs on the calling thread, for good. The process must be single-threaded
+    /// and have no_new_privs set. With `exec_once` it returns the listener (close-on-exec).
+    ///
+    /// The notifying program goes first: the refusing one refuses seccomp(2) itself.
+    ///
+    /// # Errors
+    /// no_new_privs is missing, or the kernel refused. A thread that got an error may carry one
+    /// of the two programs: end it.
+    pub fn install(&self) -> Result<Option<OwnedFd>, SeccompError> {
+        match rustix::thread::no_new_privs() {
+            Ok(true) => {}
+            _ => return Err(SeccompError::PrivilegesCanGrow),
+        }
+        let listener = self.notify.as_deref().map(install_listener).transpose()?;
+        sys::seccomp::add_filter(&self.refuse).map_err(|source| SeccompError::Install {
+            program: "system call filter",
+            source,
+            advice: "",
+        })?;
+        Ok(listener)
+    }
+
+    /// Instructions in all programs, as a measure of what the kernel has to take in.
+    #[must_use]
+    pub fn instructions(&self) -> usize {
+        self.refuse.len() + self.notify.as_ref().map_or(0, Vec::len)
+    }
+}
+
+fn install_listener(program: &[libc::sock_filter]) -> Result<OwnedFd, SeccompError> {
+    sys::seccomp::add_filter_with_listener(program).map_err(|source| SeccompError::Install {
+        program: "exec listener",
+        advice: match source.raw_os_error() {
+            Some(libc::EBUSY) => {
+                "; the sandbox around this process already listens to system calls and the kernel \
+                 has room for one listener: run outside of it, or allow exec in the policy"
+            }
+            _ => "",
+        },
+        source,
+    })
+}

@@ -1,0 +1,370 @@
+//! What the filter refuses, and by which arguments.
+//!
+//! Numbers above [`NEWEST_REVIEWED`] do not exist for a worker: a kernel newer than this table
+//! brings nothing that has not been looked at. Arguments that the kernel takes as `int` are
+//! compared in their low 32 bits, as it does, so that garbage above them changes nothing.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use syscalls::Sysno;
+
+use super::{SeccompError, SeccompRequest};
+
+/// The newest system call that was reviewed for this table: file_setattr, Linux 6.17.
+pub(super) const NEWEST_REVIEWED: u32 = Sysno::file_setattr as u32;
+
+/// What happens to one system call.
+#[derive(Debug)]
+pub(super) enum Handling {
+    /// Always this errno.
+    Refuse(i32),
+    /// The clauses in order; what none of them answers is allowed.
+    Compare(Vec<Clause>),
+}
+
+/// One step of a comparison. Rules are alternatives, the conditions within a rule hold together.
+#[derive(Debug)]
+pub(super) enum Clause {
+    /// This errno when a rule matches; otherwise on to the next clause.
+    Refuse { when: Vec<SeccompRule>, errno: i32 },
+    /// Allow when a rule matches, this errno otherwise. Always the last clause.
+    Admit { only: Vec<SeccompRule>, errno: i32 },
+}
+
+/// Refused whatever the arguments: what reaches into other processes, changes mounts, namespaces
+/// or the machine, gets at kernel interfaces with a record of holes, or goes around the filter.
+const REFUSED: &[Sysno] = &[
+    // A second way into most system calls, past every filter.
+    Sysno::io_uring_setup,
+    Sysno::io_uring_enter,
+    Sysno::io_uring_register,
+    // Other processes' memory, descriptors and kernel objects.
+    Sysno::ptrace,
+    Sysno::process_vm_readv,
+    Sysno::process_vm_writev,
+    Sysno::process_madvise,
+    Sysno::process_mrelease,
+    Sysno::pidfd_getfd,
+    Sysno::kcmp,
+    // Mounts and roots.
+    Sysno::mount,
+    Sysno::umount2,
+    Sysno::pivot_root,
+    Sysno::chroot,
+    Sysno::fsopen,
+    Sysno::fsconfig,
+    Sysno::fsmount,
+    Sysno::fspick,
+    Sysno::open_tree,
+    Sysno::open_tree_attr,
+    Sysno::move_mount,
+    Sysno::mount_setattr,
+    Sysno::statmount,
+    Sysno::listmount,
+    // Namespaces.
+    Sysno::unshare,
+    Sysno::setns,
+    // Kernel programs, kernel keys, faults served by a user.
+    Sysno::bpf,
+    Sysno::perf_event_open,
+    Sysno::userfaultfd,
+    Sysno::keyctl,
+    Sysno::add_key,
+    Sysno::request_key,
+    // Files by handle, past every path.
+    Sysno::open_by_handle_at,
+    Sysno::name_to_handle_at,
+    // The machine.
+    Sysno::kexec_load,
+    Sysno::kexec_file_load,
+    Sysno::init_module,
+    Sysno::finit_module,
+    Sysno::delete_module,
+    Sysno::reboot,
+    Sysno::swapon,
+    Sysno::swapoff,
+    Sysno::acct,
+    Sysno::quotactl,
+    Sysno::quotactl_fd,
+    Sysno::syslog,
+    Sysno::settimeofday,
+    Sysno::clock_settime,
+    Sysno::clock_adjtime,
+    Sysno::adjtimex,
+    Sysno::sethostname,
+    Sysno::setdomainname,
+    Sysno::vhangup,
+    Sysno::nfsservctl,
+    Sysno::lookup_dcookie,
+    // Watching files of others; memory that no one else can inspect.
+    Sysno::fanotify_init,
+    Sysno::fanotify_mark,
+    Sysno::memfd_secret,
+    // Placement of memory: side channels, and pages of other processes.
+    Sysno::mbind,
+    Sysno::migrate_pages,
+    Sysno::move_pages,
+    Sysno::set_mempolicy,
+    Sysno::set_mempolicy_home_node,
+    // A filter of the worker's own could take a listener and answer for itself.
+    Sysno::seccomp,
+    Sysno::lsm_set_self_attr,
+];
+
+/// The same, for calls that only x86_64 has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[Sysno] = &[
+    Sysno::iopl,
+    Sysno::ioperm,
+    Sysno::modify_ldt,
+    Sysno::uselib,
+    Sysno::_sysctl,
+    Sysno::sysfs,
+    Sysno::create_module,
+    Sysno::get_kernel_syms,
+    Sysno::query_module,
+];
+#[cfg(target_arch = "aarch64")]
+const REFUSED_HERE: &[Sysno] = &[];
+
+/// Their meaning is behind a pointer that another thread can write to. Callers know kernels
+/// without them and fall back to clone and openat.
+const HIDDEN: &[Sysno] = &[Sysno::clone3, Sysno::openat2];
+
+/// Every `CLONE_NEW*` flag that clone(2) takes. `CLONE_NEWTIME` (0x80) lies within the byte of the
+/// exit signal there and has no meaning; only unshare and clone3 take it.
+const CLONE_NEW_ANY: u64 = 0x7e02_0000;
+
+/// Obsolete, so libc deprecates its name; the kernel still turns it into AF_PACKET under AF_INET.
+const SOCK_PACKET: i32 = 10;
+
+const SET_ID_BITS: [u64; 2] = [0o4000, 0o2000];
+
+/// The table for `request`, without the policy's own names.
+pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>, SeccompError> {
+    let mut table = Table::default();
+    for sysno in REFUSED.iter().chain(REFUSED_HERE) {
+        table.refuse(*sysno, libc::EPERM);
+    }
+    for sysno in HIDDEN {
+        table.refuse(*sysno, libc::ENOSYS);
+    }
+    if request.deny_memfd {
+        table.refuse(Sysno::memfd_create, libc::EPERM);
+    }
+    processes(&mut table)?;
+    modes(&mut table)?;
+    sockets(&mut table, request)?;
+    Ok(table.0)
+}
+
+fn processes(table: &mut Table) -> Result<(), SeccompError> {
+    table.admit(Sysno::clone, &[[masked(0, CLONE_NEW_ANY, 0)]], libc::EPERM)?;
+    // 0xffffffff asks; UNAME26 alone is harmless. Everything else weakens address randomisation,
+    // makes memory executable or selects another ABI.
+    let personas = [0, 0xffff_ffff, 0x0002_0000].map(|persona| [equal(0, persona)]);
+    table.admit(Sysno::personality, &personas, libc::EPERM)?;
+    let seccomp = equal(0, constant(libc::PR_SET_SECCOMP));
+    table.refuse_when(Sysno::prctl, &[[seccomp]], libc::EPERM)?;
+    // TIOCSTI types into the terminal, TIOCLINUX pastes into it, TIOCSETD loads a line discipline.
+    let commands = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD].map(|c| [equal(1, c)]);
+    table.refuse_when(Sysno::ioctl, &commands, libc::EPERM)?;
+    // RENAME_WHITEOUT makes a character device without mknod.
+    let whiteout = u64::from(libc::RENAME_WHITEOUT);
+    table.refuse_when(Sysno::renameat2, &[[masked(4, whiteout, whiteout)]], libc::EPERM)
+}
+
+/// Files that carry another identity or another driver: set-id bits and device nodes, through
+/// every call that takes a mode.
+fn modes(table: &mut Table) -> Result<(), SeccompError> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        set_id(table, Sysno::chmod, 1)?;
+        set_id(table, Sysno::creat, 1)?;
+        opening(table, Sysno::open, 1)?;
+        nodes(table, Sysno::mknod, 1)?;
+    }
+    set_id(table, Sysno::fchmod, 1)?;
+    set_id(table, Sysno::fchmodat, 2)?;
+    set_id(table, Sysno::fchmodat2, 2)?;
+    opening(table, Sysno::openat, 2)?;
+    nodes(table, Sysno::mknodat, 2)
+}
+
+fn set_id(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> {
+    let rules = SET_ID_BITS.map(|bit| [masked(mode, bit, bit)]);
+    table.refuse_when(sysno, &rules, libc::EPERM)
+}
+
+/// The mode of an open counts only where a file may be made, and is garbage otherwise.
+fn opening(table: &mut Table, sysno: Sysno, flags: u8) -> Result<(), SeccompError> {
+    const CREATE: u64 = libc::O_CREAT as u64;
+    // O_TMPFILE without the O_DIRECTORY it contains.
+    const TEMPORARY: u64 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+    let mut rules = Vec::new();
+    for creating in [CREATE, TEMPORARY] {
+        for bit in SET_ID_BITS {
+            rules.push([masked(flags, creating, creating), masked(flags + 1, bit, bit)]);
+        }
+    }
+    table.refuse_when(sysno, &rules, libc::EPERM)
+}
+
+fn nodes(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> {
+    let kind = u64::from(libc::S_IFMT);
+    let rules = [
+        [masked(mode, kind, u64::from(libc::S_IFCHR))],
+        [masked(mode, kind, u64::from(libc::S_IFBLK))],
+        [masked(mode, SET_ID_BITS[0], SET_ID_BITS[0])],
+        [masked(mode, SET_ID_BITS[1], SET_ID_BITS[1])],
+    ];
+    table.refuse_when(sysno, &rules, libc::EPERM)
+}
+
+/// Socket families by argument. Under AF_INET and AF_INET6 only plain TCP and UDP: SOCK_RAW, and
+/// SOCK_PACKET which the kernel turns into AF_PACKET, are refused, and other protocols (SCTP,
+/// DCCP, MPTCP, ICMP) answer as on a kernel without them.
+fn sockets(table: &mut Table, request: &SeccompRequest) -> Result<(), SeccompError> {
+    let unix = constant(libc::AF_UNIX);
+    table.admit(Sysno::socketpair, &[[equal(0, unix)]], libc::EAFNOSUPPORT)?;
+
+    let mut families = Vec::new();
+    if request.unix {
+        families.push(unix);
+    }
+    if request.network {
+        families.extend([constant(libc::AF_INET), constant(libc::AF_INET6)]);
+    }
+    if families.is_empty() {
+        table.refuse(Sysno::socket, libc::EAFNOSUPPORT);
+        return Ok(());
+    }
+    let foreign: Vec<Condition> = families.iter().map(|family| different(0, *family)).collect();
+    let mut clauses = vec![Clause::Refuse {
+        when: rules(Sysno::socket, &[foreign])?,
+        errno: libc::EAFNOSUPPORT,
+    }];
+    if request.network {
+        clauses.extend(internet_only_tcp_and_udp(request.unix)?);
+    }
+    table.0.insert(i64::from(Sysno::socket.id()), Handling::Compare(clauses));
+    Ok(())
+}
+
+fn internet_only_tcp_and_udp(unix: bool) -> Result<[Clause; 3], SeccompError> {
+    let families = [constant(libc::AF_INET), constant(libc::AF_INET6)];
+    // The type without SOCK_NONBLOCK and SOCK_CLOEXEC: the kernel's SOCK_TYPE_MASK is 0xf.
+    let typed = |kinds: [i32; 2]| {
+        families.iter().flat_map(move |family| {
+            kinds.map(|kind| vec![equal(0, *family), masked(1, 0xf, constant(kind))])
+        })
+    };
+    let raw: Vec<_> = typed([libc::SOCK_RAW, SOCK_PACKET]).collect();
+    let protocol = |protocol| different(2, constant(protocol));
+    let foreign = vec![
+        different(0, constant(libc::AF_UNIX)),
+        protocol(0),
+        protocol(libc::IPPROTO_TCP),
+        protocol(libc::IPPROTO_UDP),
+    ];
+    let mut plain: Vec<_> = typed([libc::SOCK_STREAM, libc::SOCK_DGRAM]).collect();
+    if unix {
+        plain.push(vec![equal(0, constant(libc::AF_UNIX))]);
+    }
+    Ok([
+        Clause::Refuse { when: rules(Sysno::socket, &raw)?, errno: libc::EPERM },
+        Clause::Refuse { when: rules(Sysno::socket, &[foreign])?, errno: libc::EPROTONOSUPPORT },
+        Clause::Admit { only: rules(Sysno::socket, &plain)?, errno: libc::EPROTONOSUPPORT },
+    ])
+}
+
+/// The table while it grows.
+#[derive(Default)]
+struct Table(BTreeMap<i64, Handling>);
+
+impl Table {
+    fn refuse(&mut self, sysno: Sysno, errno: i32) {
+        self.0.insert(i64::from(sysno.id()), Handling::Refuse(errno));
+    }
+
+    fn refuse_when<R: AsRef<[Condition]>>(
+        &mut self,
+        sysno: Sysno,
+        when: &[R],
+        errno: i32,
+    ) -> Result<(), SeccompError> {
+        let clause = Clause::Refuse { when: rules(sysno, when)?, errno };
+        self.0.insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
+        Ok(())
+    }
+
+    fn admit<R: AsRef<[Condition]>>(
+        &mut self,
+        sysno: Sysno,
+        only: &[R],
+        errno: i32,
+    ) -> Result<(), SeccompError> {
+        let clause = Clause::Admit { only: rules(sysno, only)?, errno };
+        self.0.insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
+        Ok(())
+    }
+}
+
+/// A comparison of the low 32 bits of one argument.
+#[derive(Debug, Clone, Copy)]
+struct Condition {
+    argument: u8,
+    test: Test,
+    value: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Test {
+    Equal,
+    Different,
+    MaskedEqual(u64),
+}
+
+fn equal(argument: u8, value: u64) -> Condition {
+    Condition { argument, test: Test::Equal, value }
+}
+
+fn different(argument: u8, value: u64) -> Condition {
+    Condition { argument, test: Test::Different, value }
+}
+
+fn masked(argument: u8, mask: u64, value: u64) -> Condition {
+    Condition { argument, test: Test::MaskedEqual(mask), value }
+}
+
+/// A constant that C declares as a non-negative int.
+fn constant(value: i32) -> u64 {
+    u64::from(value.unsigned_abs())
+}
+
+/// The rules in seccompiler's terms.
+fn rules<R: AsRef<[Condition]>>(
+    sysno: Sysno,
+    alternatives: &[R],
+) -> Result<Vec<SeccompRule>, SeccompError> {
+    let failed = |e: seccompiler::BackendError| SeccompError::Compile {
+        syscall: sysno.name(),
+        cause: e.to_string(),
+    };
+    let compile = |condition: &Condition| {
+        let op = match condition.test {
+            Test::Equal => SeccompCmpOp::Eq,
+            Test::Different => SeccompCmpOp::Ne,
+            Test::MaskedEqual(mask) => SeccompCmpOp::MaskedEq(mask),
+        };
+        SeccompCondition::new(condition.argument, SeccompCmpArgLen::Dword, op, condition.value)
+    };
+    alternatives
+        .iter()
+        .map(|rule| {
+            let conditions = rule.as_ref().iter().map(compile).collect::<Result<_, _>>();
+            conditions.and_then(SeccompRule::new).map_err(failed)
+        })
+        .collect()
+}
