@@ -6,9 +6,12 @@
 #![allow(unsafe_code)]
 
 pub mod clone;
+#[cfg(test)]
+pub mod forked;
 pub mod interface;
 pub mod memory;
 pub mod mount;
+pub mod probe;
 pub mod process;
 pub mod seccomp;
 pub mod socket;

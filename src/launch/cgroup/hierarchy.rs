@@ -1,0 +1,139 @@
+//! Where this process stands in each hierarchy, as a directory that can be opened.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{CgroupError, Held};
+
+/// The caller's own group in the hierarchies that matter.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Hierarchies {
+    /// v1: the memory controller's.
+    pub(super) memory: Option<PathBuf>,
+    /// v1: the pids controller's.
+    pub(super) pids: Option<PathBuf>,
+    /// v1: the cpu controller's.
+    pub(super) cpu: Option<PathBuf>,
+    /// cgroup2, alone or beside v1.
+    pub(super) unified: Option<PathBuf>,
+}
+
+impl Hierarchies {
+    pub(super) fn of_this_process() -> Result<Hierarchies, CgroupError> {
+        let read = |path| {
+            fs::read_to_string(path).map_err(CgroupError::io("reading", Path::new(path)))
+        };
+        Ok(Hierarchies::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?))
+    }
+
+    /// `membership` is /proc/self/cgroup, `mounts` /proc/self/mountinfo (see proc(5)).
+    pub(super) fn parse(membership: &str, mounts: &str) -> Hierarchies {
+        let mut own = Hierarchies::default();
+        for mount in mounts.lines().filter_map(Mount::parse) {
+            let find = |controller: &str| mount.locate(own_path(membership, controller)?);
+            if mount.unified {
+                own.unified = own.unified.take().or_else(|| find(""));
+                continue;
+            }
+            for controller in mount.controllers.split(',') {
+                let place = match controller {
+                    "memory" => &mut own.memory,
+                    "pids" => &mut own.pids,
+                    "cpu" => &mut own.cpu,
+                    _ => continue,
+                };
+                *place = place.take().or_else(|| find(controller));
+            }
+        }
+        own
+    }
+
+    /// Whether v1 has a controller for something of `wanted`.
+    pub(super) fn controls(&self, wanted: Held) -> bool {
+        wanted.memory && self.memory.is_some()
+            || wanted.pids && self.pids.is_some()
+            || wanted.cpus && self.cpu.is_some()
+    }
+
+    /// Every directory in which a group of ours can be.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let mut places: Vec<PathBuf> =
+            [&self.memory, &self.pids, &self.cpu].into_iter().flatten().cloned().collect();
+        if let Some(unified) = &self.unified {
+            places.push(unified.clone());
+            places.extend(unified.parent().map(Path::to_owned));
+        }
+        places.sort();
+        places.dedup();
+        places
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let v1 = self.memory.is_some() || self.pids.is_some() || self.cpu.is_some();
+        match (v1, self.unified.is_some()) {
+            (true, true) => "hybrid",
+            (true, false) => "v1",
+            (false, true) => "v2",
+            (false, false) => "none",
+        }
+        .to_owned()
+    }
+}
+
+/// One mounted hierarchy.
+struct Mount {
+    /// The group that the mount shows as its root.
+    root: String,
+    /// Where it is mounted.
+    point: PathBuf,
+    unified: bool,
+    /// v1: names of its controllers, with commas, among the mount options.
+    controllers: String,
+}
+
+impl Mount {
+    fn parse(line: &str) -> Option<Mount> {
+        let (left, right) = line.split_once(" - ")?;
+        let mut right = right.split(' ');
+        let unified = match right.next()? {
+            "cgroup" => false,
+            "cgroup2" => true,
+            _ => return None,
+        };
+        let mut left = left.split(' ').skip(3);
+        Some(Mount {
+            root: unescape(left.next()?),
+            point: unescape(left.next()?).into(),
+            unified,
+            controllers: right.nth(1)?.to_owned(),
+        })
+    }
+
+    /// The directory of the group `path`, when the mount shows it.
+    fn locate(&self, path: &str) -> Option<PathBuf> {
+        let below = Path::new(path).strip_prefix(&self.root).ok()?;
+        // Outside of the caller's cgroup namespace the path begins with "/..".
+        let escapes = below.components().any(|c| !matches!(c, std::path::Component::Normal(_)));
+        (!escapes).then(|| match below.as_os_str().is_empty() {
+            true => self.point.clone(),
+            false => self.point.join(below),
+        })
+    }
+}
+
+/// The path of the line that names `controller`; the empty one names cgroup2.
+fn own_path<'a>(membership: &'a str, controller: &str) -> Option<&'a str> {
+    membership.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let names = fields.next()?;
+        let path = fields.next()?;
+        names.split(',').any(|name| name == controller).then_some(path)
+    })
+}
+
+/// mountinfo writes blanks, newlines and backslashes as three octal digits.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}

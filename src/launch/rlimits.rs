@@ -1,0 +1,205 @@
+//! Limits of the policy as resource limits of processes, and which limits nothing here can hold.
+//!
+//! A control group counts all processes together and is exact. What it does not hold falls to
+//! rlimits, each of one process or one user, so not every limit can: those are refused by name.
+//! Wall time and output are the supervisor's to hold and are not looked at.
+//!
+//! Trusts: what the caller says about the ground. Never: accepts a limit that would not hold.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::cgroup::Held;
+use crate::policy::Limits;
+
+/// What the limits stand on in one launch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ground {
+    /// What the control group holds.
+    pub held: Held,
+    /// Whether the worker has a user namespace of its own, in which the kernel (since 5.14)
+    /// counts its processes apart from the same user's others.
+    pub user_namespace: bool,
+    /// Whether the worker's user is root as the host sees it, whose processes are not counted.
+    pub host_root: bool,
+}
+
+/// One resource limit, soft and hard alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// Which resource.
+    pub resource: Resource,
+    /// In the resource's own unit: bytes, descriptors, processes.
+    pub value: u64,
+}
+
+/// The resource limits of one launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceLimits {
+    /// What the child sets on itself.
+    pub limits: Vec<ResourceLimit>,
+    /// Limits that are held less than exactly, for the report: name and how.
+    pub inexact: Vec<(&'static str, &'static str)>,
+}
+
+/// A limit that this host cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the limit `{limit}` cannot be held here: {cause}; {remedy}")]
+pub struct UnheldLimit {
+    /// Its name in the policy.
+    pub limit: &'static str,
+    /// What is missing.
+    pub cause: &'static str,
+    /// What to change.
+    pub remedy: &'static str,
+}
+
+/// A resource limit could not be set.
+#[derive(Debug, thiserror::Error)]
+#[error("setting the resource limit {resource:?} to {value}: {source}")]
+pub struct ResourceLimitError {
+    /// Which resource.
+    pub resource: Resource,
+    /// The wanted value.
+    pub value: u64,
+    /// The kernel's reason.
+    pub source: io::Error,
+}
+
+const NO_CGROUP: &str = "no control group with this controller can be made by this user";
+const USE_CGROUP: &str = "run as root, or inside a control group that is delegated to this user \
+    (systemd-run --user --scope -p Delegate=yes), or take the limit out of the policy";
+
+/// What of `limits` becomes resource limits on `ground`. Touches nothing.
+///
+/// # Errors
+/// Every limit that nothing holds there.
+pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<UnheldLimit>> {
+    let set = |resource, value| ResourceLimit { resource, value };
+    // A core file would carry the worker's memory to where the kernel is told to put it.
+    let mut plan = ResourceLimits { limits: vec![set(Resource::Core, 0)], inexact: Vec::new() };
+    let mut unheld = Vec::new();
+
+    if let Some(files) = limits.files {
+        plan.limits.push(set(Resource::Nofile, files));
+    }
+    if let Some(bytes) = limits.memory.filter(|_| !ground.held.memory) {
+        plan.limits.push(set(Resource::As, bytes));
+        plan.inexact.push((
+            "memory",
+            "no control group: held as the address space of each process, not as memory of all",
+        ));
+    }
+    if let Some(pids) = limits.pids.filter(|_| !ground.held.pids) {
+        if ground.host_root || !ground.user_namespace {
+            unheld.push(UnheldLimit {
+                limit: "pids",
+                cause: if ground.host_root {
+                    "there is no control group, and the kernel does not count root's processes"
+                } else {
+                    "there is no control group, and without a user namespace the kernel counts \
+                     all processes of this user"
+                },
+                remedy: USE_CGROUP,
+            });
+        } else {
+            plan.limits.push(set(Resource::Nproc, pids.saturating_add(1)));
+        }
+    }
+    if limits.cpus.is_some() && !ground.held.cpus {
+        unheld.push(UnheldLimit { limit: "cpus", cause: NO_CGROUP, remedy: USE_CGROUP });
+    }
+    if unheld.is_empty() { Ok(plan) } else { Err(unheld) }
+}
+
+impl ResourceLimits {
+    /// Sets the limits on the calling process, for the child just before it runs the program. A
+    /// hard limit that is lower already stays: it is narrower, and only root may raise it.
+    ///
+    /// # Errors
+    /// The kernel refused one.
+    pub fn apply(&self) -> Result<(), ResourceLimitError> {
+        for &ResourceLimit { resource, value } in &self.limits {
+            let value = getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
+            let limit = Rlimit { current: Some(value), maximum: Some(value) };
+            setrlimit(resource, limit).map_err(|error| ResourceLimitError {
+                resource,
+                value,
+                source: error.into(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Limits = Limits {
+        memory: Some(256 << 20),
+        cpus: Some(1.0),
+        pids: Some(64),
+        wall: None,
+        output: None,
+        files: Some(128),
+    };
+
+    fn values(plan: &ResourceLimits) -> Vec<(Resource, u64)> {
+        plan.limits.iter().map(|limit| (limit.resource, limit.value)).collect()
+    }
+
+    #[test]
+    fn a_group_that_holds_everything_leaves_files_and_cores() {
+        let held = Held { memory: true, pids: true, cpus: true };
+        let plan = plan(&ALL, Ground { held, ..Ground::default() }).unwrap();
+        assert_eq!(values(&plan), [(Resource::Core, 0), (Resource::Nofile, 128)]);
+        assert!(plan.inexact.is_empty());
+    }
+
+    #[test]
+    fn without_a_group_processor_time_is_refused_by_name() {
+        let ground = Ground { user_namespace: true, ..Ground::default() };
+        let unheld = plan(&ALL, ground).unwrap_err();
+        let names: Vec<_> = unheld.iter().map(|unheld| unheld.limit).collect();
+        assert_eq!(names, ["cpus"]);
+        assert!(unheld[0].to_string().contains("delegated"), "{}", unheld[0]);
+    }
+
+    #[test]
+    fn without_a_group_the_rest_falls_to_resource_limits() {
+        let limits = Limits { cpus: None, ..ALL };
+        let ground = Ground { user_namespace: true, ..Ground::default() };
+        let plan = plan(&limits, ground).unwrap();
+        assert!(values(&plan).contains(&(Resource::As, 256 << 20)));
+        assert!(values(&plan).contains(&(Resource::Nproc, 65)));
+        assert_eq!(plan.inexact[0].0, "memory");
+    }
+
+    #[test]
+    fn processes_are_not_counted_for_root_nor_without_a_user_namespace() {
+        let limits = Limits { cpus: None, ..ALL };
+        for ground in [
+            Ground::default(),
+            Ground { user_namespace: true, host_root: true, ..Ground::default() },
+        ] {
+            let unheld = plan(&limits, ground).unwrap_err();
+            assert_eq!(unheld[0].limit, "pids");
+        }
+    }
+
+    #[test]
+    fn limits_apply_to_the_process_that_sets_them() {
+        let limits = Limits { memory: None, cpus: None, pids: None, files: Some(16), ..ALL };
+        let plan = plan(&limits, Ground::default()).unwrap();
+        let ended = crate::sys::forked::run(|| {
+            plan.apply().unwrap();
+            let opened: Vec<_> = (0..64).map(|_| std::fs::File::open("/dev/null")).collect();
+            assert!(opened.iter().any(Result::is_err));
+            assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
+            0
+        });
+        assert_eq!(ended, crate::sys::forked::Ended::Exited(0));
+    }
+}
