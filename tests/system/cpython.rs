@@ -2,6 +2,7 @@
 //! result for each of their tests inside as outside, as the same user.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Child, Finished, PYTHON, Scratch, alone, is_root};
@@ -38,6 +39,7 @@ fn its_own_tests_give_the_same_results() {
         std::fs::create_dir(&path).expect("a folder for reports");
         std::os::unix::fs::chown(&path, Some(1000), Some(1000)).expect("it is the user's");
     }
+    let library = test_library(&home);
     let outside = format!("{home}/outside");
     let suite = |report: &str| {
         let mut command = vec![PYTHON.to_owned(), "-m".to_owned(), "test".to_owned()];
@@ -51,7 +53,10 @@ fn its_own_tests_give_the_same_results() {
         .as_user(&home);
     let plain = plain.deadline(Duration::from_secs(600)).run();
     let inside = format!("{home}/inside");
-    // The suite starts its own interpreter, and looks at the temporary place.
+    // The suite starts its own interpreter again.
+    let run = format!("--allow-run={PYTHON}");
+    let read = format!("--allow-read={library}");
+    let path = format!("PYTHONPATH={library}");
     let sandboxed = Child::new(scratch.binary())
         .args([
             "run",
@@ -59,7 +64,10 @@ fn its_own_tests_give_the_same_results() {
             &inside,
             "--timeout",
             "500",
-            &format!("--allow-run={PYTHON}"),
+            &run,
+            &read,
+            "--env",
+            &path,
             "--",
         ])
         .args(suite(&inside))
@@ -76,6 +84,28 @@ fn its_own_tests_give_the_same_results() {
         plain.took,
         sandboxed.took
     );
+}
+
+/// Debian's package of tests with the one module that it leaves out beside the others.
+fn test_library(home: &str) -> String {
+    let library = format!("{home}/lib");
+    let package = format!("{library}/test");
+    std::fs::create_dir_all(&package).expect("a folder for the package");
+    let debian = std::fs::read_dir("/usr/lib/python3.11/test").expect("libpython3.11-testsuite");
+    for entry in debian
+        .flatten()
+        .filter(|entry| entry.file_name() != "__pycache__")
+    {
+        let link = Path::new(&package).join(entry.file_name());
+        std::os::unix::fs::symlink(entry.path(), link).expect("a link to Debian's test");
+    }
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/cpython/test_sqlite3");
+    let copy = Path::new(&package).join("test_sqlite3");
+    std::fs::create_dir(&copy).expect("a folder for the module");
+    for entry in std::fs::read_dir(own).expect("the module").flatten() {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy of a test");
+    }
+    library
 }
 
 fn results(folder: &str, run: &Finished) -> BTreeMap<String, String> {

@@ -72,7 +72,7 @@ class Terminal:
 
 
 def shell(*flags):
-    command = [sys.argv[1], "run", "--allow-run", "--env", f"PS1={PROMPT}", *flags,
+    command = [sys.argv[1], "run", "--allow-run", "--env", f"PS1={PROMPT}", "--env", "TERM=dumb", *flags,
                "--", "/bin/bash", "--norc", "--noprofile", "-i"]
     terminal = Terminal(command, 33, 101)
     terminal.expect(PROMPT)
