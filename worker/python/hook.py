@@ -4,6 +4,14 @@
 BUSY = set()
 
 
+def is_ours(error):
+    """Whether the worker raised an exception itself, and not a signal handler within it."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename == WORKER_FILE
+
+
 def install_hook(channel):
     """Asks about what the program is about to do, for an answer that names the rule."""
     O_WRITES = posix.O_WRONLY | posix.O_RDWR | posix.O_CREAT | posix.O_TRUNC | posix.O_APPEND
@@ -32,7 +40,9 @@ def install_hook(channel):
             return None
         try:
             reason = channel.ask(kind, target if detail is None else target + b"\0" + detail)
-        except OSError:
+        except OSError as error:
+            if not is_ours(error):
+                raise
             reason = "the supervisor is gone"
         if reason is None:
             return None
@@ -47,8 +57,9 @@ def install_hook(channel):
         if target is not None and len(target) + 64 <= channel.capacity:
             try:
                 channel.notify(kind, target)
-            except OSError:
-                pass
+            except OSError as error:
+                if not is_ours(error):
+                    raise
 
     def on_open(path, mode, flags):
         if isinstance(path, int) or flags & posix.O_PATH == posix.O_PATH:
@@ -150,7 +161,9 @@ def install_hook(channel):
         BUSY.add(me)
         try:
             denial = judge(*arguments)
-        except Exception:
+        except Exception as error:
+            if not is_ours(error):
+                raise
             # An argument that no call would take: let the call itself say so.
             denial = None
         finally:

@@ -75,8 +75,9 @@ def without_worker(error):
         inner = trace
         while inner is not None and inner.tb_next is not None:
             if inner.tb_next.tb_frame.f_code.co_filename == WORKER_FILE:
-                inner.tb_next = None  # The hook's frame, below the call that it denied.
-            inner = inner.tb_next
+                inner.tb_next = inner.tb_next.tb_next  # The hook, in the call that it judged.
+            else:
+                inner = inner.tb_next
         error.__traceback__ = trace
 
 
