@@ -20,7 +20,7 @@ fn policy() -> Policy {
     let net: Vec<String> = (0..30)
         .map(|n| {
             format!(
-                r#"{{"action":"allow","proto":"tcp","host":"*.host{n}.example","ports":[443]}}"#
+                r#"{{"action":"allow","proto":"tcp","host":"*.host{n}.example","ports":"443"}}"#
             )
         })
         .collect();

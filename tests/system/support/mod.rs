@@ -9,6 +9,7 @@ pub mod leftovers;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -24,9 +25,14 @@ pub const PYTHON: &str = "/usr/bin/python3";
 /// machine that does something else at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The built binary.
+/// The binary that is tested: the one that `BUNTIME_BINARY` names, as the release build, or
+/// the one that was built with the tests.
 pub fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_buntime"))
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_buntime"));
+        std::env::var_os("BUNTIME_BINARY").map_or_else(built, PathBuf::from)
+    });
+    &BINARY
 }
 
 /// A command that starts the built binary, with Debian's interpreter first on the PATH.
