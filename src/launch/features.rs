@@ -43,11 +43,17 @@ pub struct Availability {
 
 impl Availability {
     fn yes() -> Availability {
-        Availability { available: true, why_not: None }
+        Availability {
+            available: true,
+            why_not: None,
+        }
     }
 
     fn no(why: impl Into<String>) -> Availability {
-        Availability { available: false, why_not: Some(why.into()) }
+        Availability {
+            available: false,
+            why_not: Some(why.into()),
+        }
     }
 }
 
@@ -72,7 +78,11 @@ fn expect_user_namespaces() -> Availability {
     if !Path::new("/proc/self/ns/user").exists() {
         return Availability::no("this kernel is built without user namespaces");
     }
-    let setting = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let setting = |path| {
+        fs::read_to_string(path)
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
     if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
         return Availability::no(
             "the sysctl user.max_user_namespaces is 0; raise it (sysctl -w \
@@ -134,13 +144,22 @@ mod tests {
     fn the_probe_agrees_with_a_real_try() {
         let features = Features::probe();
         let real = probe_namespaces();
-        assert_eq!(features.user_namespaces.available, real.available, "{real:?}");
+        assert_eq!(
+            features.user_namespaces.available, real.available,
+            "{real:?}"
+        );
     }
 
     #[test]
     fn the_report_names_every_feature() {
         let report = serde_json::to_value(Features::probe()).unwrap();
-        for key in ["landlock_abi", "user_namespaces", "seccomp_notify", "memfd_noexec", "cgroup"] {
+        for key in [
+            "landlock_abi",
+            "user_namespaces",
+            "seccomp_notify",
+            "memfd_noexec",
+            "cgroup",
+        ] {
             assert!(report.get(key).is_some(), "{key} is missing from {report}");
         }
     }

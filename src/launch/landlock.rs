@@ -100,14 +100,22 @@ pub fn restrict(
     deny_tcp: bool,
 ) -> Result<LandlockStatus, LandlockError> {
     if abi == 0 {
-        return Ok(LandlockStatus { abi, rules: 0, missing: missing(0, deny_tcp) });
+        return Ok(LandlockStatus {
+            abi,
+            rules: 0,
+            missing: missing(0, deny_tcp),
+        });
     }
     if !matches!(rustix::thread::no_new_privs(), Ok(true)) {
         return Err(LandlockError::PrivilegesCanGrow);
     }
     let known = ABI::from(i32::try_from(abi).unwrap_or(i32::MAX));
     let failed = |operation| {
-        move |source| LandlockError::Ruleset { operation, abi, source: Box::new(source) }
+        move |source| LandlockError::Ruleset {
+            operation,
+            abi,
+            source: Box::new(source),
+        }
     };
 
     let mut ruleset = describe(known, deny_tcp)
@@ -122,16 +130,23 @@ pub fn restrict(
         if access.is_empty() {
             continue;
         }
-        ruleset = ruleset.add_rule(PathBeneath::new(opened.fd, access)).map_err(|source| {
-            LandlockError::Rule { path: grant.path.clone(), source: Box::new(source) }
-        })?;
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(opened.fd, access))
+            .map_err(|source| LandlockError::Rule {
+                path: grant.path.clone(),
+                source: Box::new(source),
+            })?;
         rules += 1;
     }
     let status = ruleset.restrict_self().map_err(failed("enforcing"))?;
     if status.ruleset != RulesetStatus::FullyEnforced {
         return Err(LandlockError::NotFull { abi });
     }
-    Ok(LandlockStatus { abi, rules, missing: missing(abi, deny_tcp) })
+    Ok(LandlockStatus {
+        abi,
+        rules,
+        missing: missing(abi, deny_tcp),
+    })
 }
 
 /// A ruleset that handles everything `abi` knows, or an error where the kernel knows less.
@@ -160,13 +175,19 @@ fn missing(abi: u32, deny_tcp: bool) -> Vec<&'static str> {
         }
     };
     needs(1, "files and directories (ABI 1)");
-    needs(2, "renames and links across directories, which are all refused (ABI 2)");
+    needs(
+        2,
+        "renames and links across directories, which are all refused (ABI 2)",
+    );
     needs(3, "truncation of a file that may not be written (ABI 3)");
     if deny_tcp {
         needs(4, "TCP (ABI 4)");
     }
     needs(5, "ioctl on devices (ABI 5)");
-    needs(6, "signals and abstract Unix sockets to the outside (ABI 6)");
+    needs(
+        6,
+        "signals and abstract Unix sockets to the outside (ABI 6)",
+    );
     missing
 }
 
@@ -183,7 +204,10 @@ fn open(path: &Path) -> Result<Opened, LandlockError> {
     let fd = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed)?;
     let stat = rustix::fs::fstat(&fd).map_err(failed)?;
-    Ok(Opened { fd, directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory })
+    Ok(Opened {
+        fd,
+        directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+    })
 }
 
 /// The language's permissions as the kernel's rights, for the kind of thing that was opened.
@@ -199,7 +223,12 @@ fn access(perms: PermSet, opened: &Opened, path: &Path, abi: ABI) -> BitFlags<Ac
     if access.contains(AccessFs::ReadFile | AccessFs::WriteFile) && concerns_devices(path) {
         access |= AccessFs::IoctlDev;
     }
-    access & if opened.directory { AccessFs::from_all(abi) } else { AccessFs::from_file(abi) }
+    access
+        & if opened.directory {
+            AccessFs::from_all(abi)
+        } else {
+            AccessFs::from_file(abi)
+        }
 }
 
 fn right(perm: Perm) -> BitFlags<AccessFs> {

@@ -78,7 +78,10 @@ const USE_CGROUP: &str = "run as root, or inside a control group that is delegat
 pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<UnheldLimit>> {
     let set = |resource, value| ResourceLimit { resource, value };
     // A core file would carry the worker's memory to where the kernel is told to put it.
-    let mut plan = ResourceLimits { limits: vec![set(Resource::Core, 0)], inexact: Vec::new() };
+    let mut plan = ResourceLimits {
+        limits: vec![set(Resource::Core, 0)],
+        inexact: Vec::new(),
+    };
     let mut unheld = Vec::new();
 
     if let Some(files) = limits.files {
@@ -104,13 +107,22 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
                 remedy: USE_CGROUP,
             });
         } else {
-            plan.limits.push(set(Resource::Nproc, pids.saturating_add(1)));
+            plan.limits
+                .push(set(Resource::Nproc, pids.saturating_add(1)));
         }
     }
     if limits.cpus.is_some() && !ground.held.cpus {
-        unheld.push(UnheldLimit { limit: "cpus", cause: NO_CGROUP, remedy: USE_CGROUP });
+        unheld.push(UnheldLimit {
+            limit: "cpus",
+            cause: NO_CGROUP,
+            remedy: USE_CGROUP,
+        });
     }
-    if unheld.is_empty() { Ok(plan) } else { Err(unheld) }
+    if unheld.is_empty() {
+        Ok(plan)
+    } else {
+        Err(unheld)
+    }
 }
 
 impl ResourceLimits {
@@ -121,8 +133,13 @@ impl ResourceLimits {
     /// The kernel refused one.
     pub fn apply(&self) -> Result<(), ResourceLimitError> {
         for &ResourceLimit { resource, value } in &self.limits {
-            let value = getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
-            let limit = Rlimit { current: Some(value), maximum: Some(value) };
+            let value = getrlimit(resource)
+                .maximum
+                .map_or(value, |hard| hard.min(value));
+            let limit = Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            };
             setrlimit(resource, limit).map_err(|error| ResourceLimitError {
                 resource,
                 value,
@@ -147,20 +164,40 @@ mod tests {
     };
 
     fn values(plan: &ResourceLimits) -> Vec<(Resource, u64)> {
-        plan.limits.iter().map(|limit| (limit.resource, limit.value)).collect()
+        plan.limits
+            .iter()
+            .map(|limit| (limit.resource, limit.value))
+            .collect()
     }
 
     #[test]
     fn a_group_that_holds_everything_leaves_files_and_cores() {
-        let held = Held { memory: true, pids: true, cpus: true };
-        let plan = plan(&ALL, Ground { held, ..Ground::default() }).unwrap();
-        assert_eq!(values(&plan), [(Resource::Core, 0), (Resource::Nofile, 128)]);
+        let held = Held {
+            memory: true,
+            pids: true,
+            cpus: true,
+        };
+        let plan = plan(
+            &ALL,
+            Ground {
+                held,
+                ..Ground::default()
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            values(&plan),
+            [(Resource::Core, 0), (Resource::Nofile, 128)]
+        );
         assert!(plan.inexact.is_empty());
     }
 
     #[test]
     fn without_a_group_processor_time_is_refused_by_name() {
-        let ground = Ground { user_namespace: true, ..Ground::default() };
+        let ground = Ground {
+            user_namespace: true,
+            ..Ground::default()
+        };
         let unheld = plan(&ALL, ground).unwrap_err();
         let names: Vec<_> = unheld.iter().map(|unheld| unheld.limit).collect();
         assert_eq!(names, ["cpus"]);
@@ -170,7 +207,10 @@ mod tests {
     #[test]
     fn without_a_group_the_rest_falls_to_resource_limits() {
         let limits = Limits { cpus: None, ..ALL };
-        let ground = Ground { user_namespace: true, ..Ground::default() };
+        let ground = Ground {
+            user_namespace: true,
+            ..Ground::default()
+        };
         let plan = plan(&limits, ground).unwrap();
         assert!(values(&plan).contains(&(Resource::As, 256 << 20)));
         assert!(values(&plan).contains(&(Resource::Nproc, 65)));
@@ -182,7 +222,11 @@ mod tests {
         let limits = Limits { cpus: None, ..ALL };
         for ground in [
             Ground::default(),
-            Ground { user_namespace: true, host_root: true, ..Ground::default() },
+            Ground {
+                user_namespace: true,
+                host_root: true,
+                ..Ground::default()
+            },
         ] {
             let unheld = plan(&limits, ground).unwrap_err();
             assert_eq!(unheld[0].limit, "pids");
@@ -191,7 +235,13 @@ mod tests {
 
     #[test]
     fn limits_apply_to_the_process_that_sets_them() {
-        let limits = Limits { memory: None, cpus: None, pids: None, files: Some(16), ..ALL };
+        let limits = Limits {
+            memory: None,
+            cpus: None,
+            pids: None,
+            files: Some(16),
+            ..ALL
+        };
         let plan = plan(&limits, Ground::default()).unwrap();
         let ended = crate::sys::forked::run(|| {
             plan.apply().unwrap();

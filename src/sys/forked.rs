@@ -2,7 +2,7 @@
 //! cannot be undone, and system calls made as an attacker makes them.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a forked child ended.
@@ -22,8 +22,37 @@ pub fn run(body: impl FnOnce() -> i32) -> Ended {
     Child::start(body).wait()
 }
 
+/// Runs `body` in a forked child and gives what it returns, whole. A panic there fails the test
+/// here, with its message.
+pub fn ask(body: impl FnOnce() -> String) -> String {
+    let (mut reading, mut writing) = io::pipe().expect("a pipe can be made");
+    let child = Child::start(move || {
+        let (mark, text) = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(text) => ('=', text),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+                ('!', text.unwrap_or_default())
+            }
+        };
+        write!(writing, "{mark}{text}").map_or(PANICKED, |()| 0)
+    });
+    let mut answer = String::new();
+    reading
+        .read_to_string(&mut answer)
+        .expect("the child's answer is text");
+    let ended = child.wait();
+    match answer.strip_prefix('=') {
+        Some(text) if ended == Ended::Exited(0) => text.to_owned(),
+        _ => panic!("the forked child failed ({ended:?}): {answer}"),
+    }
+}
+
 /// A forked child that has not been waited for.
-pub struct Child(pub i32);
+pub struct Child(
+    /// Its pid.
+    pub i32,
+);
 
 impl Child {
     /// Forks; the child runs `body` and exits with what it returns.

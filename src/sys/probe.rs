@@ -79,7 +79,14 @@ pub fn namespaces() -> Result<(), NamespaceRefusal> {
     // SAFETY: a null stack makes clone(2) behave as fork(2). The child, which may be a copy of one
     // thread of many, makes two system calls and touches no memory of anyone else's.
     let pid = unsafe {
-        libc::syscall(libc::SYS_clone, libc::c_long::from(ALL | libc::SIGCHLD), 0, 0, 0, 0)
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(ALL | libc::SIGCHLD),
+            0,
+            0,
+            0,
+            0,
+        )
     };
     if pid == 0 {
         // SAFETY: strings are static, the other pointers may be null for a change of propagation;
@@ -88,7 +95,11 @@ pub fn namespaces() -> Result<(), NamespaceRefusal> {
             let flags = libc::MS_REC | libc::MS_PRIVATE;
             let null = std::ptr::null();
             let answer = libc::mount(null, c"/".as_ptr(), null, flags, std::ptr::null());
-            libc::_exit(if answer == 0 { 0 } else { *libc::__errno_location() })
+            libc::_exit(if answer == 0 {
+                0
+            } else {
+                *libc::__errno_location()
+            })
         }
     }
     let Ok(pid @ 1..) = i32::try_from(pid) else {
@@ -105,6 +116,8 @@ pub fn namespaces() -> Result<(), NamespaceRefusal> {
     match libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)) {
         Some(0) => Ok(()),
         Some(errno) => Err(NamespaceRefusal::Mount(io::Error::from_raw_os_error(errno))),
-        None => Err(NamespaceRefusal::Clone(io::Error::other("the child was killed"))),
+        None => Err(NamespaceRefusal::Clone(io::Error::other(
+            "the child was killed",
+        ))),
     }
 }

@@ -1,8 +1,8 @@
-//! seccomp(2): handing a finished BPF program to the kernel.
+//! seccomp(2): handing a finished BPF program to the kernel, and answering what it notifies.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19 (`linux/seccomp.h`); libc has no name for it.
 const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
@@ -42,7 +42,10 @@ fn set_mode_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::R
     let Ok(len) = u16::try_from(program.len()) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     };
-    let text = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let text = libc::sock_fprog {
+        len,
+        filter: program.as_ptr().cast_mut(),
+    };
     // SAFETY: `text` describes exactly the slice `program`, which lives past the call; the kernel
     // copies it and never writes through the pointer.
     let answer = unsafe {
@@ -55,6 +58,102 @@ fn set_mode_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::R
     };
     match i32::try_from(answer) {
         Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+// ioctl numbers of the listener (`linux/seccomp.h`), as the kernel computes them from the sizes of
+// its structures: 80 bytes received, 24 bytes sent, 8 bytes of id or flags.
+const NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+const NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
+const NOTIF_ID_VALID: libc::Ioctl = 0x4008_2102_u32 as libc::Ioctl;
+const NOTIF_SET_FLAGS: libc::Ioctl = 0x4008_2104_u32 as libc::Ioctl;
+
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6: the answer wakes the caller on this CPU.
+const SYNC_WAKE_UP: libc::c_ulong = 1;
+
+/// A system call that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notification {
+    /// What the answer must name.
+    pub id: u64,
+    /// The thread that waits, as the pid namespace of the listener's opener numbers it; 0 when it
+    /// is not to be seen from there.
+    pub pid: u32,
+    /// The number of the call.
+    pub number: i32,
+    /// Its arguments. What they point to is the caller's to change at any time.
+    pub arguments: [u64; 6],
+}
+
+/// The answer to a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The kernel goes on with the call, reading its arguments anew. Sound only where nothing
+    /// else can write to the caller's memory.
+    Continue,
+    /// The call fails with this errno.
+    Errno(i32),
+}
+
+/// Waits for the next notification on `listener`.
+///
+/// # Errors
+/// `ENOENT` when the caller was killed meanwhile, `EINTR`, and `EAGAIN`'s like from a listener
+/// whose filter no process has any more.
+pub fn receive(listener: BorrowedFd<'_>) -> io::Result<Notification> {
+    // SAFETY: the structure is of integers, for which zero is a value; the kernel demands zeros.
+    let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    listener_ioctl(listener, NOTIF_RECV, (&raw mut notification).cast())?;
+    Ok(Notification {
+        id: notification.id,
+        pid: notification.pid,
+        number: notification.data.nr,
+        arguments: notification.data.args,
+    })
+}
+
+/// Whether the call behind `id` still waits. After reading anything about the caller by its pid,
+/// this tells that it was the caller and not a later process of the same number.
+#[must_use]
+pub fn still_waits(listener: BorrowedFd<'_>, mut id: u64) -> bool {
+    listener_ioctl(listener, NOTIF_ID_VALID, (&raw mut id).cast()).is_ok()
+}
+
+/// Answers the notification `id`.
+///
+/// # Errors
+/// `ENOENT` when the caller was killed meanwhile.
+pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
+    let (error, flags) = match answer {
+        Answer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Answer::Errno(errno) => (-errno, 0),
+    };
+    let mut response = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error,
+        flags,
+    };
+    listener_ioctl(listener, NOTIF_SEND, (&raw mut response).cast())
+}
+
+/// Lets answers wake the caller on the answering CPU, which halves a round trip. Returns whether
+/// this kernel can (6.6); where it cannot nothing but time is lost.
+pub fn wake_synchronously(listener: BorrowedFd<'_>) -> bool {
+    // SAFETY: this request takes its flags as the argument itself.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) == 0 }
+}
+
+fn listener_ioctl(
+    listener: BorrowedFd<'_>,
+    request: libc::Ioctl,
+    argument: *mut libc::c_void,
+) -> io::Result<()> {
+    // SAFETY: each caller passes a pointer to a live local of the structure that `request`
+    // encodes the size of, and the kernel checks that size.
+    match unsafe { libc::ioctl(listener.as_raw_fd(), request, argument) } {
+        0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }

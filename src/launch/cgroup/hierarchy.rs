@@ -20,10 +20,12 @@ pub(super) struct Hierarchies {
 
 impl Hierarchies {
     pub(super) fn of_this_process() -> Result<Hierarchies, CgroupError> {
-        let read = |path| {
-            fs::read_to_string(path).map_err(CgroupError::io("reading", Path::new(path)))
-        };
-        Ok(Hierarchies::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?))
+        let read =
+            |path| fs::read_to_string(path).map_err(CgroupError::io("reading", Path::new(path)));
+        Ok(Hierarchies::parse(
+            &read("/proc/self/cgroup")?,
+            &read("/proc/self/mountinfo")?,
+        ))
     }
 
     /// `membership` is /proc/self/cgroup, `mounts` /proc/self/mountinfo (see proc(5)).
@@ -57,8 +59,11 @@ impl Hierarchies {
 
     /// Every directory in which a group of ours can be.
     pub(super) fn places(&self) -> Vec<PathBuf> {
-        let mut places: Vec<PathBuf> =
-            [&self.memory, &self.pids, &self.cpu].into_iter().flatten().cloned().collect();
+        let mut places: Vec<PathBuf> = [&self.memory, &self.pids, &self.cpu]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         if let Some(unified) = &self.unified {
             places.push(unified.clone());
             places.extend(unified.parent().map(Path::to_owned));
@@ -113,7 +118,9 @@ impl Mount {
     fn locate(&self, path: &str) -> Option<PathBuf> {
         let below = Path::new(path).strip_prefix(&self.root).ok()?;
         // Outside of the caller's cgroup namespace the path begins with "/..".
-        let escapes = below.components().any(|c| !matches!(c, std::path::Component::Normal(_)));
+        let escapes = below
+            .components()
+            .any(|c| !matches!(c, std::path::Component::Normal(_)));
         (!escapes).then(|| match below.as_os_str().is_empty() {
             true => self.point.clone(),
             false => self.point.join(below),
@@ -127,13 +134,23 @@ fn own_path<'a>(membership: &'a str, controller: &str) -> Option<&'a str> {
         let mut fields = line.splitn(3, ':').skip(1);
         let names = fields.next()?;
         let path = fields.next()?;
-        names.split(',').any(|name| name == controller).then_some(path)
+        names
+            .split(',')
+            .any(|name| name == controller)
+            .then_some(path)
     })
 }
 
 /// mountinfo writes blanks, newlines and backslashes as three octal digits.
 fn unescape(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(field.to_owned(), |text, (code, plain)| {
+        text.replace(code, plain)
+    })
 }

@@ -54,7 +54,11 @@ pub enum CgroupError {
 
 impl CgroupError {
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
-        move |source| CgroupError::Io { operation, path: path.to_owned(), source }
+        move |source| CgroupError::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -129,9 +133,13 @@ impl Cgroup {
         // anything are in v1's.
         if own.controls(wanted) {
             let name = name::fresh()?;
-            return Ok(v1::Groups::create(&own, &name, limits)?.map(|g| Cgroup { tree: Tree::V1(g) }));
+            return Ok(
+                v1::Groups::create(&own, &name, limits)?.map(|g| Cgroup { tree: Tree::V1(g) })
+            );
         }
-        let Some(unified) = &own.unified else { return Ok(None) };
+        let Some(unified) = &own.unified else {
+            return Ok(None);
+        };
         let name = name::fresh()?;
         Ok(v2::Group::create(unified, &name, limits)?.map(|g| Cgroup { tree: Tree::V2(g) }))
     }
@@ -235,7 +243,9 @@ pub fn sweep() -> Result<usize, CgroupError> {
     let mut failed = Ok(());
     for dir in own.places() {
         // A place that cannot be listed holds nothing of ours: we could not have made it there.
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        let Ok(entries) = fs::read_dir(&dir) else {
+            continue;
+        };
         for entry in entries.flatten() {
             if !name::is_stale(&entry.file_name()) {
                 continue;
@@ -261,7 +271,9 @@ fn remove_group(path: &Path) -> Result<(), CgroupError> {
             Err(error) => return Err(CgroupError::io("removing the control group", path)(error)),
         }
         if pause > Duration::from_millis(250) {
-            return Err(CgroupError::Populated { path: path.to_owned() });
+            return Err(CgroupError::Populated {
+                path: path.to_owned(),
+            });
         }
         std::thread::sleep(pause);
         pause *= 2;
@@ -276,7 +288,10 @@ fn write(dir: &Path, file: &str, value: impl std::fmt::Display) -> Result<(), Cg
 /// Writes to a file that is there. The kernel's files cannot be made, and an attempt to make one
 /// would hide that it is missing.
 fn overwrite(path: &Path, value: &str) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
 }
 
 /// The value after `key` in a flat keyed file ("oom_kill 3"), or the whole of a file that holds

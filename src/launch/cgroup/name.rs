@@ -28,7 +28,9 @@ pub(super) fn fresh() -> Result<String, CgroupError> {
 /// Whether `name` is of a group whose owner has ended. In doubt it has not: another pid namespace
 /// cannot be looked into, and a name of another form is not ours.
 pub(super) fn is_stale(name: &OsStr) -> bool {
-    let Some(owner) = name.to_str().and_then(Owner::parse) else { return false };
+    let Some(owner) = name.to_str().and_then(Owner::parse) else {
+        return false;
+    };
     if !pid_namespace().is_ok_and(|namespace| namespace == owner.namespace) {
         return false;
     }
@@ -78,7 +80,6 @@ fn start_time(stat: &str) -> Option<u64> {
 }
 
 fn exists(pid: i32) -> bool {
-    rustix::process::Pid::from_raw(pid).is_some_and(|pid| {
-        rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
-    })
+    rustix::process::Pid::from_raw(pid)
+        .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }

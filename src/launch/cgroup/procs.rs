@@ -30,7 +30,9 @@ pub(super) fn kill_all(path: &Path) -> Result<(), CgroupError> {
             std::thread::sleep(Duration::from_micros(u64::from(round.min(10)) * 100));
         }
     }
-    Err(CgroupError::Populated { path: path.to_owned() })
+    Err(CgroupError::Populated {
+        path: path.to_owned(),
+    })
 }
 
 /// Kills the processes that are listed, and returns how many live ones there were. A pid may pass

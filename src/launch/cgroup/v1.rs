@@ -51,7 +51,9 @@ impl Groups {
     fn fill(&mut self, own: &Hierarchies, name: &str, limits: &Limits) -> Result<(), CgroupError> {
         if let (Some(parent), Some(bytes)) = (&own.memory, limits.memory) {
             self.memory = Group::create(parent, name)?;
-            self.memory.as_ref().map_or(Ok(()), |group| limit_memory(&group.path, bytes))?;
+            self.memory
+                .as_ref()
+                .map_or(Ok(()), |group| limit_memory(&group.path, bytes))?;
         }
         if let (Some(parent), Some(pids)) = (&own.pids, limits.pids) {
             self.pids = Group::create(parent, name)?;
@@ -61,7 +63,9 @@ impl Groups {
         }
         if let (Some(parent), Some(cpus)) = (&own.cpu, limits.cpus) {
             self.cpu = Group::create(parent, name)?;
-            self.cpu.as_ref().map_or(Ok(()), |group| limit_cpus(&group.path, cpus))?;
+            self.cpu
+                .as_ref()
+                .map_or(Ok(()), |group| limit_cpus(&group.path, cpus))?;
         }
         Ok(())
     }
@@ -91,7 +95,10 @@ impl Groups {
 
     pub(super) fn exceeded(&self) -> Vec<&'static str> {
         let hit = |group: &Option<Group>, file, key| {
-            group.as_ref().and_then(|group| read_number(&group.path, file, key)) > Some(0)
+            group
+                .as_ref()
+                .and_then(|group| read_number(&group.path, file, key))
+                > Some(0)
         };
         let mut exceeded = Vec::new();
         if hit(&self.memory, "memory.oom_control", "oom_kill") {
@@ -105,7 +112,9 @@ impl Groups {
 
     pub(super) fn usage(&self) -> CgroupUsage {
         let read = |group: &Option<Group>, file| {
-            group.as_ref().and_then(|group| read_number(&group.path, file, ""))
+            group
+                .as_ref()
+                .and_then(|group| read_number(&group.path, file, ""))
         };
         CgroupUsage {
             memory_peak: read(&self.memory, "memory.max_usage_in_bytes"),
@@ -119,16 +128,22 @@ impl Groups {
         if let Some(pids) = &self.pids {
             write(&pids.path, "pids.max", 0)?;
         }
-        self.all().try_for_each(|group| procs::kill_all(&group.path))
+        self.all()
+            .try_for_each(|group| procs::kill_all(&group.path))
     }
 
     /// Tries all of them and returns the first failure.
     pub(super) fn remove(&self) -> Result<(), CgroupError> {
-        self.all().map(|group| remove_group(&group.path)).fold(Ok(()), Result::and)
+        self.all()
+            .map(|group| remove_group(&group.path))
+            .fold(Ok(()), Result::and)
     }
 
     pub(super) fn describe(&self) -> String {
-        let paths: Vec<_> = self.all().map(|group| group.path.display().to_string()).collect();
+        let paths: Vec<_> = self
+            .all()
+            .map(|group| group.path.display().to_string())
+            .collect();
         format!("v1 at {}", paths.join(", "))
     }
 }

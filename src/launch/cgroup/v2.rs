@@ -149,7 +149,11 @@ fn limit(group: &Path, limits: &Limits, held: Held) -> Result<(), CgroupError> {
         write(group, "pids.max", pids.saturating_add(OWN_PROCESSES))?;
     }
     if let (true, Some(cpus)) = (held.cpus, limits.cpus) {
-        write(group, "cpu.max", format_args!("{} {CPU_PERIOD_US}", cpu_quota_us(cpus)))?;
+        write(
+            group,
+            "cpu.max",
+            format_args!("{} {CPU_PERIOD_US}", cpu_quota_us(cpus)),
+        )?;
     }
     Ok(())
 }

@@ -7,9 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
 use syscalls::Sysno;
 
 use super::SeccompError;
@@ -49,7 +47,9 @@ pub(super) fn refusing_program(
     let mut blocks = Vec::new();
     let mut leaves = vec![(0, Leaf::Return(ALLOW))];
     for (&number, handling) in table {
-        let Ok(number) = u32::try_from(number) else { continue };
+        let Ok(number) = u32::try_from(number) else {
+            continue;
+        };
         let leaf = match handling {
             Handling::Refuse(errno) => Leaf::Return(refusal(*errno)),
             Handling::Compare(clauses) => {
@@ -59,7 +59,7 @@ pub(super) fn refusing_program(
         };
         put(&mut leaves, number, leaf);
     }
-    put(&mut leaves, NEWEST_REVIEWED + 1, Leaf::Return(refusal(libc::ENOSYS)));
+    leaves.push((NEWEST_REVIEWED + 1, Leaf::Return(refusal(libc::ENOSYS))));
 
     let mut program = vec![
         op(LOAD, ARCHITECTURE),
@@ -82,6 +82,9 @@ pub(super) fn refusing_program(
         });
     }
     program.extend(blocks.into_iter().flatten());
+    // seccompiler opens a rule with a jump past its end that nothing reaches, and the kernel checks
+    // that it stays inside the program: after the last block it must land on something.
+    program.push(op(RETURN, libc::SECCOMP_RET_KILL_PROCESS));
     Ok(program)
 }
 
@@ -173,16 +176,28 @@ fn seccompile(
     hit: SeccompAction,
 ) -> Result<BpfProgram, SeccompError> {
     const PROLOGUE: usize = 5;
-    let failed = |cause: String| SeccompError::Compile { syscall: name(number), cause };
+    let failed = |cause: String| SeccompError::Compile {
+        syscall: name(number),
+        cause,
+    };
     let table = BTreeMap::from([(i64::from(number), rules.to_vec())]);
-    let filter =
-        SeccompFilter::new(table, miss.clone(), hit, TARGET.0).map_err(|e| failed(e.to_string()))?;
+    let filter = SeccompFilter::new(table, miss.clone(), hit, TARGET.0)
+        .map_err(|e| failed(e.to_string()))?;
     let mut text = BpfProgram::try_from(filter).map_err(|e| failed(e.to_string()))?;
-    let last = sock_filter { code: RETURN, jt: 0, jf: 0, k: u32::from(miss) };
-    let as_known = text.get(PROLOGUE - 1).is_some_and(|i| i.code == IF_EQUAL && i.k == number)
+    let last = sock_filter {
+        code: RETURN,
+        jt: 0,
+        jf: 0,
+        k: u32::from(miss),
+    };
+    let as_known = text
+        .get(PROLOGUE - 1)
+        .is_some_and(|i| i.code == IF_EQUAL && i.k == number)
         && text.ends_with(&[last.clone(), last]);
     if !as_known {
-        return Err(failed("seccompiler's text has a shape that is not known here".to_owned()));
+        return Err(failed(
+            "seccompiler's text has a shape that is not known here".to_owned(),
+        ));
     }
     Ok(text.split_off(PROLOGUE))
 }
@@ -200,11 +215,21 @@ fn errno_action(errno: i32) -> SeccompAction {
 }
 
 fn convert(text: &sock_filter) -> libc::sock_filter {
-    libc::sock_filter { code: text.code, jt: text.jt, jf: text.jf, k: text.k }
+    libc::sock_filter {
+        code: text.code,
+        jt: text.jt,
+        jf: text.jf,
+        k: text.k,
+    }
 }
 
 fn op(code: u16, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code, jt: 0, jf: 0, k }
+    libc::sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 fn branch(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {

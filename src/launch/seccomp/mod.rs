@@ -40,7 +40,7 @@ pub struct SeccompRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum SeccompError {
     /// The policy names a system call that no supported architecture has.
-    #[error("the policy denies the system call `{name}`, which does not exist; {advice}")]
+    #[error("the policy denies the system call {name:?}, which does not exist; {advice}")]
     UnknownName {
         /// The name as the policy has it.
         name: String,
@@ -49,7 +49,7 @@ pub enum SeccompError {
     },
     /// The policy names a system call without which no program starts.
     #[error(
-        "the policy denies the system call `{name}`, with which the program itself is started; \
+        "the policy denies the system call {name:?}, with which the program itself is started; \
          deny programs with exec rules instead"
     )]
     Indispensable {

@@ -18,7 +18,10 @@ pub(super) fn resolve(names: &[String]) -> Result<Vec<i64>, SeccompError> {
             Ok(sysno) => numbers.push(i64::from(sysno.id())),
             Err(_) if exists_elsewhere(name) => {}
             Err(_) => {
-                return Err(SeccompError::UnknownName { name: name.clone(), advice: nearest(name) });
+                return Err(SeccompError::UnknownName {
+                    name: name.clone(),
+                    advice: nearest(name),
+                });
             }
         }
     }

@@ -172,7 +172,11 @@ fn processes(table: &mut Table) -> Result<(), SeccompError> {
     table.refuse_when(Sysno::ioctl, &commands, libc::EPERM)?;
     // RENAME_WHITEOUT makes a character device without mknod.
     let whiteout = u64::from(libc::RENAME_WHITEOUT);
-    table.refuse_when(Sysno::renameat2, &[[masked(4, whiteout, whiteout)]], libc::EPERM)
+    table.refuse_when(
+        Sysno::renameat2,
+        &[[masked(4, whiteout, whiteout)]],
+        libc::EPERM,
+    )
 }
 
 /// Files that carry another identity or another driver: set-id bits and device nodes, through
@@ -205,7 +209,10 @@ fn opening(table: &mut Table, sysno: Sysno, flags: u8) -> Result<(), SeccompErro
     let mut rules = Vec::new();
     for creating in [CREATE, TEMPORARY] {
         for bit in SET_ID_BITS {
-            rules.push([masked(flags, creating, creating), masked(flags + 1, bit, bit)]);
+            rules.push([
+                masked(flags, creating, creating),
+                masked(flags + 1, bit, bit),
+            ]);
         }
     }
     table.refuse_when(sysno, &rules, libc::EPERM)
@@ -240,7 +247,10 @@ fn sockets(table: &mut Table, request: &SeccompRequest) -> Result<(), SeccompErr
         table.refuse(Sysno::socket, libc::EAFNOSUPPORT);
         return Ok(());
     }
-    let foreign: Vec<Condition> = families.iter().map(|family| different(0, *family)).collect();
+    let foreign: Vec<Condition> = families
+        .iter()
+        .map(|family| different(0, *family))
+        .collect();
     let mut clauses = vec![Clause::Refuse {
         when: rules(Sysno::socket, &[foreign])?,
         errno: libc::EAFNOSUPPORT,
@@ -248,7 +258,9 @@ fn sockets(table: &mut Table, request: &SeccompRequest) -> Result<(), SeccompErr
     if request.network {
         clauses.extend(internet_only_tcp_and_udp(request.unix)?);
     }
-    table.0.insert(i64::from(Sysno::socket.id()), Handling::Compare(clauses));
+    table
+        .0
+        .insert(i64::from(Sysno::socket.id()), Handling::Compare(clauses));
     Ok(())
 }
 
@@ -273,9 +285,18 @@ fn internet_only_tcp_and_udp(unix: bool) -> Result<[Clause; 3], SeccompError> {
         plain.push(vec![equal(0, constant(libc::AF_UNIX))]);
     }
     Ok([
-        Clause::Refuse { when: rules(Sysno::socket, &raw)?, errno: libc::EPERM },
-        Clause::Refuse { when: rules(Sysno::socket, &[foreign])?, errno: libc::EPROTONOSUPPORT },
-        Clause::Admit { only: rules(Sysno::socket, &plain)?, errno: libc::EPROTONOSUPPORT },
+        Clause::Refuse {
+            when: rules(Sysno::socket, &raw)?,
+            errno: libc::EPERM,
+        },
+        Clause::Refuse {
+            when: rules(Sysno::socket, &[foreign])?,
+            errno: libc::EPROTONOSUPPORT,
+        },
+        Clause::Admit {
+            only: rules(Sysno::socket, &plain)?,
+            errno: libc::EPROTONOSUPPORT,
+        },
     ])
 }
 
@@ -285,7 +306,8 @@ struct Table(BTreeMap<i64, Handling>);
 
 impl Table {
     fn refuse(&mut self, sysno: Sysno, errno: i32) {
-        self.0.insert(i64::from(sysno.id()), Handling::Refuse(errno));
+        self.0
+            .insert(i64::from(sysno.id()), Handling::Refuse(errno));
     }
 
     fn refuse_when<R: AsRef<[Condition]>>(
@@ -294,8 +316,12 @@ impl Table {
         when: &[R],
         errno: i32,
     ) -> Result<(), SeccompError> {
-        let clause = Clause::Refuse { when: rules(sysno, when)?, errno };
-        self.0.insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
+        let clause = Clause::Refuse {
+            when: rules(sysno, when)?,
+            errno,
+        };
+        self.0
+            .insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
         Ok(())
     }
 
@@ -305,8 +331,12 @@ impl Table {
         only: &[R],
         errno: i32,
     ) -> Result<(), SeccompError> {
-        let clause = Clause::Admit { only: rules(sysno, only)?, errno };
-        self.0.insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
+        let clause = Clause::Admit {
+            only: rules(sysno, only)?,
+            errno,
+        };
+        self.0
+            .insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
         Ok(())
     }
 }
@@ -327,15 +357,27 @@ enum Test {
 }
 
 fn equal(argument: u8, value: u64) -> Condition {
-    Condition { argument, test: Test::Equal, value }
+    Condition {
+        argument,
+        test: Test::Equal,
+        value,
+    }
 }
 
 fn different(argument: u8, value: u64) -> Condition {
-    Condition { argument, test: Test::Different, value }
+    Condition {
+        argument,
+        test: Test::Different,
+        value,
+    }
 }
 
 fn masked(argument: u8, mask: u64, value: u64) -> Condition {
-    Condition { argument, test: Test::MaskedEqual(mask), value }
+    Condition {
+        argument,
+        test: Test::MaskedEqual(mask),
+        value,
+    }
 }
 
 /// A constant that C declares as a non-negative int.
@@ -358,7 +400,12 @@ fn rules<R: AsRef<[Condition]>>(
             Test::Different => SeccompCmpOp::Ne,
             Test::MaskedEqual(mask) => SeccompCmpOp::MaskedEq(mask),
         };
-        SeccompCondition::new(condition.argument, SeccompCmpArgLen::Dword, op, condition.value)
+        SeccompCondition::new(
+            condition.argument,
+            SeccompCmpArgLen::Dword,
+            op,
+            condition.value,
+        )
     };
     alternatives
         .iter()
