@@ -51,7 +51,10 @@ fn its_own_tests_give_the_same_results() {
         .args(suite(&outside))
         .clean_path()
         .as_user(&home);
-    let plain = plain.deadline(Duration::from_secs(600)).run();
+    let plain = plain
+        .env("PYTHONPATH", &library)
+        .deadline(Duration::from_secs(600))
+        .run();
     let inside = format!("{home}/inside");
     // The suite starts its own interpreter again.
     let run = format!("--allow-run={PYTHON}");

@@ -86,7 +86,7 @@ def api_existing_file():
         denial = None
         for name in os.listdir(folder)[:50]:
             path = os.path.join(folder, name)
-            if not os.path.isfile(path) or path.startswith(PRIVATE):
+            if not os.path.isfile(path):
                 continue
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))

@@ -83,10 +83,21 @@ impl Child {
         self.env("HOME", home).env("USER", "user").current_dir(home)
     }
 
+    /// The command as a line, cut where a whole program is an argument of it.
+    fn shown(&self) -> String {
+        let line = format!("{:?}", self.command);
+        let cut: String = line.chars().take(400).collect();
+        if cut.len() < line.len() {
+            cut + "…"
+        } else {
+            cut
+        }
+    }
+
     /// Runs the child to its end. A child that does not end is killed, and the test fails with what
     /// it had printed.
     pub fn run(self) -> Finished {
-        let shown = format!("{:?}", self.command);
+        let shown = self.shown();
         let deadline = self.deadline;
         let mut running = self.start();
         match running.wait(deadline) {
@@ -100,7 +111,7 @@ impl Child {
 
     /// Starts the child and gives it its input.
     pub fn start(mut self) -> Running {
-        let shown = format!("{:?}", self.command);
+        let shown = self.shown();
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
