@@ -220,4 +220,9 @@ impl Layer {
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
+
+    /// Says something about the document.
+    pub fn set_description(&mut self, description: &str) {
+        self.description = Some(description.to_owned());
+    }
 }

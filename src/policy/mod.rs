@@ -12,6 +12,8 @@
 
 mod compile;
 mod decide;
+mod document;
+mod explain;
 mod flags;
 mod index;
 mod layer;
@@ -28,9 +30,11 @@ mod refused;
 mod request;
 mod rules;
 mod scan;
+mod schema;
 mod shipped;
 mod widen;
 
+pub use explain::{Answer, Explanation};
 pub use flags::Flags;
 pub use layer::{Layer, LoadError, Problem, Vars};
 pub use limits::{Audit, Limits, OnViolation, Plugins, parse_duration, parse_size};
@@ -41,4 +45,5 @@ pub use plan::{
 };
 pub use refused::{Refusal, Refused};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};
+pub use schema::{SchemaError, schema_violations};
 pub use shipped::{SCHEMA, shipped_names, shipped_text};

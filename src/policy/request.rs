@@ -184,6 +184,7 @@ impl RuleRef {
     pub fn location(&self) -> String {
         match (&self.file, self.line) {
             (Some(file), Some(line)) => format!("{}:{line}", file.display()),
+            (None, Some(line)) => format!("{}:{line}", self.layer),
             _ => self.layer.clone(),
         }
     }

@@ -1,0 +1,321 @@
+//! A layer written down again: as a document of the language, and as one line for each thing
+//! that it says.
+
+use serde::Serialize;
+
+use super::layer::{DefaultRule, Layer};
+use super::limits::{Audit, Limits, OnViolation, Plugins};
+use super::net::Target;
+use super::perm::{Perm, PermSet};
+use super::request::{Proto, Verdict};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    plugins: Plugins,
+    #[serde(skip_serializing_if = "Defaults::is_empty")]
+    defaults: Defaults,
+    #[serde(skip_serializing_if = "Section::is_empty")]
+    fs: Section<FsRule>,
+    #[serde(skip_serializing_if = "Section::is_empty")]
+    net: Section<NetRule>,
+    #[serde(skip_serializing_if = "Section::is_empty")]
+    exec: Section<ExecRule>,
+    #[serde(skip_serializing_if = "AntiEscape::is_empty")]
+    anti_escape: AntiEscape,
+    audit: Audit,
+    limits: WrittenLimits,
+    on_violation: OnViolation,
+}
+
+#[derive(Serialize)]
+struct Defaults {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fs: Option<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    net: Option<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exec: Option<Verdict>,
+}
+
+impl Defaults {
+    fn is_empty(&self) -> bool {
+        self.fs.is_none() && self.net.is_none() && self.exec.is_none()
+    }
+}
+
+#[derive(Serialize)]
+struct Section<T> {
+    rules: Vec<T>,
+}
+
+impl<T> Section<T> {
+    fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+#[derive(Serialize)]
+struct FsRule {
+    action: Verdict,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    perms: Option<Vec<&'static str>>,
+}
+
+#[derive(Serialize)]
+struct NetRule {
+    action: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proto: Option<Proto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cidr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ExecRule {
+    action: Verdict,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AntiEscape {
+    deny_syscalls: Vec<String>,
+}
+
+impl AntiEscape {
+    fn is_empty(&self) -> bool {
+        self.deny_syscalls.is_empty()
+    }
+}
+
+/// Limits without the absent ones, which a document leaves out.
+#[derive(Serialize)]
+struct WrittenLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpus: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pids: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wall: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<u64>,
+}
+
+impl From<Limits> for WrittenLimits {
+    fn from(limits: Limits) -> WrittenLimits {
+        WrittenLimits {
+            memory: limits.memory,
+            cpus: limits.cpus,
+            pids: limits.pids,
+            wall: limits.wall.map(|wall| wall.as_secs_f64()),
+            output: limits.output,
+            files: limits.files,
+        }
+    }
+}
+
+/// The permissions as a rule names them: `write_dir` in the place of its parts, and nothing
+/// for all.
+fn perms(perms: PermSet) -> Option<Vec<&'static str>> {
+    if perms == PermSet::ALL {
+        return None;
+    }
+    if perms.is_superset(PermSet::WRITE_DIR) {
+        let rest = perms.difference(PermSet::WRITE_DIR).with(Perm::WriteDir);
+        return Some(rest.names());
+    }
+    Some(perms.names())
+}
+
+fn net_rule(rule: &super::layer::NetRule) -> NetRule {
+    let (cidr, host) = match &rule.pattern.target {
+        Target::Any => (None, None),
+        Target::Cidr(network) => (Some(network.to_string()), None),
+        Target::Host(host) => (None, Some(host.to_string())),
+        Target::Below(suffix) => (None, Some(format!("*{suffix}"))),
+    };
+    let ports = (!rule.pattern.ports.is_all()).then(|| rule.pattern.ports.to_string());
+    NetRule {
+        action: rule.action,
+        proto: rule.pattern.proto,
+        cidr,
+        host,
+        ports,
+    }
+}
+
+impl Layer {
+    /// The layer as a document of the language, with everything expanded: what
+    /// [`Layer::parse`] reads back to the same policy. Rules about risk are not written.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        let verdict = |default: &DefaultRule| default.verdict;
+        let document = Document {
+            version: 1,
+            description: self.description.clone(),
+            plugins: self.plugins,
+            defaults: Defaults {
+                fs: self.fs_defaults.first().map(verdict),
+                net: self.net_default.as_ref().map(verdict),
+                exec: self.exec_default.as_ref().map(verdict),
+            },
+            fs: Section {
+                rules: self
+                    .fs
+                    .iter()
+                    .map(|rule| FsRule {
+                        action: rule.action,
+                        path: rule.pattern.to_string(),
+                        perms: perms(rule.perms),
+                    })
+                    .collect(),
+            },
+            net: Section {
+                rules: self.net.iter().map(net_rule).collect(),
+            },
+            exec: Section {
+                rules: self
+                    .exec
+                    .iter()
+                    .map(|rule| ExecRule {
+                        action: rule.action,
+                        path: rule.pattern.to_string(),
+                        sha256: rule.sha256.as_deref().map(str::to_owned),
+                    })
+                    .collect(),
+            },
+            anti_escape: AntiEscape {
+                deny_syscalls: self.deny_syscalls.clone(),
+            },
+            audit: self.audit.clone(),
+            limits: self.limits.into(),
+            on_violation: self.on_violation,
+        };
+        serde_json::to_string_pretty(&document)
+    }
+
+    /// One line for each thing that the layer says, in the order of its sections.
+    pub fn statements(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, required) in [
+            ("namespaces", self.plugins.namespaces),
+            ("landlock", self.plugins.landlock),
+            ("seccomp", self.plugins.seccomp),
+        ] {
+            lines.extend(required.then(|| format!("requires {name}")));
+        }
+        let fs = self.fs_defaults.first();
+        let defaults = [
+            ("fs", fs),
+            ("net", self.net_default.as_ref()),
+            ("exec", self.exec_default.as_ref()),
+        ];
+        for (name, default) in defaults {
+            lines.extend(default.map(|default| format!("{name} {} by default", default.verdict)));
+        }
+        for rule in &self.fs {
+            let perms = perms(rule.perms).map_or("everything".to_owned(), |perms| perms.join(","));
+            lines.push(format!("fs {} {} {perms}", rule.action, rule.pattern));
+        }
+        lines.extend(
+            self.net
+                .iter()
+                .map(|rule| format!("net {} {}", rule.action, rule.pattern)),
+        );
+        for rule in &self.exec {
+            let digest = rule
+                .sha256
+                .as_deref()
+                .map(|digest| format!(" sha256 {digest}"));
+            lines.push(format!(
+                "exec {} {}{}",
+                rule.action,
+                rule.pattern,
+                digest.unwrap_or_default()
+            ));
+        }
+        lines.extend(
+            self.deny_syscalls
+                .iter()
+                .map(|name| format!("syscall deny {name}")),
+        );
+        lines.extend(
+            self.risk
+                .iter()
+                .map(|rule| format!("risk rule {} (line {})", rule.what, rule.line.unwrap_or(0))),
+        );
+        self.other_statements(&mut lines);
+        lines
+    }
+
+    fn other_statements(&self, lines: &mut Vec<String>) {
+        let limits = [
+            (
+                "memory",
+                self.limits.memory.map(|bytes| format!("{bytes} bytes")),
+            ),
+            ("cpus", self.limits.cpus.map(|cpus| cpus.to_string())),
+            ("pids", self.limits.pids.map(|pids| pids.to_string())),
+            (
+                "wall",
+                self.limits
+                    .wall
+                    .map(|wall| format!("{} s", wall.as_secs_f64())),
+            ),
+            (
+                "output",
+                self.limits.output.map(|bytes| format!("{bytes} bytes")),
+            ),
+            ("files", self.limits.files.map(|files| files.to_string())),
+        ];
+        for (name, limit) in limits {
+            lines.extend(limit.map(|limit| format!("limit {name} {limit}")));
+        }
+        if self.audit.enabled {
+            let events = if self.audit.events.is_empty() {
+                "everything".into()
+            } else {
+                self.audit.events.join(",")
+            };
+            lines.push(format!("audit {events}"));
+        }
+        if self.on_violation == OnViolation::Kill {
+            lines.push("violation kills the worker".into());
+        }
+    }
+}
+
+impl std::fmt::Display for super::net::NetPattern {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.proto {
+            Some(Proto::Tcp) => out.write_str("tcp ")?,
+            Some(Proto::Udp) => out.write_str("udp ")?,
+            None => {}
+        }
+        match &self.target {
+            Target::Any => out.write_str("everywhere")?,
+            Target::Cidr(network) => write!(out, "{network}")?,
+            Target::Host(host) => out.write_str(host)?,
+            Target::Below(suffix) => write!(out, "*{suffix}")?,
+        }
+        if self.ports.is_all() {
+            Ok(())
+        } else {
+            write!(out, " ports {}", self.ports)
+        }
+    }
+}
