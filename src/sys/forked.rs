@@ -2,6 +2,7 @@
 //! cannot be undone, and system calls made as an attacker makes them.
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,24 +28,38 @@ pub fn run(body: impl FnOnce() -> i32) -> Ended {
 pub fn ask(body: impl FnOnce() -> String) -> String {
     let (mut reading, mut writing) = io::pipe().expect("a pipe can be made");
     let child = Child::start(move || {
-        let (mark, text) = match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(text) => ('=', text),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
-                ('!', text.unwrap_or_default())
-            }
+        let (status, text) = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(text) => (0, text),
+            Err(panic) => (PANICKED, message(panic.as_ref())),
         };
-        write!(writing, "{mark}{text}").map_or(PANICKED, |()| 0)
+        // With its length: processes that the body leaves behind hold the pipe open too.
+        let length = (text.len() as u64).to_ne_bytes();
+        let told = writing
+            .write_all(&length)
+            .and_then(|()| writing.write_all(text.as_bytes()));
+        told.map_or(PANICKED, |()| status)
     });
-    let mut answer = String::new();
-    reading
-        .read_to_string(&mut answer)
-        .expect("the child's answer is text");
+    let mut length = [0; 8];
+    let mut text = Vec::new();
+    let told = reading.read_exact(&mut length).and_then(|()| {
+        reading
+            .take(u64::from_ne_bytes(length))
+            .read_to_end(&mut text)
+    });
+    let text = String::from_utf8_lossy(&text).into_owned();
     let ended = child.wait();
-    match answer.strip_prefix('=') {
-        Some(text) if ended == Ended::Exited(0) => text.to_owned(),
-        _ => panic!("the forked child failed ({ended:?}): {answer}"),
+    assert_eq!(
+        ended,
+        Ended::Exited(0),
+        "the forked child failed ({told:?}): {text}"
+    );
+    text
+}
+
+fn message(panic: &dyn Any) -> String {
+    match panic.downcast_ref::<&str>() {
+        Some(text) => (*text).to_owned(),
+        None => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
     }
 }
 

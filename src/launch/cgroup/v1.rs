@@ -139,10 +139,15 @@ impl Groups {
             .fold(Ok(()), Result::and)
     }
 
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.all().map(|group| group.path.clone()).collect()
+    }
+
     pub(super) fn describe(&self) -> String {
         let paths: Vec<_> = self
-            .all()
-            .map(|group| group.path.display().to_string())
+            .paths()
+            .iter()
+            .map(|path| path.display().to_string())
             .collect();
         format!("v1 at {}", paths.join(", "))
     }

@@ -69,12 +69,21 @@ fn truncate(path: &Path) -> io::Result<()> {
 }
 
 fn node(path: &Path, kind: FileType) -> io::Result<()> {
-    Ok(rustix::fs::mknodat(CWD, path, kind, Mode::RUSR, rustix::fs::makedev(1, 3))?)
+    Ok(rustix::fs::mknodat(
+        CWD,
+        path,
+        kind,
+        Mode::RUSR,
+        rustix::fs::makedev(1, 3),
+    )?)
 }
 
 #[test]
 fn this_kernel_has_landlock() {
-    assert!(landlock_abi() >= 1, "the tests of this module need Landlock");
+    assert!(
+        landlock_abi() >= 1,
+        "the tests of this module need Landlock"
+    );
 }
 
 /// One attempt for each permission: it passes with that permission and fails without.
@@ -82,15 +91,29 @@ fn this_kernel_has_landlock() {
 fn each_permission_gives_its_right_and_no_other_does() {
     type Attempt = fn(&Path) -> io::Result<()>;
     let cases: [(Perm, Attempt); 9] = [
-        (Perm::ReadFile, |root| fs::read(root.join("in/sub/file")).map(drop)),
+        (Perm::ReadFile, |root| {
+            fs::read(root.join("in/sub/file")).map(drop)
+        }),
         (Perm::WriteFile, |root| append(&root.join("in/sub/file"))),
-        (Perm::ReadDir, |root| fs::read_dir(root.join("in/sub")).map(drop)),
-        (Perm::RemoveDir, |root| fs::remove_dir(root.join("in/empty"))),
-        (Perm::RemoveFile, |root| fs::remove_file(root.join("in/file"))),
+        (Perm::ReadDir, |root| {
+            fs::read_dir(root.join("in/sub")).map(drop)
+        }),
+        (Perm::RemoveDir, |root| {
+            fs::remove_dir(root.join("in/empty"))
+        }),
+        (Perm::RemoveFile, |root| {
+            fs::remove_file(root.join("in/file"))
+        }),
         (Perm::MakeDir, |root| fs::create_dir(root.join("in/new"))),
-        (Perm::MakeReg, |root| node(&root.join("in/new"), FileType::RegularFile)),
-        (Perm::MakeFifo, |root| node(&root.join("in/new"), FileType::Fifo)),
-        (Perm::MakeSym, |root| std::os::unix::fs::symlink("x", root.join("in/new"))),
+        (Perm::MakeReg, |root| {
+            node(&root.join("in/new"), FileType::RegularFile)
+        }),
+        (Perm::MakeFifo, |root| {
+            node(&root.join("in/new"), FileType::Fifo)
+        }),
+        (Perm::MakeSym, |root| {
+            std::os::unix::fs::symlink("x", root.join("in/new"))
+        }),
     ];
     for (perm, attempt) in cases {
         for (perms, wanted) in [
@@ -117,7 +140,9 @@ fn sockets_and_devices_are_made_with_their_permissions_only() {
 
     let writing = [scratch.grant("in", PermSet::WRITE)];
     for kind in [FileType::CharacterDevice, FileType::BlockDevice] {
-        let answer = under(&writing, landlock_abi(), || node(&scratch.0.join("in/dev"), kind));
+        let answer = under(&writing, landlock_abi(), || {
+            node(&scratch.0.join("in/dev"), kind)
+        });
         assert_eq!(answer, "EACCES", "{kind:?}");
     }
 }
@@ -155,9 +180,15 @@ fn nothing_outside_of_the_grants_is_to_be_had() {
     let grants = [scratch.grant("in", PermSet::ALL)];
     let secret = scratch.0.join("out/file");
     for abi in 1..=landlock_abi() {
-        assert_eq!(under(&grants, abi, || fs::read(&secret).map(drop)), "EACCES");
+        assert_eq!(
+            under(&grants, abi, || fs::read(&secret).map(drop)),
+            "EACCES"
+        );
         let dotted = scratch.0.join("in/sub/../../out/file");
-        assert_eq!(under(&grants, abi, || fs::read(&dotted).map(drop)), "EACCES");
+        assert_eq!(
+            under(&grants, abi, || fs::read(&dotted).map(drop)),
+            "EACCES"
+        );
         let link = || {
             std::os::unix::fs::symlink(&secret, scratch.0.join("in/link"))?;
             let answer = fs::read(scratch.0.join("in/link")).map(drop);
@@ -167,7 +198,10 @@ fn nothing_outside_of_the_grants_is_to_be_had() {
         assert_eq!(under(&grants, abi, link), "EACCES");
         let hard = || fs::hard_link(&secret, scratch.0.join("in/hard"));
         assert_ne!(under(&grants, abi, hard), "ok", "ABI {abi}");
-        assert_eq!(under(&grants, abi, || append(&scratch.0.join("in/file"))), "ok");
+        assert_eq!(
+            under(&grants, abi, || append(&scratch.0.join("in/file"))),
+            "ok"
+        );
     }
     assert!(fs::read(&secret).is_ok());
 }
@@ -223,7 +257,12 @@ fn devices_take_ioctl_only_under_dev_with_reading_and_writing() {
             .map(drop)
             .map_err(io::Error::from_raw_os_error)
     };
-    let dev = |perms| [Grant { path: "/dev".into(), perms }];
+    let dev = |perms| {
+        [Grant {
+            path: "/dev".into(),
+            perms,
+        }]
+    };
     assert_eq!(under(&dev(PermSet::READ), 5, ioctl), "EACCES");
     assert_eq!(under(&dev(PermSet::READ), 4, ioctl), "ok");
     let both = PermSet::READ.with(Perm::WriteFile);
@@ -237,7 +276,11 @@ fn signals_end_at_the_domain_from_abi_6_on() {
     assert_eq!(under(&[], 5, signal), "ok");
     assert_eq!(under(&[], 6, signal), "EPERM");
     // Inside the domain they go on.
-    let own = || Ok(rustix::process::test_kill_process(rustix::process::getpid())?);
+    let own = || {
+        Ok(rustix::process::test_kill_process(
+            rustix::process::getpid(),
+        )?)
+    };
     assert_eq!(under(&[], 6, own), "ok");
 }
 
@@ -281,10 +324,16 @@ fn the_status_names_what_the_abi_lacks() {
     assert!(none.is_none() && !none.is_full());
     let answer = forked::ask(|| {
         rustix::thread::set_no_new_privs(true).unwrap();
-        let grants = [Grant { path: "/usr".into(), perms: PermSet::READ }];
+        let grants = [Grant {
+            path: "/usr".into(),
+            perms: PermSet::READ,
+        }];
         serde_json::to_string(&restrict(&grants, 2, false).unwrap()).unwrap()
     });
-    assert!(answer.starts_with("{\"abi\":2,\"rules\":1,\"missing\":["), "{answer}");
+    assert!(
+        answer.starts_with("{\"abi\":2,\"rules\":1,\"missing\":["),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -298,5 +347,8 @@ fn what_cannot_be_held_is_an_error() {
     });
     let (no_new_privs, vanished) = answer.split_once('\n').unwrap();
     assert!(no_new_privs.contains("no_new_privs"), "{no_new_privs}");
-    assert!(vanished.contains("in/vanished") && vanished.contains("No such file"), "{vanished}");
+    assert!(
+        vanished.contains("in/vanished") && vanished.contains("No such file"),
+        "{vanished}"
+    );
 }
