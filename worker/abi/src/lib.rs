@@ -3,7 +3,7 @@
 //! A **segment** is a file of fixed size that holds two rings, the one from the
 //! supervisor to the worker first ([`layout`]). A **ring** carries framed
 //! messages from one producer to one consumer ([`ring`], [`message`]). The
-//! doorbells are lines of text on a socket ([`line`]).
+//! doorbells are lines of text on a socket ([`mod@line`]).
 //!
 //! What it trusts: nothing that the peer wrote. [`ring::Producer`] and
 //! [`ring::Consumer`] keep their own index private and treat what the other end
