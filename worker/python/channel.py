@@ -106,11 +106,11 @@ def lifted(descriptor):
     except OSError:
         pass
     try:
-        high = posix.dup2(descriptor, HIGH_DESCRIPTOR, False)
+        posix.dup2(descriptor, HIGH_DESCRIPTOR, False)
     except OSError:
         return descriptor  # Above the limit of open files.
     posix.close(descriptor)
-    return high
+    return HIGH_DESCRIPTOR
 
 
 class Channel:

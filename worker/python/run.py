@@ -55,6 +55,15 @@ def fresh_main(filename):
     return names
 
 
+def show_source_of(code):
+    """Since 3.13 the interpreter keeps the source of `-c` for tracebacks: the bootstrap's."""
+    linecache = sys.modules.get("linecache")
+    if linecache is not None:
+        text = code.decode("utf-8", "replace")
+        lines = [line + "\n" for line in text.split("\n")]
+        linecache.cache["<string>"] = len(text), None, lines, "<string>"
+
+
 def without_worker(error):
     """Cuts the worker's own frames out of an exception and all that it is linked to."""
     seen, links = set(), [error]
@@ -179,6 +188,8 @@ def run_session(channel, filename, names, wants_value):
             code = channel.next_code()
         except (BrokenPipeError, ConnectionResetError):
             return
+        if filename == "<string>":
+            show_source_of(code)
         channel.state("exec_start")
         data = None
         try:
@@ -218,6 +229,8 @@ def main(socket_path, segment_path):
     sys.argv = [decoded(argument) for argument in config["argv"]]
     if filename is None:
         filename = "<string>"
+        if config["once"]:
+            show_source_of(code)
         sys.path.insert(0, "")
     else:
         from posixpath import dirname, realpath
@@ -227,7 +240,7 @@ def main(socket_path, segment_path):
         sys.stdout = sys.__stdout__ = ring_stream(channel, STDOUT, 1, "strict")
         sys.stderr = sys.__stderr__ = ring_stream(channel, STDERR, 2, "backslashreplace")
     posix.register_at_fork(after_in_child=channel.forget)
-    if config["checks"]:
+    if config["checks"] and hasattr(sys, "addaudithook"):
         install_hook(channel)
     if config["once"]:
         run_once(channel, code, filename, names, wants_value)
