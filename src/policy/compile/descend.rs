@@ -98,27 +98,7 @@ impl<'c> Descent<'c> {
             return state;
         }
         if spot.in_bundle {
-            let executable = spot.library || (above.origin == Origin::Bundle && above.executable);
-            state = State {
-                origin: Origin::Bundle,
-                writable: false,
-                executable,
-                ..state
-            };
-            let writes = spot.named.intersects(PermSet::CHANGE);
-            let runs = spot.named.contains(Perm::Execute) && code && !executable;
-            let root = spot.path == Path::new("/") && !spot.named.is_empty();
-            if state.visible && (writes || runs || root) && !kernel_made(&spot.path) {
-                return self.bind(
-                    spot,
-                    State {
-                        writable: writes,
-                        executable: code,
-                        ..state
-                    },
-                );
-            }
-            return state;
+            return self.place_of_bundle(spot, above, state);
         }
         let writes = spot.allowed.intersects(PermSet::CHANGE);
         let brought = match above.origin {
@@ -142,6 +122,29 @@ impl<'c> Descent<'c> {
             );
         }
         state
+    }
+
+    /// What the bundle shows is the host's only where a rule says so by name: a default that
+    /// allows does not open it.
+    fn place_of_bundle(&mut self, spot: &Spot, above: State, state: State) -> State {
+        let code = wants_code(spot, self.policy.mode);
+        let writes = spot.named.intersects(PermSet::CHANGE);
+        let named_code = spot.named.contains(Perm::Execute) && code;
+        let root = spot.path == Path::new("/") && !spot.named.is_empty();
+        // A bind above shows the host here too, with its own flags.
+        let covered = above.origin == Origin::Host && above.visible;
+        let (under, wanted) = if covered {
+            let wanted = (writes && !above.writable) || (code && !above.executable);
+            (state, wanted)
+        } else {
+            let executable = spot.library || above.executable;
+            let under = State { origin: Origin::Bundle, writable: false, executable, ..state };
+            (under, root || writes || (named_code && !executable))
+        };
+        if wanted && state.visible && !kernel_made(&spot.path) {
+            return self.bind(spot, State { writable: writes, executable: code, ..under });
+        }
+        under
     }
 
     fn bind(&mut self, spot: &Spot, state: State) -> State {
