@@ -9,6 +9,15 @@ use buntime::policy::*;
 use policy_model::*;
 use proptest::prelude::*;
 
+/// What only the loader knows: the schema takes any text there.
+const MEANINGS: [&str; 5] = [
+    "is no network",
+    "is no host name",
+    "is no system call",
+    "is no regular expression",
+    "not absolute",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
@@ -112,7 +121,10 @@ proptest! {
         let schema = schema_violations(&text).unwrap();
         match Layer::parse(&text, "shape", &vars()) {
             Ok(_) => prop_assert!(schema.is_empty(), "{} {:?}", document, schema),
-            Err(error) => prop_assert!(!schema.is_empty(), "{} {}", document, error),
+            Err(error) => {
+                let shape = error.to_string().lines().any(|line| !MEANINGS.iter().any(|meaning| line.contains(meaning)));
+                prop_assert!(!schema.is_empty() || !shape, "{} {}", document, error);
+            }
         }
     }
 }
@@ -155,7 +167,7 @@ proptest! {
             // Under a list of programs nothing else can be loaded as code.
             if let ExecPlan::Programs(_) = plan.exec && kernel.is_file(&path) && kernel.maps_code(&path) {
                 let runs = policy.decide(&Request::Exec { path: &path, sha256: None }).verdict == Verdict::Allow;
-                prop_assert!(runs || path.starts_with("/lib"), "{} in {:#?}", path.display(), plan);
+                prop_assert!(runs || (path.starts_with("/lib") && !world.helpers.contains(&path)), "{} in {:#?}", path.display(), plan);
             }
         }
     }

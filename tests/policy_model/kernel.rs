@@ -15,20 +15,34 @@ impl<'k> Kernel<'k> {
     }
 
     fn entry(&self, path: &Path) -> Option<&Entry> {
-        self.world.entries.get(path).filter(|entry| entry.real == path)
+        self.world
+            .entries
+            .get(path)
+            .filter(|entry| entry.real == path)
     }
 
     fn kind(&self, path: &Path) -> EntryKind {
-        self.entry(path).map_or(EntryKind::Missing, |entry| entry.kind)
+        self.entry(path)
+            .map_or(EntryKind::Missing, |entry| entry.kind)
     }
 
     fn bind(&self, path: &Path) -> Option<&Bind> {
-        self.plan.binds.iter().rev().find(|bind| path.starts_with(&bind.path))
+        self.plan
+            .binds
+            .iter()
+            .rev()
+            .find(|bind| path.starts_with(&bind.path))
     }
 
     fn private(&self, path: &Path) -> Option<&Path> {
-        let place = self.world.private.iter().find(|place| path.starts_with(place))?;
-        let bound = self.bind(path).is_some_and(|bind| bind.path.starts_with(place) && bind.path != *place);
+        let place = self
+            .world
+            .private
+            .iter()
+            .find(|place| path.starts_with(place))?;
+        let bound = self
+            .bind(path)
+            .is_some_and(|bind| bind.path.starts_with(place) && bind.path != *place);
         (!bound).then_some(place)
     }
 
@@ -38,13 +52,19 @@ impl<'k> Kernel<'k> {
             return self.kind(path) != EntryKind::Missing;
         }
         if let Some(place) = self.private(path) {
-            let makes = PermSet::CHANGE.without(Perm::WriteFile).without(Perm::RemoveFile);
-            let makes = makes.without(Perm::RemoveDir).without(Perm::MakeChar).without(Perm::MakeBlock);
+            let makes = PermSet::CHANGE
+                .without(Perm::WriteFile)
+                .without(Perm::RemoveFile);
+            let makes = makes
+                .without(Perm::RemoveDir)
+                .without(Perm::MakeChar)
+                .without(Perm::MakeBlock);
             let open = self.landlock(place).intersection(self.mounts(place));
             return path == place || open.intersects(makes);
         }
         let there = self.kind(path) != EntryKind::Missing;
-        there && (self.bind(path).is_some() || self.entry(path).is_some_and(|entry| entry.in_bundle))
+        there
+            && (self.bind(path).is_some() || self.entry(path).is_some_and(|entry| entry.in_bundle))
     }
 
     pub fn is_file(&self, path: &Path) -> bool {
@@ -60,21 +80,30 @@ impl<'k> Kernel<'k> {
     }
 
     fn landlock(&self, path: &Path) -> PermSet {
-        let covering = self.plan.landlock.iter().filter(|grant| path.starts_with(&grant.path));
+        let covering = self
+            .plan
+            .landlock
+            .iter()
+            .filter(|grant| path.starts_with(&grant.path));
         covering.fold(PermSet::NONE, |all, grant| all.union(grant.perms))
     }
 
     fn masks(&self, path: &Path) -> impl Iterator<Item = MaskKind> {
-        self.plan.masks.iter().filter(move |mask| path.starts_with(&mask.path)).map(|mask| mask.kind)
+        self.plan
+            .masks
+            .iter()
+            .filter(move |mask| path.starts_with(&mask.path))
+            .map(|mask| mask.kind)
     }
 
     /// What the mounts let happen, whatever Landlock says.
     fn mounts(&self, path: &Path) -> PermSet {
-        self.masks(path).fold(PermSet::ALL, |left, kind| match kind {
-            MaskKind::Hidden => PermSet::NONE,
-            MaskKind::ReadOnly => left.difference(PermSet::CHANGE),
-            MaskKind::NoExec => left.without(Perm::Execute),
-        })
+        self.masks(path)
+            .fold(PermSet::ALL, |left, kind| match kind {
+                MaskKind::Hidden => PermSet::NONE,
+                MaskKind::ReadOnly => left.difference(PermSet::CHANGE),
+                MaskKind::NoExec => left.without(Perm::Execute),
+            })
     }
 
     fn writable(&self, path: &Path) -> bool {
@@ -88,12 +117,18 @@ impl<'k> Kernel<'k> {
     /// rule that names it makes such a mount writable or executable, and no default does.
     pub fn is_bundle(&self, path: &Path) -> bool {
         let shown = |path: &Path| self.entry(path).is_some_and(|entry| entry.in_bundle);
-        let replaced = self.bind(path).is_none_or(|bind| shown(&bind.path));
+        let command = self.world.command.as_deref();
+        let replaced = self
+            .bind(path)
+            .is_none_or(|bind| shown(&bind.path) || Some(&*bind.path) == command);
         self.world.namespaces && self.private(path).is_none() && (shown(path) || replaced)
     }
 
     pub fn allows(&self, path: &Path, perm: Perm) -> bool {
-        let open = self.landlock(path).intersection(self.mounts(path)).contains(perm);
+        let open = self
+            .landlock(path)
+            .intersection(self.mounts(path))
+            .contains(perm);
         match perm {
             Perm::Execute => open && self.executable(path),
             perm if PermSet::CHANGE.contains(perm) => open && self.writable(path),
@@ -103,7 +138,10 @@ impl<'k> Kernel<'k> {
 
     pub fn maps_code(&self, path: &Path) -> bool {
         let mounts = self.mounts(path);
-        let readable = self.landlock(path).intersection(mounts).contains(Perm::ReadFile);
+        let readable = self
+            .landlock(path)
+            .intersection(mounts)
+            .contains(Perm::ReadFile);
         readable && mounts.contains(Perm::Execute) && self.executable(path)
     }
 
@@ -112,7 +150,11 @@ impl<'k> Kernel<'k> {
             return true;
         }
         if let Some(place) = self.private(path) {
-            return self.plan.private_executable.iter().any(|open| open == place);
+            return self
+                .plan
+                .private_executable
+                .iter()
+                .any(|open| open == place);
         }
         match self.bind(path) {
             Some(bind) => bind.executable,

@@ -17,11 +17,16 @@ pub use naive::{naive_exec, naive_fs, naive_net, names_a_program};
 pub use shapes::document;
 
 pub fn vars() -> Vars {
-    Vars { home: "/h".into(), pwd: "/w".into(), workspace: "/w".into() }
+    Vars {
+        home: "/h".into(),
+        pwd: "/w".into(),
+        workspace: "/w".into(),
+    }
 }
 
 pub fn parse(text: &str) -> Layer {
-    Layer::parse(text.as_bytes(), "model", &vars()).unwrap_or_else(|error| panic!("{text}\n{error}"))
+    Layer::parse(text.as_bytes(), "model", &vars())
+        .unwrap_or_else(|error| panic!("{text}\n{error}"))
 }
 
 /// A layer as the tests see it.
@@ -38,9 +43,11 @@ pub struct Model {
 impl Model {
     pub fn text(&self) -> String {
         let mut defaults = serde_json::Map::new();
-        for (name, default) in
-            [("fs", self.fs_default), ("net", self.net_default), ("exec", self.exec_default)]
-        {
+        for (name, default) in [
+            ("fs", self.fs_default),
+            ("net", self.net_default),
+            ("exec", self.exec_default),
+        ] {
             if let Some(default) = default {
                 defaults.insert(name.into(), default.into());
             }
@@ -58,7 +65,11 @@ impl Model {
             .iter()
             .map(|(action, target, port)| {
                 let mut rule = serde_json::json!({"action": action});
-                let kind = if target.starts_with(|byte: char| byte.is_ascii_digit()) { "cidr" } else { "host" };
+                let kind = if target.starts_with(|byte: char| byte.is_ascii_digit()) {
+                    "cidr"
+                } else {
+                    "host"
+                };
                 if !target.is_empty() {
                     rule[kind] = target.clone().into();
                 }
@@ -86,7 +97,13 @@ pub fn merge(layers: &[Model], bundle: &[Grant]) -> Policy {
 
 /// Few names, so that rules meet: depth up to three below two names, and the bundle's places.
 fn places() -> Vec<String> {
-    let mut places = vec!["/".to_owned(), "/lib".into(), "/lib/a".into(), "/t".into(), "/t/a".into()];
+    let mut places = vec![
+        "/".to_owned(),
+        "/lib".into(),
+        "/lib/a".into(),
+        "/t".into(),
+        "/t/a".into(),
+    ];
     for one in ["a", "b"] {
         places.push(format!("/{one}"));
         for two in ["a", "b"] {
@@ -110,7 +127,10 @@ fn literal() -> impl Strategy<Value = String> {
 }
 
 fn glob() -> impl Strategy<Value = String> {
-    select(vec!["/*", "/a/*", "/a/**", "/**/b", "/a/?/b", "/[ab]/a", "/a/**/a", "/b/[!a]*", "/**"]).prop_map(str::to_owned)
+    select(vec![
+        "/*", "/a/*", "/a/**", "/**/b", "/a/?/b", "/[ab]/a", "/a/**/a", "/b/[!a]*", "/**",
+    ])
+    .prop_map(str::to_owned)
 }
 
 pub fn path() -> impl Strategy<Value = String> {
@@ -128,7 +148,15 @@ pub fn perm() -> impl Strategy<Value = Perm> {
 }
 
 pub fn host() -> impl Strategy<Value = String> {
-    select(vec!["a.example", "b.a.example", "xa.example", "10.1.2.3", "11.0.0.1", "127.0.0.1"]).prop_map(str::to_owned)
+    select(vec![
+        "a.example",
+        "b.a.example",
+        "xa.example",
+        "10.1.2.3",
+        "11.0.0.1",
+        "127.0.0.1",
+    ])
+    .prop_map(str::to_owned)
 }
 
 const GROUPS: [&[&str]; 8] = [
@@ -160,7 +188,15 @@ fn action(all: bool) -> BoxedStrategy<&'static str> {
 
 fn default(all: bool) -> BoxedStrategy<Option<&'static str>> {
     if all {
-        select(vec![None, Some("allow"), Some("deny"), Some("deny"), Some("warn"), Some("ask")]).boxed()
+        select(vec![
+            None,
+            Some("allow"),
+            Some("deny"),
+            Some("deny"),
+            Some("warn"),
+            Some("ask"),
+        ])
+        .boxed()
     } else {
         select(vec![None, Some("allow"), Some("deny"), Some("deny")]).boxed()
     }
@@ -168,14 +204,29 @@ fn default(all: bool) -> BoxedStrategy<Option<&'static str>> {
 
 /// `all` is the whole language; otherwise what can be compiled.
 pub fn layer(all: bool) -> impl Strategy<Value = Model> {
-    let pattern = if all { prop_oneof![3 => literal(), 1 => glob()].boxed() } else { literal().boxed() };
+    let pattern = if all {
+        prop_oneof![3 => literal(), 1 => glob()].boxed()
+    } else {
+        literal().boxed()
+    };
     let fs = proptest::collection::vec((action(all), pattern.clone(), perms()), 0..5);
-    let targets = select(vec!["", "a.example", "*.a.example", "10.0.0.0/8", "127.0.0.0/8"]).prop_map(str::to_owned);
+    let targets = select(vec![
+        "",
+        "a.example",
+        "*.a.example",
+        "10.0.0.0/8",
+        "127.0.0.0/8",
+    ])
+    .prop_map(str::to_owned);
     let port = select(vec![None, Some(1), Some(2)]);
     let nets = if all { 0..3 } else { 0..1 };
     let net = proptest::collection::vec((action(all), targets, port), nets);
     let exec = proptest::collection::vec((action(all), pattern), 0..3);
-    let net_default = if all { default(true) } else { Just(Some("deny")).boxed() };
+    let net_default = if all {
+        default(true)
+    } else {
+        Just(Some("deny")).boxed()
+    };
     (default(all), net_default, default(all), fs, net, exec).prop_map(
         |(fs_default, net_default, exec_default, fs, net, exec)| Model {
             fs_default,
@@ -195,9 +246,18 @@ pub fn layers(all: bool) -> impl Strategy<Value = Vec<Model>> {
 pub fn bundle() -> impl Strategy<Value = Vec<Grant>> {
     let code = PermSet::READ.with(Perm::Execute);
     let all = vec![
-        Grant { path: "/lib".into(), perms: code },
-        Grant { path: "/t".into(), perms: PermSet::READ.union(PermSet::WRITE) },
-        Grant { path: "/b".into(), perms: PermSet::READ },
+        Grant {
+            path: "/lib".into(),
+            perms: code,
+        },
+        Grant {
+            path: "/t".into(),
+            perms: PermSet::READ.union(PermSet::WRITE),
+        },
+        Grant {
+            path: "/b".into(),
+            perms: PermSet::READ,
+        },
     ];
     subsequence(all, 0..=3)
 }
@@ -215,14 +275,22 @@ impl RandomWorld {
     /// The snapshot, when the bundle shows these.
     pub fn for_bundle(&self, bundle: &[Grant]) -> World {
         let shown = |path: &Path| {
-            path == Path::new("/") || bundle.iter().any(|grant| path.starts_with(&grant.path) && grant.path != Path::new("/t"))
+            path == Path::new("/")
+                || bundle
+                    .iter()
+                    .any(|grant| path.starts_with(&grant.path) && grant.path != Path::new("/t"))
                 || (path == Path::new("/t") && bundle.iter().any(|grant| grant.path == path))
         };
         let mut entries: BTreeMap<PathBuf, Entry> = self
             .kinds
             .iter()
             .map(|(path, kind)| {
-                let entry = Entry { kind: *kind, links: self.links, in_bundle: shown(path), real: path.clone() };
+                let entry = Entry {
+                    kind: *kind,
+                    links: self.links,
+                    in_bundle: shown(path),
+                    real: path.clone(),
+                };
                 (path.clone(), entry)
             })
             .collect();
@@ -232,7 +300,11 @@ impl RandomWorld {
         {
             entries.insert(from.clone(), entry);
         }
-        let private = bundle.iter().map(|grant| grant.path.clone()).filter(|path| path == Path::new("/t")).collect();
+        let private = bundle
+            .iter()
+            .map(|grant| grant.path.clone())
+            .filter(|path| path == Path::new("/t"))
+            .collect();
         World {
             entries,
             private: if self.namespaces { private } else { Vec::new() },
@@ -246,7 +318,12 @@ impl RandomWorld {
 }
 
 pub fn world() -> impl Strategy<Value = RandomWorld> {
-    let kinds = select(vec![EntryKind::Dir, EntryKind::Dir, EntryKind::File, EntryKind::Missing]);
+    let kinds = select(vec![
+        EntryKind::Dir,
+        EntryKind::Dir,
+        EntryKind::File,
+        EntryKind::Missing,
+    ]);
     let all: Vec<PathBuf> = every_path();
     let count = all.len();
     let alias = select(vec![
@@ -255,8 +332,13 @@ pub fn world() -> impl Strategy<Value = RandomWorld> {
         Some((PathBuf::from("/a/b"), PathBuf::from("/b/a"))),
         Some((PathBuf::from("/b"), PathBuf::from("/a"))),
     ]);
-    (proptest::collection::vec(kinds, count), select(vec![1u64, 1, 1, 2]), prop::bool::weighted(0.8), alias).prop_map(
-        move |(kinds, links, namespaces, alias)| {
+    (
+        proptest::collection::vec(kinds, count),
+        select(vec![1u64, 1, 1, 2]),
+        prop::bool::weighted(0.8),
+        alias,
+    )
+        .prop_map(move |(kinds, links, namespaces, alias)| {
             let mut kinds: BTreeMap<PathBuf, EntryKind> = all.iter().cloned().zip(kinds).collect();
             for root in ["/", "/lib", "/t"] {
                 kinds.insert(root.into(), EntryKind::Dir);
@@ -267,16 +349,24 @@ pub fn world() -> impl Strategy<Value = RandomWorld> {
             let paths: Vec<PathBuf> = kinds.keys().cloned().collect();
             for path in paths {
                 if let Some(parent) = path.parent()
-                    && kinds.get(parent).is_some_and(|kind| *kind != EntryKind::Dir)
+                    && kinds
+                        .get(parent)
+                        .is_some_and(|kind| *kind != EntryKind::Dir)
                 {
                     kinds.insert(path, EntryKind::Missing);
                 }
             }
             let alias = alias.filter(|(from, _)| {
                 let below = |path: &PathBuf| path != from && path.starts_with(from);
-                kinds.iter().all(|(path, kind)| !below(path) || *kind == EntryKind::Missing)
+                kinds
+                    .iter()
+                    .all(|(path, kind)| !below(path) || *kind == EntryKind::Missing)
             });
-            RandomWorld { kinds, links, namespaces, alias }
-        },
-    )
+            RandomWorld {
+                kinds,
+                links,
+                namespaces,
+                alias,
+            }
+        })
 }

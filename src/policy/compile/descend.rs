@@ -100,7 +100,8 @@ impl<'c> Descent<'c> {
         if spot.in_bundle {
             return self.place_of_bundle(spot, above, state);
         }
-        let writes = spot.allowed.intersects(PermSet::CHANGE);
+        // What comes in without a rule that names it, such as the command, is not to be changed.
+        let writes = !spot.named.is_empty() && spot.allowed.intersects(PermSet::CHANGE);
         let brought = match above.origin {
             Origin::Host if above.visible => {
                 (writes && !above.writable) || (code && !above.executable)
@@ -138,11 +139,23 @@ impl<'c> Descent<'c> {
             (state, wanted)
         } else {
             let executable = spot.library || above.executable;
-            let under = State { origin: Origin::Bundle, writable: false, executable, ..state };
+            let under = State {
+                origin: Origin::Bundle,
+                writable: false,
+                executable,
+                ..state
+            };
             (under, root || writes || (named_code && !executable))
         };
         if wanted && state.visible && !kernel_made(&spot.path) {
-            return self.bind(spot, State { writable: writes, executable: code, ..under });
+            return self.bind(
+                spot,
+                State {
+                    writable: writes,
+                    executable: code,
+                    ..under
+                },
+            );
         }
         under
     }
@@ -222,6 +235,10 @@ impl<'c> Descent<'c> {
         if !lost.is_empty() {
             state.blocked = state.blocked.union(self.mask(spot, want, lost));
         }
+        let unwanted = state.origin == Origin::Host && state.executable;
+        if self.world.namespaces && unwanted && !spot.allowed.contains(Perm::Execute) {
+            state = self.no_code(spot, state);
+        }
         if !gained.is_empty() {
             self.out.landlock.push(Grant {
                 path: spot.path.clone(),
@@ -292,6 +309,19 @@ impl<'c> Descent<'c> {
             );
         }
         blocked
+    }
+
+    /// Where nothing may run no code is mapped either, though Landlock does not ask for it.
+    fn no_code(&mut self, spot: &Spot, state: State) -> State {
+        if !state.blocked.contains(Perm::Execute) {
+            let rule = self.rule_of(&spot.path, Perm::Execute);
+            self.push_mask(spot, MaskKind::NoExec, &rule);
+        }
+        State {
+            executable: false,
+            blocked: state.blocked.with(Perm::Execute),
+            ..state
+        }
     }
 
     fn push_mask(&mut self, spot: &Spot, kind: MaskKind, rule: &RuleRef) {
