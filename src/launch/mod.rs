@@ -1,6 +1,23 @@
-//! Under construction.
+//! From a plan to kernel state: the only place where a worker comes into being.
+//!
+//! Trusts the plan and the request, which the supervisor made. Builds everything inside the
+//! child's own namespaces, verifies it there, and reports what holds. Never decides what a policy
+//! means, and never forks a process that has threads.
+
 pub mod cgroup;
+pub mod enforced;
 pub mod features;
+mod identity;
 pub mod landlock;
+pub mod notice;
+pub mod request;
 pub mod rlimits;
+mod root;
 pub mod seccomp;
+mod source;
+
+pub use cgroup::Cgroup;
+pub use enforced::{Enforced, Mechanism, State};
+pub use features::Features;
+pub use notice::{Failure, FailureKind, Notice};
+pub use request::{ChannelRequest, LaunchRequest, Piece, Program, StdioRequest};

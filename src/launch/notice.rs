@@ -1,0 +1,129 @@
+//! The records between the launch child (later init) and the supervisor.
+//!
+//! One JSON object a packet on a `SOCK_SEQPACKET` pair. The child is our own code, but it lives
+//! beside the worker: a record that does not parse is an error, never believed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::enforced::Enforced;
+use crate::sys::socket;
+
+/// What the child or init tells the supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Notice {
+    /// Everything is in place and verified; the program starts next. Carries descriptors:
+    /// the terminal's master if one was asked for, then the listening socket and the segment.
+    Ready {
+        /// What holds.
+        enforced: Enforced,
+    },
+    /// The start failed; nothing ran.
+    Failed(Failure),
+    /// A program was kept from running.
+    ExecDenied {
+        /// The path as the caller gave it, lossy.
+        path: String,
+        /// The caller's pid inside the sandbox.
+        pid: u32,
+    },
+    /// The program ended.
+    Exit {
+        /// Its exit status, if it ended by itself.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+        /// User time of everything in the sandbox, in microseconds.
+        user_us: u64,
+        /// System time of everything in the sandbox, in microseconds.
+        system_us: u64,
+        /// The largest resident set of one process, in KiB.
+        max_rss_kib: u64,
+    },
+}
+
+/// Why a start failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was tried: `mount`, `execute`, ...
+    pub operation: String,
+    /// On what.
+    pub object: String,
+    /// What the kernel, or a check, said.
+    pub cause: String,
+    /// Which exit status this deserves.
+    pub kind: FailureKind,
+}
+
+/// The classes of failure that a caller tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The program does not exist (exit status 127).
+    NotFound,
+    /// The program exists and cannot be executed (exit status 126).
+    NotExecutable,
+    /// Namespaces cannot be had here; Landlock and seccomp may carry the policy alone.
+    Namespaces,
+    /// Anything else (exit status 125).
+    Other,
+}
+
+impl Failure {
+    /// A failure of `operation` on `object`.
+    pub fn new(operation: &str, object: impl Into<String>, cause: impl ToString) -> Failure {
+        Failure {
+            operation: operation.to_owned(),
+            object: object.into(),
+            cause: cause.to_string(),
+            kind: FailureKind::Other,
+        }
+    }
+
+    /// The same, of another kind.
+    pub fn of_kind(self, kind: FailureKind) -> Failure {
+        Failure { kind, ..self }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "cannot {} {}: {}", self.operation, self.object, self.cause)
+    }
+}
+
+/// Sends one notice.
+///
+/// # Errors
+/// `EPIPE` when the supervisor is gone.
+pub fn send(to: BorrowedFd<'_>, notice: &Notice, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    socket::send_record(to, &serde_json::to_vec(notice)?, descriptors)
+}
+
+/// Receives one notice with its descriptors; `None` when the other end is gone.
+///
+/// # Errors
+/// `WouldBlock` on a non-blocking socket, `InvalidData` for what is not a notice.
+pub fn receive(from: BorrowedFd<'_>) -> io::Result<Option<(Notice, Vec<OwnedFd>)>> {
+    let (record, descriptors) = match socket::receive_record(from) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    if record.is_empty() {
+        return Ok(None);
+    }
+    let notice = serde_json::from_slice(&record)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Some((notice, descriptors)))
+}
+
+/// Asks init to send `signal` to the program's process group.
+///
+/// # Errors
+/// `EPIPE` when init is gone.
+pub fn send_signal(to: &OwnedFd, signal: u8) -> io::Result<()> {
+    socket::send_record(to.as_fd(), &[signal], &[])
+}

@@ -1,0 +1,120 @@
+//! Where mounts come from: host paths, cloned with the attributes they will have inside.
+//!
+//! A privileged caller clones before the child exists, so that the mounts are owned from outside
+//! and directories that only root may pass through can be shown. Any other caller's child clones
+//! for itself, with the caller's rights.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::identity::Identity;
+use super::notice::Failure;
+use super::request::Piece;
+use crate::policy::Bind;
+use crate::sys::mount::{self, attr};
+
+/// A mount to make: a tree (already cloned, or still to be), and where it goes.
+#[derive(Debug)]
+pub struct Source {
+    /// The path inside.
+    pub path: PathBuf,
+    /// Whether it is a directory.
+    pub dir: bool,
+    /// The attributes that must hold once it is in place (`MOUNT_ATTR_*`).
+    pub attributes: u64,
+    /// The host path.
+    pub host: PathBuf,
+    /// The clone, when the caller made it.
+    pub tree: Option<OwnedFd>,
+    /// Why owners appear as on the host, when a translation was wanted and cannot be had.
+    pub unmapped: Option<String>,
+}
+
+impl Source {
+    /// A bind of the bundle; `None` when it is optional and not there.
+    ///
+    /// # Errors
+    /// A source that must exist and does not.
+    pub fn of_piece(piece: &Piece) -> Result<Option<Source>, Failure> {
+        let Piece::Bind { source, path, dir, writable, executable, optional } = piece else {
+            return Ok(None);
+        };
+        if *optional && !source.exists() {
+            return Ok(None);
+        }
+        let attributes = attributes(*writable, *executable);
+        Ok(Some(Source {
+            path: path.clone(),
+            dir: *dir,
+            attributes,
+            host: source.clone(),
+            tree: None,
+            unmapped: None,
+        }))
+    }
+
+    /// A bind of the policy.
+    #[must_use]
+    pub fn of_bind(bind: &Bind) -> Source {
+        Source {
+            path: bind.path.clone(),
+            dir: bind.dir,
+            attributes: attributes(bind.writable, bind.executable),
+            host: bind.path.clone(),
+            tree: None,
+            unmapped: None,
+        }
+    }
+
+    /// Clones the tree now, translating its owner to the worker where that is possible.
+    ///
+    /// # Errors
+    /// What the kernel says of the clone.
+    pub fn open(&mut self, maps: Option<&mut OwnerMaps<'_>>) -> Result<(), Failure> {
+        if self.tree.is_some() {
+            return Ok(());
+        }
+        let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);
+        let tree = mount::clone_tree(None, &self.host).map_err(fail)?;
+        mount::set_attributes(tree.as_fd(), self.attributes, None).map_err(fail)?;
+        if let Some(maps) = maps {
+            self.unmapped = maps.apply(&tree, &self.host).err().map(|error| error.to_string());
+        }
+        self.tree = Some(tree);
+        Ok(())
+    }
+}
+
+fn attributes(writable: bool, executable: bool) -> u64 {
+    let read_only = if writable { 0 } else { attr::RDONLY };
+    let no_exec = if executable { 0 } else { attr::NOEXEC };
+    attr::NOSUID | attr::NODEV | read_only | no_exec
+}
+
+/// User namespaces for idmapped mounts, one for each owner.
+pub struct OwnerMaps<'a> {
+    identity: &'a Identity,
+    known: HashMap<(u32, u32), OwnedFd>,
+}
+
+impl<'a> OwnerMaps<'a> {
+    /// None made yet.
+    #[must_use]
+    pub fn new(identity: &'a Identity) -> OwnerMaps<'a> {
+        OwnerMaps { identity, known: HashMap::new() }
+    }
+
+    fn apply(&mut self, tree: &OwnedFd, host: &Path) -> io::Result<()> {
+        let found = std::fs::metadata(host)?;
+        let owner = (found.uid(), found.gid());
+        if !self.known.contains_key(&owner) {
+            let Some(namespace) = self.identity.mount_map(owner)? else { return Ok(()) };
+            self.known.insert(owner, namespace);
+        }
+        let namespace = self.known.get(&owner).map(AsFd::as_fd);
+        mount::set_attributes(tree.as_fd(), attr::IDMAP, namespace)
+    }
+}
