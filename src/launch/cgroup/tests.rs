@@ -14,7 +14,7 @@ fn is_root(test: &str) -> bool {
         "{test} needs root"
     );
     if !root {
-        eprintln!("{test} needs root and tested nothing");
+        writeln!(io::stderr(), "{test}: not tested, because it needs root").unwrap();
     }
     root
 }

@@ -39,9 +39,9 @@ enum Leaf {
     Block(usize),
 }
 
-/// The program that refuses. Wrong architecture kills; a number above the newest reviewed call
+/// The program of `table`. A wrong architecture kills; a number above the newest reviewed call
 /// answers `ENOSYS`, and with it every x32 number, which has bit 30 set.
-pub(super) fn refusing_program(
+pub(super) fn program(
     table: &BTreeMap<i64, Handling>,
 ) -> Result<Vec<libc::sock_filter>, SeccompError> {
     let mut blocks = Vec::new();
@@ -52,6 +52,7 @@ pub(super) fn refusing_program(
         };
         let leaf = match handling {
             Handling::Refuse(errno) => Leaf::Return(refusal(*errno)),
+            Handling::Notify => Leaf::Return(libc::SECCOMP_RET_USER_NOTIF),
             Handling::Compare(clauses) => {
                 blocks.push(compare(number, clauses)?);
                 Leaf::Block(blocks.len() - 1)
@@ -86,20 +87,6 @@ pub(super) fn refusing_program(
     // that it stays inside the program: after the last block it must land on something.
     program.push(op(RETURN, libc::SECCOMP_RET_KILL_PROCESS));
     Ok(program)
-}
-
-/// The program that sends execve and execveat to its listener and lets everything else pass. The
-/// refusing program stands beside it and answers for foreign architectures and numbers.
-pub(super) fn exec_notifying_program() -> Vec<libc::sock_filter> {
-    vec![
-        op(LOAD, ARCHITECTURE),
-        branch(IF_EQUAL, TARGET.1, 0, 3),
-        op(LOAD, NUMBER),
-        branch(IF_EQUAL, Sysno::execve as u32, 2, 0),
-        branch(IF_EQUAL, Sysno::execveat as u32, 1, 0),
-        op(RETURN, ALLOW),
-        op(RETURN, libc::SECCOMP_RET_USER_NOTIF),
-    ]
 }
 
 /// Appends `leaf` for `number` alone: what follows is allowed until the next call says otherwise.

@@ -19,6 +19,8 @@ pub(super) const NEWEST_REVIEWED: u32 = Sysno::file_setattr as u32;
 pub(super) enum Handling {
     /// Always this errno.
     Refuse(i32),
+    /// The listener answers.
+    Notify,
     /// The clauses in order; what none of them answers is allowed.
     Compare(Vec<Clause>),
 }
@@ -139,7 +141,8 @@ const CLONE_NEW_ANY: u64 = 0x7e02_0000;
 /// Obsolete, so libc deprecates its name; the kernel still turns it into AF_PACKET under AF_INET.
 const SOCK_PACKET: i32 = 10;
 
-const SET_ID_BITS: [u64; 2] = [0o4000, 0o2000];
+/// S_ISUID and S_ISGID.
+const SET_ID: u64 = 0o6000;
 
 /// The table for `request`, without the policy's own names.
 pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>, SeccompError> {
@@ -152,6 +155,11 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     }
     if request.deny_memfd {
         table.refuse(Sysno::memfd_create, libc::EPERM);
+    }
+    if request.exec_once {
+        for sysno in [Sysno::execve, Sysno::execveat] {
+            table.0.insert(i64::from(sysno.id()), Handling::Notify);
+        }
     }
     processes(&mut table)?;
     modes(&mut table)?;
@@ -197,36 +205,22 @@ fn modes(table: &mut Table) -> Result<(), SeccompError> {
 }
 
 fn set_id(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> {
-    let rules = SET_ID_BITS.map(|bit| [masked(mode, bit, bit)]);
-    table.refuse_when(sysno, &rules, libc::EPERM)
+    table.admit(sysno, &[[masked(mode, SET_ID, 0)]], libc::EPERM)
 }
 
 /// The mode of an open counts only where a file may be made, and is garbage otherwise.
 fn opening(table: &mut Table, sysno: Sysno, flags: u8) -> Result<(), SeccompError> {
-    const CREATE: u64 = libc::O_CREAT as u64;
-    // O_TMPFILE without the O_DIRECTORY it contains.
-    const TEMPORARY: u64 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
-    let mut rules = Vec::new();
-    for creating in [CREATE, TEMPORARY] {
-        for bit in SET_ID_BITS {
-            rules.push([
-                masked(flags, creating, creating),
-                masked(flags + 1, bit, bit),
-            ]);
-        }
-    }
-    table.refuse_when(sysno, &rules, libc::EPERM)
+    // O_TMPFILE without the O_DIRECTORY that it contains.
+    const MAKING: u64 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+    let harmless = [[masked(flags, MAKING, 0)], [masked(flags + 1, SET_ID, 0)]];
+    table.admit(sysno, &harmless, libc::EPERM)
 }
 
 fn nodes(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> {
-    let kind = u64::from(libc::S_IFMT);
-    let rules = [
-        [masked(mode, kind, u64::from(libc::S_IFCHR))],
-        [masked(mode, kind, u64::from(libc::S_IFBLK))],
-        [masked(mode, SET_ID_BITS[0], SET_ID_BITS[0])],
-        [masked(mode, SET_ID_BITS[1], SET_ID_BITS[1])],
-    ];
-    table.refuse_when(sysno, &rules, libc::EPERM)
+    // Both kinds of device have this bit of the type, S_IFCHR nothing else. Of the others only
+    // S_IFLNK has it too, which mknod does not make.
+    let device = u64::from(libc::S_IFCHR);
+    table.admit(sysno, &[[masked(mode, device | SET_ID, 0)]], libc::EPERM)
 }
 
 /// Socket families by argument. Under AF_INET and AF_INET6 only plain TCP and UDP: SOCK_RAW, and
