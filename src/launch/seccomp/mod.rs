@@ -14,6 +14,8 @@ mod names;
 mod rules;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
 mod tighten;
 
 use std::io;
