@@ -39,6 +39,10 @@ impl Enforced {
     /// Notes a mechanism in the given state.
     pub fn note(&mut self, mechanism: &str, state: State, detail: impl Into<String>) {
         let mechanism = mechanism.to_owned();
-        self.0.push(Mechanism { mechanism, state, detail: detail.into() });
+        self.0.push(Mechanism {
+            mechanism,
+            state,
+            detail: detail.into(),
+        });
     }
 }

@@ -33,15 +33,27 @@ impl Identity {
     /// Chooses for the calling process.
     #[must_use]
     pub fn choose() -> Identity {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
         let may = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-        let privileged = [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_SYS_ADMIN]
-            .into_iter()
-            .all(may);
+        let privileged = [
+            Capability::CAP_SETUID,
+            Capability::CAP_SETGID,
+            Capability::CAP_SYS_ADMIN,
+        ]
+        .into_iter()
+        .all(may);
         let first = RANGE + 2 * (std::process::id() & 0x3f_ffff);
         let unprivileged = |id: u32| if id == 0 { 1000 } else { id };
         if privileged {
-            Identity { worker: 1000, group: 1000, own: Some((first, first + 1)), caller: (uid, gid) }
+            Identity {
+                worker: 1000,
+                group: 1000,
+                own: Some((first, first + 1)),
+                caller: (uid, gid),
+            }
         } else {
             Identity {
                 worker: unprivileged(uid),
@@ -81,7 +93,9 @@ impl Identity {
     /// # Errors
     /// What making the namespace says.
     pub fn mount_map(&self, owner: (u32, u32)) -> io::Result<Option<OwnedFd>> {
-        let Some((_, worker)) = self.own else { return Ok(None) };
+        let Some((_, worker)) = self.own else {
+            return Ok(None);
+        };
         match clone::clone(libc::CLONE_NEWUSER as u64, None)? {
             Cloned::Child => {
                 // Lives until the descriptor below is open; the parent kills it.
@@ -96,7 +110,10 @@ impl Identity {
                     format!("{} {worker} 1\n", owner.0),
                 )
                 .and_then(|()| {
-                    fs::write(format!("/proc/{pid}/gid_map"), format!("{} {worker} 1\n", owner.1))
+                    fs::write(
+                        format!("/proc/{pid}/gid_map"),
+                        format!("{} {worker} 1\n", owner.1),
+                    )
                 })
                 .and_then(|()| fs::File::open(format!("/proc/{pid}/ns/user")));
                 rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL)?;
@@ -111,7 +128,10 @@ impl Identity {
     pub fn describe(&self) -> String {
         match self.own {
             Some((_, outside)) => {
-                format!("uid {} inside, uid {outside} outside, which no account has", self.worker)
+                format!(
+                    "uid {} inside, uid {outside} outside, which no account has",
+                    self.worker
+                )
             }
             None => format!("uid {} inside, the caller's uid outside", self.worker),
         }

@@ -167,7 +167,7 @@ fn describe(abi: ABI, deny_tcp: bool) -> Result<Ruleset, RulesetError> {
 
 /// What policies can ask of Landlock and `abi` does not have. Connecting to a Unix socket by its
 /// path (ABI 9) is no permission of the language, so its absence takes nothing away.
-fn missing(abi: u32, deny_tcp: bool) -> Vec<&'static str> {
+pub(super) fn missing(abi: u32, deny_tcp: bool) -> Vec<&'static str> {
     let mut missing = Vec::new();
     let mut needs = |since, what| {
         if abi < since {

@@ -5,9 +5,12 @@
 //! means, and never forks a process that has threads.
 
 pub mod cgroup;
+mod child;
 pub mod enforced;
+mod executor;
 pub mod features;
 mod identity;
+mod init;
 pub mod landlock;
 pub mod notice;
 pub mod request;
@@ -15,9 +18,11 @@ pub mod rlimits;
 mod root;
 pub mod seccomp;
 mod source;
+mod start;
 
 pub use cgroup::Cgroup;
 pub use enforced::{Enforced, Mechanism, State};
 pub use features::Features;
 pub use notice::{Failure, FailureKind, Notice};
 pub use request::{ChannelRequest, LaunchRequest, Piece, Program, StdioRequest};
+pub use start::{LaunchError, Launched, launch};

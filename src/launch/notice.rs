@@ -91,7 +91,11 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "cannot {} {}: {}", self.operation, self.object, self.cause)
+        write!(
+            out,
+            "cannot {} {}: {}",
+            self.operation, self.object, self.cause
+        )
     }
 }
 

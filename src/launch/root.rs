@@ -36,11 +36,19 @@ impl Root {
     /// # Errors
     /// What the kernel says of the mounts.
     pub fn begin(base: &Path, ids: (u32, u32)) -> Result<Root, Failure> {
-        let fail = |cause| Failure::new("mount the base of the root on", base.display().to_string(), cause);
-        let under = rustix::fs::open(base, directory(), Mode::empty()).map_err(|e| fail(io::Error::from(e)))?;
+        let fail = |cause| {
+            Failure::new(
+                "mount the base of the root on",
+                base.display().to_string(),
+                cause,
+            )
+        };
+        let under = rustix::fs::open(base, directory(), Mode::empty())
+            .map_err(|e| fail(io::Error::from(e)))?;
         let tree = small_tmpfs("1m", "0755").map_err(fail)?;
         mount::attach(tree.as_fd(), under.as_fd()).map_err(fail)?;
-        rustix::fs::mkdirat(&tree, ROOT_NAME, Mode::from_raw_mode(0o755)).map_err(|e| fail(e.into()))?;
+        rustix::fs::mkdirat(&tree, ROOT_NAME, Mode::from_raw_mode(0o755))
+            .map_err(|e| fail(e.into()))?;
         let place = rustix::fs::openat(&tree, ROOT_NAME, directory(), Mode::empty())
             .map_err(|e| fail(e.into()))?;
         let root = small_tmpfs("4m", "0755").map_err(fail)?;
@@ -48,13 +56,12 @@ impl Root {
         for (name, kind) in [("hidden-dir", true), ("hidden-file", false)] {
             make(tree.as_fd(), Path::new(name), kind, 0).map_err(fail)?;
         }
-        Ok(Root { base: tree, root, ids, expected: Vec::new() })
-    }
-
-    /// The base: a private file system outside the root that disappears with the old root.
-    #[must_use]
-    pub fn base(&self) -> BorrowedFd<'_> {
-        self.base.as_fd()
+        Ok(Root {
+            base: tree,
+            root,
+            ids,
+            expected: Vec::new(),
+        })
     }
 
     /// Makes one piece of the bundle that is not a bind.
@@ -67,11 +74,16 @@ impl Root {
             Piece::Dir { path } => self.place(path, true).map(|_| ()),
             Piece::Link { path, target } => self.link(path, target),
             Piece::File { path, bytes } => self.file(path, bytes),
-            Piece::Tmpfs { path, bytes, executable } => {
+            Piece::Tmpfs {
+                path,
+                bytes,
+                executable,
+            } => {
                 let tree = private_tmpfs(*bytes, "1777", *executable)
                     .map_err(|cause| failed("mount tmpfs on", path, cause))?;
                 self.attach(path, tree.as_fd())?;
-                self.expected.push((path.clone(), no_exec_unless(*executable)));
+                self.expected
+                    .push((path.clone(), no_exec_unless(*executable)));
                 Ok(())
             }
             Piece::Proc { path } => self.filesystem(c"proc", path, &[], FailureKind::Namespaces),
@@ -86,7 +98,9 @@ impl Root {
     /// The path, and what the kernel said.
     pub fn bind(&mut self, source: &mut Source) -> Result<(), Failure> {
         source.open(None)?;
-        let Some(tree) = source.tree.take() else { return Ok(()) };
+        let Some(tree) = source.tree.take() else {
+            return Ok(());
+        };
         let target = self.place(&source.path, source.dir)?;
         mount::attach(tree.as_fd(), target.as_fd())
             .map_err(|cause| failed("mount on", &source.path, cause))?;
@@ -115,12 +129,25 @@ impl Root {
         let target = self.resolve(&mask.path).map_err(fail)?;
         let (tree, set) = match mask.kind {
             MaskKind::Hidden => {
-                let name = if mask.dir { "hidden-dir" } else { "hidden-file" };
+                let name = if mask.dir {
+                    "hidden-dir"
+                } else {
+                    "hidden-file"
+                };
                 let cover = mount::clone_tree(Some(self.base.as_fd()), Path::new(name));
-                (cover.map_err(fail)?, attr::RDONLY | attr::NOEXEC | attr::NOSUID | attr::NODEV)
+                (
+                    cover.map_err(fail)?,
+                    attr::RDONLY | attr::NOEXEC | attr::NOSUID | attr::NODEV,
+                )
             }
-            MaskKind::ReadOnly => (mount::clone_tree(Some(target.as_fd()), Path::new("")).map_err(fail)?, attr::RDONLY),
-            MaskKind::NoExec => (mount::clone_tree(Some(target.as_fd()), Path::new("")).map_err(fail)?, attr::NOEXEC),
+            MaskKind::ReadOnly => (
+                mount::clone_tree(Some(target.as_fd()), Path::new("")).map_err(fail)?,
+                attr::RDONLY,
+            ),
+            MaskKind::NoExec => (
+                mount::clone_tree(Some(target.as_fd()), Path::new("")).map_err(fail)?,
+                attr::NOEXEC,
+            ),
         };
         mount::set_attributes(tree.as_fd(), set, None).map_err(fail)?;
         mount::attach(tree.as_fd(), target.as_fd()).map_err(fail)?;
@@ -135,7 +162,13 @@ impl Root {
     ///
     /// # Errors
     /// The path, and what the kernel said.
-    pub fn show(&mut self, dir: BorrowedFd<'_>, name: &Path, path: &Path, set: u64) -> Result<(), Failure> {
+    pub fn show(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &Path,
+        path: &Path,
+        set: u64,
+    ) -> Result<(), Failure> {
         let fail = |cause| failed("mount on", path, cause);
         let tree = mount::clone_tree(Some(dir), name).map_err(fail)?;
         mount::set_attributes(tree.as_fd(), set, None).map_err(fail)?;
@@ -173,7 +206,13 @@ impl Root {
             return Err(fail(io::Error::from_raw_os_error(libc::EINVAL)));
         };
         let parent = self.place(parent, true)?;
-        make(parent.as_fd(), Path::new(name), dir, if dir { 0o755 } else { 0o644 }).map_err(fail)?;
+        make(
+            parent.as_fd(),
+            Path::new(name),
+            dir,
+            if dir { 0o755 } else { 0o644 },
+        )
+        .map_err(fail)?;
         self.resolve(path).map_err(fail)
     }
 
@@ -184,7 +223,11 @@ impl Root {
 
     fn link(&self, path: &Path, target: &Path) -> Result<(), Failure> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(failed("link", path, io::Error::from_raw_os_error(libc::EINVAL)));
+            return Err(failed(
+                "link",
+                path,
+                io::Error::from_raw_os_error(libc::EINVAL),
+            ));
         };
         let parent = self.place(parent, true)?;
         rustix::fs::symlinkat(target, &parent, name)
@@ -207,8 +250,9 @@ impl Root {
         failure: FailureKind,
     ) -> Result<(), Failure> {
         let set = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-        let tree = mount::new_filesystem(kind, options, set)
-            .map_err(|cause| failed(&format!("mount {} on", kind.to_string_lossy()), path, cause).of_kind(failure))?;
+        let tree = mount::new_filesystem(kind, options, set).map_err(|cause| {
+            failed(&format!("mount {} on", kind.to_string_lossy()), path, cause).of_kind(failure)
+        })?;
         self.attach(path, tree.as_fd())?;
         self.expected.push((path.to_owned(), set));
         Ok(())
@@ -225,14 +269,19 @@ impl Root {
         self.attach(path, tree.as_fd())?;
         let pts = mount::new_filesystem(
             c"devpts",
-            &[(c"newinstance", c""), (c"ptmxmode", c"0666"), (c"mode", c"0620")],
+            &[
+                (c"newinstance", c""),
+                (c"ptmxmode", c"0666"),
+                (c"mode", c"0620"),
+            ],
             attr::NOSUID | attr::NOEXEC,
         )
         .map_err(fail)?;
         self.attach(&path.join("pts"), pts.as_fd())?;
         let shm = private_tmpfs(shm_bytes, "1777", false).map_err(fail)?;
         self.attach(&path.join("shm"), shm.as_fd())?;
-        self.expected.push((path.join("shm"), no_exec_unless(false)));
+        self.expected
+            .push((path.join("shm"), no_exec_unless(false)));
         Ok(())
     }
 
@@ -257,7 +306,13 @@ impl Root {
     pub fn give_to_worker(&self, dir: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
         let uid = rustix::fs::Uid::from_raw(self.ids.0);
         let gid = rustix::fs::Gid::from_raw(self.ids.1);
-        Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(rustix::fs::chownat(
+            dir,
+            name,
+            Some(uid),
+            Some(gid),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )?)
     }
 }
 

@@ -39,7 +39,15 @@ impl Source {
     /// # Errors
     /// A source that must exist and does not.
     pub fn of_piece(piece: &Piece) -> Result<Option<Source>, Failure> {
-        let Piece::Bind { source, path, dir, writable, executable, optional } = piece else {
+        let Piece::Bind {
+            source,
+            path,
+            dir,
+            writable,
+            executable,
+            optional,
+        } = piece
+        else {
             return Ok(None);
         };
         if *optional && !source.exists() {
@@ -54,6 +62,19 @@ impl Source {
             tree: None,
             unmapped: None,
         }))
+    }
+
+    /// A bind that is not made, because its source is optional and missing.
+    #[must_use]
+    pub fn absent() -> Source {
+        Source {
+            path: PathBuf::new(),
+            dir: false,
+            attributes: 0,
+            host: PathBuf::new(),
+            tree: None,
+            unmapped: None,
+        }
     }
 
     /// A bind of the policy.
@@ -74,14 +95,17 @@ impl Source {
     /// # Errors
     /// What the kernel says of the clone.
     pub fn open(&mut self, maps: Option<&mut OwnerMaps<'_>>) -> Result<(), Failure> {
-        if self.tree.is_some() {
+        if self.tree.is_some() || self.host.as_os_str().is_empty() {
             return Ok(());
         }
         let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);
         let tree = mount::clone_tree(None, &self.host).map_err(fail)?;
         mount::set_attributes(tree.as_fd(), self.attributes, None).map_err(fail)?;
         if let Some(maps) = maps {
-            self.unmapped = maps.apply(&tree, &self.host).err().map(|error| error.to_string());
+            self.unmapped = maps
+                .apply(&tree, &self.host)
+                .err()
+                .map(|error| error.to_string());
         }
         self.tree = Some(tree);
         Ok(())
@@ -104,14 +128,19 @@ impl<'a> OwnerMaps<'a> {
     /// None made yet.
     #[must_use]
     pub fn new(identity: &'a Identity) -> OwnerMaps<'a> {
-        OwnerMaps { identity, known: HashMap::new() }
+        OwnerMaps {
+            identity,
+            known: HashMap::new(),
+        }
     }
 
     fn apply(&mut self, tree: &OwnedFd, host: &Path) -> io::Result<()> {
         let found = std::fs::metadata(host)?;
         let owner = (found.uid(), found.gid());
         if !self.known.contains_key(&owner) {
-            let Some(namespace) = self.identity.mount_map(owner)? else { return Ok(()) };
+            let Some(namespace) = self.identity.mount_map(owner)? else {
+                return Ok(());
+            };
             self.known.insert(owner, namespace);
         }
         let namespace = self.known.get(&owner).map(AsFd::as_fd);

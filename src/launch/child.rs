@@ -1,0 +1,312 @@
+//! The child between its birth and the program: it builds the world it is in, and enters it.
+//!
+//! Runs as the first process of every new namespace, with all capabilities over them and none
+//! over the host. Each step that fails is reported by name, and nothing runs.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::notify_socket::NotifyListener;
+use libcontainer::oci_spec::runtime as oci;
+use libcontainer::process::args::{ContainerArgs, ContainerType};
+use libcontainer::process::{channel, init::container_init_process};
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::fs::OFlags;
+
+use super::executor::{Executor, Stage};
+use super::identity::Identity;
+use super::notice::{self, Failure, FailureKind, Notice};
+use super::request::{ChannelRequest, LaunchRequest, StdioRequest};
+use super::rlimits::ResourceLimits;
+use super::root::{ROOT_NAME, Root};
+use super::seccomp::Filters;
+use super::source::Source;
+use super::{Cgroup, Enforced};
+use crate::sys::{clone, interface, mount, process, socket, terminal};
+
+/// Everything the child was born with.
+pub(super) struct Birth<'a> {
+    pub request: LaunchRequest,
+    pub identity: Identity,
+    pub sources: Vec<Source>,
+    pub filters: Filters,
+    pub rlimits: ResourceLimits,
+    pub cgroup: Option<&'a Cgroup>,
+    pub base: PathBuf,
+    pub notices: OwnedFd,
+    /// The program's ends of the pipes for descriptors 0, 1 and 2.
+    pub pipes: [Option<OwnedFd>; 3],
+    pub enforced: Enforced,
+}
+
+/// Lives the child's life; returns never.
+pub(super) fn live(mut birth: Birth<'_>) -> ! {
+    let failure = match enter(&mut birth) {
+        Ok(stage) => run_libcontainer(&birth, stage),
+        Err(failure) => failure,
+    };
+    // Nobody is there to be told when this fails; the supervisor sees the end of the socket.
+    if notice::send(birth.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
+        clone::exit_now(1);
+    }
+    clone::exit_now(0)
+}
+
+fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E) -> Failure {
+    move |cause| Failure::new(operation, object, cause)
+}
+
+fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
+    process::set_parent_death_signal(libc::SIGKILL)
+        .map_err(step("set", "the parent death signal"))?;
+    process::block_all_signals().map_err(step("block", "signals"))?;
+    wait_for_maps(birth.notices.as_fd())?;
+    if let Some(cgroup) = &birth.cgroup {
+        cgroup.enter().map_err(step("enter", "the control group"))?;
+    }
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(|cause| {
+        Failure::new("unshare", "the cgroup namespace", cause).of_kind(FailureKind::Namespaces)
+    })?;
+    // Sources that the caller could not clone are opened with the caller's own rights.
+    for source in &mut birth.sources {
+        source.open(None)?;
+    }
+    if birth.identity.own.is_some() {
+        process::drop_groups().map_err(step("drop", "the supplementary groups"))?;
+        process::become_ids(0, 0).map_err(step("become", "the namespace's root"))?;
+    }
+    rustix::process::umask(rustix::fs::Mode::empty());
+    mount::make_all_private().map_err(step("make private", "the mounts"))?;
+    nix::unistd::sethostname(&birth.request.hostname).map_err(step("set", "the host name"))?;
+    interface::loopback_up().map_err(step("bring up", "the loopback interface"))?;
+    let mut stage = build(birth)?;
+    stage.enforced = std::mem::take(&mut birth.enforced);
+    Ok(stage)
+}
+
+fn wait_for_maps(notices: BorrowedFd<'_>) -> Result<(), Failure> {
+    match socket::receive_record(notices) {
+        Ok((record, _)) if record == b"go" => Ok(()),
+        Ok(_) => Err(Failure::new(
+            "wait for",
+            "the id maps",
+            "the supervisor is gone",
+        )),
+        Err(cause) => Err(Failure::new("wait for", "the id maps", cause)),
+    }
+}
+
+fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
+    let ids = (birth.identity.worker, birth.identity.group);
+    let mut root = Root::begin(&birth.base, ids)?;
+    // Directories and file systems first, so that binds find their places; deeper paths later.
+    let mut sources = std::mem::take(&mut birth.sources);
+    let mut of_pieces = sources.iter_mut();
+    for piece in &birth.request.pieces {
+        root.add(piece)?;
+        if matches!(piece, super::Piece::Bind { .. })
+            && let Some(source) = of_pieces.next()
+        {
+            if source.host.as_os_str().is_empty() {
+                continue;
+            }
+            root.bind(source)?;
+        }
+    }
+    for source in of_pieces {
+        root.bind(source)?;
+    }
+    for link in &birth.request.plan.links {
+        root.policy_link(link)?;
+    }
+    for mask in &birth.request.plan.masks {
+        root.mask(mask)?;
+    }
+    let channel = birth
+        .request
+        .channel
+        .as_ref()
+        .map(|asked| open_channel(&mut root, asked))
+        .transpose()?;
+    let (terminal, stdio) = open_stdio(birth, &root)?;
+    Ok(Stage {
+        terminal,
+        stdio,
+        channel,
+        expected: std::mem::take(&mut root.expected),
+        grants: birth.request.plan.landlock.clone(),
+        landlock_abi: birth.request.features.landlock_abi,
+        filters: birth.filters.clone(),
+        rlimits: birth.rlimits.clone(),
+        program: birth.request.program.clone(),
+        notices: birth
+            .notices
+            .try_clone()
+            .map_err(step("duplicate", "the notice socket"))?,
+        uid: birth.identity.worker,
+        enforced: Enforced::default(),
+        deny_tcp: false,
+    })
+}
+
+fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<(OwnedFd, File), Failure> {
+    let fail = |cause: std::io::Error| Failure::new("make", "the channel", cause);
+    let space = root.channel_space(asked.segment_bytes)?;
+    // Through /proc, because the file system is reached by a descriptor and a socket's path is short.
+    let inside = |name: &str| PathBuf::from(format!("/proc/self/fd/{}/{name}", space.as_raw_fd()));
+    let segment = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(inside("segment"))
+        .map_err(fail)?;
+    segment.set_len(asked.segment_bytes).map_err(fail)?;
+    let listener = std::os::unix::net::UnixListener::bind(inside("control")).map_err(fail)?;
+    for (name, path) in [("segment", &asked.segment), ("control", &asked.socket)] {
+        let file = inside(name);
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(fail)?;
+        root.give_to_worker(space.as_fd(), Path::new(name))
+            .map_err(fail)?;
+        let set = mount::attr::NOSUID | mount::attr::NODEV | mount::attr::NOEXEC;
+        root.show(space.as_fd(), Path::new(name), path, set)?;
+    }
+    Ok((listener.into(), segment))
+}
+
+type Stdio = (Option<OwnedFd>, [Option<OwnedFd>; 3]);
+
+fn open_stdio(birth: &mut Birth<'_>, root: &Root) -> Result<Stdio, Failure> {
+    let mut stdio = std::mem::take(&mut birth.pipes);
+    let StdioRequest::Terminal { rows, columns, .. } = birth.request.stdio else {
+        return Ok((None, stdio));
+    };
+    let fail = |cause: std::io::Error| Failure::new("open", "a terminal in the sandbox", cause);
+    let master = root
+        .open(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)
+        .map_err(fail)?;
+    let peer = terminal::open_peer(master.as_fd()).map_err(fail)?;
+    let (uid, gid) = (birth.identity.worker, birth.identity.group);
+    rustix::fs::fchown(
+        &peer,
+        Some(rustix::fs::Uid::from_raw(uid)),
+        Some(rustix::fs::Gid::from_raw(gid)),
+    )
+    .map_err(|error| fail(error.into()))?;
+    terminal::set_window_size(peer.as_fd(), rows, columns).map_err(fail)?;
+    for slot in &mut stdio {
+        if slot.is_none() {
+            *slot = Some(peer.try_clone().map_err(fail)?);
+        }
+    }
+    Ok((Some(master), stdio))
+}
+
+/// pivot_root, devices, masked and read-only paths, ids and capabilities are libcontainer's work;
+/// its executor callback is ours and does not return.
+fn run_libcontainer(birth: &Birth<'_>, stage: Stage) -> Failure {
+    let rootfs = birth.base.join(ROOT_NAME);
+    let start = birth.base.join("start.sock");
+    let attempt = || -> Result<std::convert::Infallible, String> {
+        let spec = spec(birth, &rootfs).map_err(|error| error.to_string())?;
+        let notify_listener = NotifyListener::new(&start).map_err(|error| error.to_string())?;
+        // The start signal that libcontainer waits for is given beforehand.
+        drop(UnixStream::connect(&start).map_err(|error| error.to_string())?);
+        let (mut main_sender, _main_receiver) =
+            channel::main_channel().map_err(|e| e.to_string())?;
+        let (_init_sender, mut init_receiver) =
+            channel::init_channel().map_err(|e| e.to_string())?;
+        let args = ContainerArgs {
+            container_type: ContainerType::InitContainer,
+            syscall: SyscallType::Linux,
+            spec: Rc::new(spec),
+            rootfs: rootfs.clone(),
+            console_socket: None,
+            notify_listener,
+            preserve_fds: 0,
+            container: None,
+            user_ns_config: None,
+            cgroup_config: libcgroups::common::CgroupConfig {
+                cgroup_path: PathBuf::new(),
+                systemd_cgroup: false,
+                container_name: String::new(),
+            },
+            detached: false,
+            executor: Box::new(Executor::new(stage)),
+            no_pivot: false,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            as_sibling: false,
+            pid_file: None,
+        };
+        match container_init_process(&args, &mut main_sender, &mut init_receiver) {
+            Err(error) => Err(chain(&error)),
+            Ok(()) => Err("libcontainer returned without running the program".to_owned()),
+        }
+    };
+    match attempt() {
+        Err(cause) => Failure::new("enter", "the new root", cause),
+        Ok(never) => match never {},
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// What libcontainer is told: only what is still to be done in the namespaces that the clone made.
+fn spec(birth: &Birth<'_>, rootfs: &Path) -> Result<oci::Spec, oci_spec::OciSpecError> {
+    let none = oci::LinuxCapabilitiesBuilder::default()
+        .bounding(std::collections::HashSet::new())
+        .effective(std::collections::HashSet::new())
+        .permitted(std::collections::HashSet::new())
+        .inheritable(std::collections::HashSet::new())
+        .ambient(std::collections::HashSet::new())
+        .build()?;
+    let user = oci::UserBuilder::default()
+        .uid(birth.identity.worker)
+        .gid(birth.identity.group)
+        .umask(birth.request.umask)
+        .build()?;
+    let process = oci::ProcessBuilder::default()
+        .args(vec![birth.request.program.path.display().to_string()])
+        .cwd(birth.request.program.cwd.clone())
+        .user(user)
+        .capabilities(none)
+        .no_new_privileges(true)
+        .build()?;
+    // The namespace it is in already: joining it again costs nothing, and libcontainer pivots
+    // only when it sees a mount namespace in the specification.
+    let namespace = oci::LinuxNamespaceBuilder::default()
+        .typ(oci::LinuxNamespaceType::Mount)
+        .path("/proc/self/ns/mnt")
+        .build()?;
+    let mut readonly = birth.request.readonly_paths.clone();
+    readonly.push("/dev".to_owned());
+    let linux = oci::LinuxBuilder::default()
+        .namespaces(vec![namespace])
+        .masked_paths(birth.request.masked_paths.clone())
+        .readonly_paths(readonly)
+        .build()?;
+    oci::SpecBuilder::default()
+        .root(
+            oci::RootBuilder::default()
+                .path(rootfs)
+                .readonly(true)
+                .build()?,
+        )
+        .mounts(Vec::new())
+        .process(process)
+        .linux(linux)
+        .build()
+}

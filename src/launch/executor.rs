@@ -1,0 +1,281 @@
+//! Our part inside libcontainer's init: verify, restrict, report, and become init.
+//!
+//! Called with the new root entered, ids changed and capabilities gone. Verifies by asking the
+//! kernel, not by trusting that an earlier call worked.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use caps::CapSet;
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+
+use super::notice::{self, Failure, FailureKind, Notice};
+use super::request::Program;
+use super::rlimits::ResourceLimits;
+use super::seccomp::Filters;
+use super::{Enforced, State, init, landlock};
+use crate::policy::Grant;
+use crate::sys::mount::attr;
+use crate::sys::{clone, memory, process, socket, terminal};
+
+/// What is left to do when libcontainer is done.
+pub(super) struct Stage {
+    pub terminal: Option<OwnedFd>,
+    pub stdio: [Option<OwnedFd>; 3],
+    pub channel: Option<(OwnedFd, File)>,
+    pub expected: Vec<(PathBuf, u64)>,
+    pub grants: Vec<Grant>,
+    pub landlock_abi: u32,
+    pub deny_tcp: bool,
+    pub filters: Filters,
+    pub rlimits: ResourceLimits,
+    pub program: Program,
+    pub notices: OwnedFd,
+    pub uid: u32,
+    pub enforced: Enforced,
+}
+
+/// libcontainer wants its executors cloneable; the stage is shared, not copied.
+#[derive(Clone)]
+pub(super) struct Executor(Rc<Stage>);
+
+impl Executor {
+    pub(super) fn new(stage: Stage) -> Executor {
+        Executor(Rc::new(stage))
+    }
+}
+
+impl libcontainer::workload::Executor for Executor {
+    fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
+        match self.0.run() {
+            Err(failure) => Err(ExecutorError::Other(failure.to_string())),
+            Ok(never) => match never {},
+        }
+    }
+
+    fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
+        Ok(())
+    }
+
+    /// The program's environment is handed to execve(2); the process's own is never changed.
+    fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn run(&self) -> Result<std::convert::Infallible, Failure> {
+        memory::wipe_environment();
+        process::set_not_dumpable().map_err(|c| Failure::new("protect", "init's memory", c))?;
+        // The change of ids has cleared it.
+        process::set_parent_death_signal(libc::SIGKILL)
+            .map_err(|c| Failure::new("set", "the parent death signal", c))?;
+        let enforced = self.verify()?;
+        self.rlimits
+            .apply()
+            .map_err(|c| Failure::new("limit", "resources", c))?;
+        let mut carried: Vec<BorrowedFd<'_>> = Vec::new();
+        carried.extend(self.terminal.as_ref().map(AsFd::as_fd));
+        if let Some((listener, segment)) = &self.channel {
+            carried.extend([listener.as_fd(), segment.as_fd()]);
+        }
+        let (to_init, from_init) =
+            socket::record_pair().map_err(|c| Failure::new("make", "init's socket", c))?;
+        match clone::fork().map_err(|c| Failure::new("fork", "the program's process", c))? {
+            0 => self.become_program(&to_init),
+            program => {
+                drop(to_init);
+                // The first word from the program's process: it is restricted and about to run.
+                let (word, mut listeners) = socket::receive_record(from_init.as_fd())
+                    .map_err(|c| Failure::new("hear from", "the program's process", c))?;
+                if word != b"restricted" {
+                    // It has told the supervisor why itself.
+                    clone::exit_now(0);
+                }
+                let ready = Notice::Ready { enforced };
+                notice::send(self.notices.as_fd(), &ready, &carried)
+                    .map_err(|c| Failure::new("report to", "the supervisor", c))?;
+                init::live(&self.notices, listeners.pop(), &from_init, program)
+            }
+        }
+    }
+
+    /// Asks the kernel whether what was done holds.
+    fn verify(&self) -> Result<Enforced, Failure> {
+        let wrong = |object: &str, cause: &str| Failure::new("verify", object, cause);
+        if !process::no_new_privs().is_ok_and(|set| set) {
+            return Err(wrong("no_new_privs", "it is not set"));
+        }
+        for set in [
+            CapSet::Effective,
+            CapSet::Permitted,
+            CapSet::Inheritable,
+            CapSet::Bounding,
+            CapSet::Ambient,
+        ] {
+            match caps::read(None, set) {
+                Ok(held) if held.is_empty() => {}
+                Ok(held) => {
+                    return Err(wrong(
+                        "capabilities",
+                        &format!("{set:?} still holds {held:?}"),
+                    ));
+                }
+                Err(error) => return Err(wrong("capabilities", &error.to_string())),
+            }
+        }
+        if rustix::process::getuid().as_raw() != self.uid
+            || rustix::process::geteuid().as_raw() != self.uid
+        {
+            return Err(wrong("the user id", "it did not change"));
+        }
+        for (path, wanted) in &self.expected {
+            verify_mount(path, *wanted)?;
+        }
+        let mut enforced = self.enforced.clone();
+        enforced.full("no_new_privs", "set, verified");
+        enforced.full("capabilities", "none in any set, verified");
+        enforced.full(
+            "mounts",
+            format!("{} places with their flags verified", self.expected.len()),
+        );
+        let missing = landlock::missing(self.landlock_abi, self.deny_tcp);
+        let detail = format!(
+            "ABI {}, {} rules{}",
+            self.landlock_abi,
+            self.grants.len(),
+            lacking(&missing)
+        );
+        let state = match (self.landlock_abi, missing.is_empty()) {
+            (0, _) => State::None,
+            (_, true) => State::Full,
+            (_, false) => State::Partial,
+        };
+        enforced.note("landlock", state, detail);
+        enforced.full(
+            "seccomp",
+            format!("{} instructions, verified", self.filters.instructions()),
+        );
+        Ok(enforced)
+    }
+
+    /// In the program's own process: nothing of ours is left but the last call.
+    fn become_program(&self, to_init: &OwnedFd) -> ! {
+        let failure = match self.restrict(to_init) {
+            Err(failure) => failure,
+            Ok(()) => self.execute(),
+        };
+        if notice::send(self.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
+            clone::exit_now(1);
+        }
+        clone::exit_now(127)
+    }
+
+    fn restrict(&self, to_init: &OwnedFd) -> Result<(), Failure> {
+        process::new_session().map_err(|c| Failure::new("start", "a session", c))?;
+        for (number, end) in (0..).zip(&self.stdio) {
+            if let Some(end) = end {
+                process::duplicate_onto(end.as_raw_fd(), number)
+                    .map_err(|c| Failure::new("connect", format!("descriptor {number}"), c))?;
+            }
+        }
+        if self.terminal.is_some() {
+            terminal::make_controlling(io::stdin().as_fd())
+                .map_err(|c| Failure::new("take", "the terminal", c))?;
+        }
+        process::close_on_exec_from(3).map_err(|c| Failure::new("mark", "descriptors", c))?;
+        landlock::restrict(&self.grants, self.landlock_abi, self.deny_tcp)
+            .map_err(|c| Failure::new("apply", "Landlock", c))?;
+        process::reset_signals().map_err(|c| Failure::new("reset", "signals", c))?;
+        let listener = self
+            .filters
+            .install()
+            .map_err(|c| Failure::new("apply", "the system call filter", c))?;
+        if process::seccomp_mode().ok() != Some(2) {
+            return Err(Failure::new(
+                "verify",
+                "the system call filter",
+                "it is not in force",
+            ));
+        }
+        let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+        socket::send_record(to_init.as_fd(), b"restricted", &carried)
+            .map_err(|c| Failure::new("report to", "init", c))
+    }
+
+    fn execute(&self) -> Failure {
+        let path = &self.program.path;
+        let fail = |cause: String| Failure::new("execute", path.display().to_string(), cause);
+        let text =
+            |bytes: &[u8]| CString::new(bytes).map_err(|_| fail("it has a NUL byte".to_owned()));
+        let prepared = || -> Result<_, Failure> {
+            let args: Result<Vec<_>, _> = self
+                .program
+                .args
+                .iter()
+                .map(|arg| text(arg.as_bytes()))
+                .collect();
+            let pairs: Result<Vec<_>, _> = self
+                .program
+                .env
+                .iter()
+                .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
+                .collect();
+            Ok((text(path.as_os_str().as_bytes())?, args?, pairs?))
+        };
+        match prepared() {
+            Err(failure) => failure,
+            Ok((path, args, env)) => {
+                let error = clone::execve(&path, &args, &env);
+                let kind = match error.raw_os_error() {
+                    Some(libc::ENOENT | libc::ENOTDIR) => FailureKind::NotFound,
+                    _ => FailureKind::NotExecutable,
+                };
+                fail(error.to_string()).of_kind(kind)
+            }
+        }
+    }
+}
+
+fn lacking(missing: &[&str]) -> String {
+    if missing.is_empty() {
+        String::new()
+    } else {
+        format!("; not held: {}", missing.join(", "))
+    }
+}
+
+fn verify_mount(path: &std::path::Path, wanted: u64) -> Result<(), Failure> {
+    let found = match rustix::fs::statvfs(path) {
+        Ok(found) => found.f_flag.bits(),
+        // Covered by a later mask or mount without permissions; what covers it is verified.
+        Err(rustix::io::Errno::ACCESS) => return Ok(()),
+        Err(error) => {
+            return Err(Failure::new(
+                "verify",
+                path.display().to_string(),
+                io::Error::from(error),
+            ));
+        }
+    };
+    let pairs = [
+        (attr::RDONLY, libc::ST_RDONLY, "read-only"),
+        (attr::NOSUID, libc::ST_NOSUID, "nosuid"),
+        (attr::NODEV, libc::ST_NODEV, "nodev"),
+        (attr::NOEXEC, libc::ST_NOEXEC, "noexec"),
+    ];
+    for (attribute, flag, name) in pairs {
+        if wanted & attribute != 0 && found & flag == 0 {
+            let cause = format!("it is not {name}");
+            return Err(Failure::new("verify", path.display().to_string(), cause));
+        }
+    }
+    Ok(())
+}

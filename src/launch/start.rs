@@ -1,0 +1,330 @@
+//! The supervisor's side of a launch: prepare, clone, map, and hear that all is in place.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::child::{self, Birth};
+use super::identity::{self, Identity};
+use super::notice::{self, Failure, FailureKind, Notice};
+use super::request::{LaunchRequest, Piece, StdioRequest};
+use super::rlimits::{self, Ground};
+use super::seccomp::{Filters, SeccompRequest};
+use super::source::{OwnerMaps, Source};
+use super::{Cgroup, Enforced, State, cgroup};
+use crate::policy::{ExecPlan, NetPlan};
+use crate::sys::clone::{self, Cloned};
+use crate::sys::{process, socket};
+
+/// A worker that is restricted and about to run, and everything that its supervisor holds of it.
+#[derive(Debug)]
+pub struct Launched {
+    /// Init's pid.
+    pub pid: i32,
+    /// Init's pidfd: readable when nothing inside is alive any more.
+    pub init: OwnedFd,
+    /// Init's socket: see [`notice`].
+    pub notices: OwnedFd,
+    /// The writing end of the program's standard input.
+    pub stdin: Option<OwnedFd>,
+    /// The reading end of its standard output.
+    pub stdout: Option<OwnedFd>,
+    /// The reading end of its standard error.
+    pub stderr: Option<OwnedFd>,
+    /// The terminal's master.
+    pub terminal: Option<OwnedFd>,
+    /// The control socket that the worker connects to, and the segment.
+    pub channel: Option<(OwnedFd, File)>,
+    /// The control group, to be asked and removed.
+    pub cgroup: Option<Cgroup>,
+    /// What holds.
+    pub enforced: Enforced,
+}
+
+/// Why nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A limit of the policy cannot be held on this host.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Limits(Vec<rlimits::UnheldLimit>),
+    /// The policy requires an isolation that this host lacks.
+    #[error("the policy requires {what}, which this host does not have; {advice}")]
+    Required {
+        /// The isolation.
+        what: &'static str,
+        /// What to change.
+        advice: String,
+    },
+    /// Namespaces cannot be created, and the policy needs them to be exact.
+    #[error(
+        "cannot create the sandbox's namespaces: {0}; permit user namespaces here \
+         (sysctl user.max_user_namespaces, or the container's seccomp profile), or run as root"
+    )]
+    Namespaces(String),
+    /// The control group could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::CgroupError),
+    /// The filter could not be compiled.
+    #[error(transparent)]
+    Seccomp(#[from] super::seccomp::SeccompError),
+    /// A step failed; nothing ran and nothing is left.
+    #[error("{0}")]
+    Failed(Failure),
+    /// A system call of the supervisor failed.
+    #[error("cannot {operation}: {source}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
+    move |source| LaunchError::System { operation, source }
+}
+
+/// Launches the program of `request` and returns when it is restricted and about to run.
+///
+/// # Errors
+/// See [`LaunchError`]; nothing runs and nothing is left behind then.
+pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
+    check_required(&request)?;
+    let identity = Identity::choose();
+    let cgroup = Cgroup::create(&request.plan.limits)?;
+    match launch_in(request, identity, cgroup.as_ref()) {
+        Ok(launched) => Ok(Launched { cgroup, ..launched }),
+        Err(error) => {
+            if let Some(Err(leftover)) = cgroup.map(|group| group.remove()) {
+                tracing::debug!(%leftover, "the control group stays until the next start sweeps it");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn check_required(request: &LaunchRequest) -> Result<(), LaunchError> {
+    let landlock = request.features.landlock_abi > 0;
+    if request.plan.required.landlock && !landlock {
+        let advice = "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in lsm=".to_owned();
+        return Err(LaunchError::Required {
+            what: "Landlock",
+            advice,
+        });
+    }
+    if !request.namespaces || !request.features.user_namespaces.available {
+        let why = request.features.user_namespaces.why_not.clone();
+        return Err(LaunchError::Namespaces(
+            why.unwrap_or_else(|| "they are not available".to_owned()),
+        ));
+    }
+    Ok(())
+}
+
+fn launch_in(
+    request: LaunchRequest,
+    identity: Identity,
+    cgroup: Option<&Cgroup>,
+) -> Result<Launched, LaunchError> {
+    let held = cgroup.map(Cgroup::held).unwrap_or_default();
+    let ground = Ground {
+        held,
+        user_namespace: true,
+        host_root: false,
+    };
+    let rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
+    let filters = Filters::compile(&seccomp_request(&request))?;
+    let sources = sources(&request, &identity).map_err(LaunchError::Failed)?;
+    let enforced = describe(&request, &identity, cgroup, &rlimits, &sources);
+    let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
+    let (our_ends, their_ends) = pipes(request.stdio).map_err(system("make the pipes"))?;
+    let base = identity::base_directory()
+        .map_err(system("find a base directory"))?
+        .to_owned();
+    let channel_asked = request.channel.is_some();
+    let terminal_asked = matches!(request.stdio, StdioRequest::Terminal { .. });
+    let flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS;
+    let cloned =
+        clone::clone(flags as u64, cgroup.and_then(Cgroup::dir_fd)).map_err(
+            |source| match source.raw_os_error() {
+                Some(libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::ENOSYS) => {
+                    LaunchError::Namespaces(source.to_string())
+                }
+                _ => LaunchError::System {
+                    operation: "clone the sandbox's first process",
+                    source,
+                },
+            },
+        )?;
+    let Cloned::Parent { pid, pidfd } = cloned else {
+        drop(ours);
+        child::live(Birth {
+            request,
+            identity,
+            sources,
+            filters,
+            rlimits,
+            cgroup,
+            base,
+            notices: theirs,
+            pipes: their_ends,
+            enforced,
+        });
+    };
+    drop((theirs, their_ends, sources));
+    let started = identity
+        .write_maps(pid)
+        .map_err(system("map the worker's ids"))
+        .and_then(|()| {
+            socket::send_record(ours.as_fd(), b"go", &[]).map_err(system("start the sandbox"))
+        })
+        .and_then(|()| hear_ready(&ours));
+    let (enforced, mut carried) = match started {
+        Ok(ready) => ready,
+        Err(error) => {
+            end(pid, &pidfd);
+            return Err(error);
+        }
+    };
+    carried.reverse();
+    let terminal = if terminal_asked { carried.pop() } else { None };
+    let channel = match (channel_asked, carried.pop(), carried.pop()) {
+        (true, Some(listener), Some(segment)) => Some((listener, File::from(segment))),
+        _ => None,
+    };
+    let [stdin, stdout, stderr] = our_ends;
+    Ok(Launched {
+        pid,
+        init: pidfd,
+        notices: ours,
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+        channel,
+        cgroup: None,
+        enforced,
+    })
+}
+
+fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
+    match notice::receive(ours.as_fd()).map_err(system("hear from the sandbox"))? {
+        Some((Notice::Ready { enforced }, carried)) => Ok((enforced, carried)),
+        Some((Notice::Failed(failure), _)) if failure.kind == FailureKind::Namespaces => {
+            Err(LaunchError::Namespaces(failure.to_string()))
+        }
+        Some((Notice::Failed(failure), _)) => Err(LaunchError::Failed(failure)),
+        Some(_) | None => Err(LaunchError::Failed(Failure::new(
+            "start",
+            "the sandbox",
+            "its first process ended without a word",
+        ))),
+    }
+}
+
+/// Ends a child that has not become a worker. It may have ended by itself already.
+fn end(pid: i32, pidfd: &OwnedFd) {
+    let killed = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    let reaped = process::wait_for(pid);
+    tracing::debug!(?killed, ?reaped, "ended the child of a failed launch");
+}
+
+fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
+    SeccompRequest {
+        exec_once: request.plan.exec == ExecPlan::Once,
+        deny_memfd: matches!(request.plan.exec, ExecPlan::Programs(_)),
+        network: request.plan.net != NetPlan::Sealed,
+        unix: true,
+        deny: request.plan.deny_syscalls.clone(),
+    }
+}
+
+/// One source for each bind of the bundle, in their order, then those of the policy. One that is
+/// optional and missing keeps its place, with no host path.
+fn sources(request: &LaunchRequest, identity: &Identity) -> Result<Vec<Source>, Failure> {
+    let mut sources = Vec::new();
+    for piece in &request.pieces {
+        if let Piece::Bind { .. } = piece {
+            sources.push(Source::of_piece(piece)?.unwrap_or_else(Source::absent));
+        }
+    }
+    let of_bundle = sources.len();
+    sources.extend(request.plan.binds.iter().map(Source::of_bind));
+    if identity.own.is_some() {
+        let mut maps = OwnerMaps::new(identity);
+        for (index, source) in sources.iter_mut().enumerate() {
+            if !source.host.as_os_str().is_empty() {
+                source.open((index >= of_bundle).then_some(&mut maps))?;
+            }
+        }
+    }
+    Ok(sources)
+}
+
+type Ends = [Option<OwnedFd>; 3];
+
+/// Our ends and the program's: its input is written, its outputs are read.
+fn pipes(stdio: StdioRequest) -> io::Result<(Ends, Ends)> {
+    let wanted = match stdio {
+        StdioRequest::Pipes => [true, true, true],
+        StdioRequest::Terminal { stderr_is_pipe, .. } => [false, false, stderr_is_pipe],
+    };
+    let (mut ours, mut theirs) = (Ends::default(), Ends::default());
+    for (number, wanted) in wanted.into_iter().enumerate() {
+        if wanted {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            let (our_end, their_end) = if number == 0 {
+                (write, read)
+            } else {
+                (read, write)
+            };
+            (ours[number], theirs[number]) = (Some(our_end), Some(their_end));
+        }
+    }
+    Ok((ours, theirs))
+}
+
+fn describe(
+    request: &LaunchRequest,
+    identity: &Identity,
+    cgroup: Option<&Cgroup>,
+    rlimits: &rlimits::ResourceLimits,
+    sources: &[Source],
+) -> Enforced {
+    let mut enforced = Enforced::default();
+    enforced.full("user namespace", identity.describe());
+    enforced.full("mount namespace", "a root of its own, read-only");
+    enforced.full(
+        "pid namespace",
+        "no process outside can be seen or signalled",
+    );
+    enforced.full("network namespace", "loopback only");
+    enforced.full("ipc, uts and cgroup namespaces", "its own");
+    let exec = match &request.plan.exec {
+        ExecPlan::Once => "the command runs once, nothing after it".to_owned(),
+        ExecPlan::Programs(programs) => format!("the command and {} more paths", programs.len()),
+        ExecPlan::Any => "every visible program".to_owned(),
+    };
+    enforced.full("exec", exec);
+    if let Some(cgroup) = cgroup {
+        enforced.full("control group", cgroup.describe());
+    }
+    for (limit, how) in &rlimits.inexact {
+        enforced.note(&format!("{limit} limit"), State::Partial, *how);
+    }
+    for source in sources {
+        if let Some(why) = &source.unmapped {
+            let detail = format!(
+                "{}: owners are shown as on the host: {why}",
+                source.path.display()
+            );
+            enforced.note("idmapped mount", State::None, detail);
+        }
+    }
+    enforced
+}
