@@ -340,17 +340,12 @@ fn a_session_keeps_its_names_and_reports_values_and_exceptions() {
         assert_eq!(worker.next().await.expect("honest"), Message::Ready);
         let mut run = async |code: &str| {
             worker.channel.send_code(code.as_bytes()).expect("queued");
-            let mut seen: Vec<String> = Vec::new();
+            let mut seen = Vec::new();
             loop {
                 let message = worker.next().await.expect("honest");
                 let ended = matches!(&message, Message::State { event, .. } if event == "exec_end");
                 match message {
                     Message::Stdout(bytes) => seen.push(String::from_utf8_lossy(&bytes).into()),
-                    // Output may overtake the news of the start, which takes another road; it
-                    // is never later than the news of the end.
-                    Message::State { event, data } if event == "exec_start" => {
-                        seen.insert(0, format!("{event} {data}"));
-                    }
                     Message::State { event, data } => seen.push(format!("{event} {data}")),
                     other => panic!("{other:?}"),
                 }

@@ -1,1 +1,17 @@
-//! Under construction.
+//! What happened in a session, written down: an append-only log of events and one
+//! report at the end.
+//!
+//! It trusts the supervisor that calls it. What a worker said (paths, names,
+//! reasons) is data here: it is bounded, and serialised as JSON strings, never
+//! interpreted. It never decides anything, and it never drops an event
+//! silently: an event that cannot be written is an error, and the caller answers
+//! deny.
+
+mod clock;
+mod event;
+mod log;
+mod report;
+
+pub use event::{Answer, Event, Mechanism, Operation, Origin, Resources};
+pub use log::{EventLog, LogError};
+pub use report::{Exit, Report, ReportError, ReportFile, Tally};

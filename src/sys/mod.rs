@@ -14,5 +14,6 @@ pub mod mount;
 pub mod probe;
 pub mod process;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod terminal;

@@ -1,0 +1,544 @@
+//! The life of one session: one loop that waits for whatever happens next.
+//!
+//! Every branch is safe to drop half-way, so nothing is lost when another one is
+//! faster. Timers are a branch like all others and nothing here blocks, so that
+//! the wall limit holds whatever the program or the caller's descriptors do.
+
+use std::future::pending;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::copies::{Copies, CopyEnd};
+use super::gate::{Gate, Ruling};
+use super::notices::{Failure, Notice, Rusage};
+use super::outcome::{self, Cause, Outcome, ProgramEnd};
+use super::remark::{Audience, Remark, SessionEvent, State, Stream};
+use super::sandbox::Sandbox;
+use super::signals::{Incoming, Signals, stop_ourselves};
+use super::stdio::{OutputBudget, OutputEnd};
+use super::terminal::{RawTerminal, copy_window};
+use crate::audit::{Answer as Told, Event, LogError};
+use crate::ipc::{Answer, Channel, ChannelError, Message};
+
+/// How long a program may take to end after a SIGTERM or SIGHUP, as docker-stop(1)
+/// and systemd do with longer times.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker may take until it says READY.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long killed programs' last output may take to be handed on.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long init may live on after it has reported the program's end.
+const INIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a library session's owner asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Run a piece of code.
+    Code(Vec<u8>),
+    /// End the session.
+    Stop,
+}
+
+/// The worker's side of a session that has one.
+pub(super) struct Worker {
+    pub channel: Channel,
+    /// Whether output may come through the ring. Otherwise it has its descriptors.
+    pub output_by_ring: bool,
+    /// Whether the session is over when the worker closes its channel.
+    pub needed: bool,
+}
+
+/// The caller's terminal and the program's.
+pub(super) struct Interactive {
+    /// `None` when the caller's input is no terminal.
+    pub raw: Option<RawTerminal>,
+    /// Where the window size is read.
+    pub caller: OwnedFd,
+    /// The program's terminal, our side.
+    pub program: OwnedFd,
+}
+
+/// Everything that one session's loop needs.
+pub(super) struct Drive {
+    pub sandbox: Sandbox,
+    pub gate: Gate,
+    pub worker: Option<Worker>,
+    pub audience: Audience,
+    pub copies: Copies,
+    pub budget: OutputBudget,
+    pub signals: Option<Signals>,
+    pub commands: Option<mpsc::Receiver<Command>>,
+    pub interactive: Option<Interactive>,
+    /// When the wall limit is reached.
+    pub wall: Option<Instant>,
+    pub state: watch::Sender<State>,
+    pub fate: Fate,
+}
+
+/// What is known so far about the session's end.
+pub(super) struct Fate {
+    cause: Option<Cause>,
+    program: Option<ProgramEnd>,
+    rusage: Option<Rusage>,
+    /// The first signal that asked the program to end.
+    asked: Option<i32>,
+    /// When everything is killed, and why if the program's own end does not say it.
+    patience: Option<(Instant, Option<Cause>)>,
+    /// Init's socket has nothing more to say.
+    deaf: bool,
+    violations: Vec<String>,
+}
+
+impl Fate {
+    /// Nothing yet, but a worker must be ready in time.
+    pub(super) fn open(worker: bool) -> Self {
+        let late = || {
+            let seconds = START_LIMIT.as_secs();
+            Cause::Failure(format!("the worker was not ready within {seconds} s"))
+        };
+        let patience = worker.then(|| (Instant::now() + START_LIMIT, Some(late())));
+        let (cause, program, rusage, asked) = (None, None, None, None);
+        Self { cause, program, rusage, asked, patience, deaf: false, violations: Vec::new() }
+    }
+}
+
+/// How a session ended, with what only the report needs.
+pub(super) struct Ended {
+    pub outcome: Outcome,
+    pub gate: Gate,
+    pub violations: Vec<String>,
+}
+
+/// The one thing that happened.
+enum Happening {
+    Notice(io::Result<Option<Notice>>),
+    Said(Result<Message, ChannelError>),
+    Copy(CopyEnd),
+    Signal(Incoming),
+    Command(Option<Command>),
+    Delivered,
+    Wall,
+    Patience,
+    Died,
+}
+
+impl Drive {
+    /// Runs the session until nothing of it is alive and its output was handed on.
+    pub(super) async fn run(mut self) -> Ended {
+        while !matches!(self.next().await, Some(Happening::Died)) {}
+        self.take_last_notices();
+        self.copies.sandbox_ended();
+        self.drain().await;
+        self.finish().await
+    }
+
+    /// Waits for one happening and deals with it; gives back what ends the loop.
+    async fn next(&mut self) -> Option<Happening> {
+        let patience = self.fate.patience.as_ref().map(|(end, _)| *end);
+        // A slow subscriber slows the worker down, and nothing else.
+        let listening = self.audience.is_idle();
+        let happening = tokio::select! {
+            notice = self.sandbox.notices.next(), if !self.fate.deaf => {
+                Happening::Notice(notice)
+            }
+            said = next_message(&mut self.worker), if listening => Happening::Said(said),
+            end = self.copies.next() => Happening::Copy(end),
+            signal = next_signal(&mut self.signals) => Happening::Signal(signal),
+            command = next_command(&mut self.commands) => Happening::Command(command),
+            () = self.audience.deliver(), if !listening => Happening::Delivered,
+            () = at(self.wall) => Happening::Wall,
+            () = at(patience) => Happening::Patience,
+            _ = self.sandbox.died() => Happening::Died,
+        };
+        match happening {
+            Happening::Died => return Some(Happening::Died),
+            Happening::Notice(notice) => self.take_notice(notice),
+            Happening::Said(said) => self.take_message(said),
+            Happening::Copy(end) => self.take_copy_end(end),
+            Happening::Signal(signal) => self.take_signal(signal),
+            Happening::Command(command) => self.take_command(command),
+            Happening::Delivered => {}
+            Happening::Wall => {
+                self.wall = None;
+                self.end(Cause::Timeout);
+            }
+            Happening::Patience => {
+                if let Some((_, cause)) = self.fate.patience.take() {
+                    self.fate.cause = self.fate.cause.take().or(cause);
+                    self.sandbox.kill();
+                }
+            }
+        }
+        None
+    }
+
+    /// Kills everything. The first cause is the one that counts.
+    fn end(&mut self, cause: Cause) {
+        self.fate.cause.get_or_insert(cause);
+        self.sandbox.kill();
+    }
+
+    fn take_notice(&mut self, notice: io::Result<Option<Notice>>) {
+        match notice {
+            Ok(Some(Notice::ExecDenied { path })) => {
+                let ruling = self.gate.exec_denied(path.as_bytes());
+                self.obey(ruling);
+            }
+            Ok(Some(Notice::Exit { code, signal, rusage })) => {
+                self.fate.program =
+                    signal.map(ProgramEnd::Signal).or(code.map(ProgramEnd::Code));
+                self.fate.rusage = Some(rusage);
+                self.fate.patience = Some((Instant::now() + INIT_LIMIT, None));
+            }
+            Ok(Some(Notice::Failed { operation, object, cause, kind })) => {
+                let detail = format!("{operation} {object}: {cause}");
+                self.end(match kind {
+                    Failure::NotFound => Cause::Unstarted { missing: true, detail },
+                    Failure::NotExecutable => Cause::Unstarted { missing: false, detail },
+                    Failure::Other => Cause::Failure(detail),
+                });
+            }
+            // Init is gone or going; its death is what counts.
+            Ok(None) => {
+                self.fate.deaf = true;
+                self.sandbox.kill();
+            }
+            Err(error) => {
+                self.fate.deaf = true;
+                let failure = format!("read the notices of the sandbox's init: {error}");
+                self.end(Cause::Failure(failure));
+            }
+        }
+    }
+
+    fn take_message(&mut self, said: Result<Message, ChannelError>) {
+        match said {
+            Ok(Message::Ready) => {
+                self.fate.patience = None;
+                self.enter(State::Ready);
+            }
+            Ok(Message::Stdout(bytes)) => self.take_ring_output(Stream::Stdout, bytes),
+            Ok(Message::Stderr(bytes)) => self.take_ring_output(Stream::Stderr, bytes),
+            Ok(Message::Check(check)) => {
+                let ruling = self.gate.check(&check);
+                if check.kind.awaits_answer() {
+                    self.answer(check.id, &ruling);
+                }
+                self.obey(ruling);
+            }
+            Ok(Message::State { event, data }) => {
+                match event.as_str() {
+                    "exec_start" => self.enter(State::Running),
+                    "exec_end" => self.enter(State::Ready),
+                    _ => {}
+                }
+                self.audience
+                    .event(SessionEvent::Worker { event: event.clone(), data: data.clone() });
+                self.record(&Event::WorkerState { event, data });
+            }
+            Ok(Message::Closed) => {
+                let needed = self.worker.take().is_some_and(|worker| worker.needed);
+                if needed && self.fate.program.is_none() {
+                    let gone = Some(Cause::Failure("the worker closed its channel".to_owned()));
+                    self.fate.patience.get_or_insert((Instant::now() + INIT_LIMIT, gone));
+                }
+            }
+            Err(ChannelError::Violation(violation)) => self.violated(violation.to_string()),
+            Err(error) => self.end(Cause::Failure(error.to_string())),
+        }
+    }
+
+    fn take_ring_output(&mut self, stream: Stream, bytes: Vec<u8>) {
+        if !self.worker.as_ref().is_some_and(|worker| worker.output_by_ring) {
+            let reason = "output came through the ring of a worker that has its descriptors";
+            return self.violated(reason.to_owned());
+        }
+        let allowed = self.budget.take(bytes.len());
+        let whole = allowed == bytes.len();
+        let mut bytes = bytes;
+        bytes.truncate(allowed);
+        self.audience.event(SessionEvent::Output { stream, bytes });
+        if !whole {
+            self.over_limit("output");
+        }
+    }
+
+    fn answer(&mut self, id: u32, ruling: &Result<Ruling, LogError>) {
+        let Some(worker) = &mut self.worker else { return };
+        let answer = match ruling {
+            Ok(Ruling { answer: Told::Allowed, .. }) => Answer::Allow,
+            Ok(ruling) => Answer::Deny(&ruling.reason),
+            Err(_) => Answer::Deny("the decision could not be recorded"),
+        };
+        match worker.channel.respond(id, answer) {
+            Ok(()) => {}
+            Err(ChannelError::Violation(violation)) => self.violated(violation.to_string()),
+            Err(error) => self.end(Cause::Failure(error.to_string())),
+        }
+    }
+
+    /// Says what a person should hear, and kills where the policy or a failing log
+    /// asks for it.
+    fn obey(&mut self, ruling: Result<Ruling, LogError>) {
+        match ruling {
+            Ok(Ruling { answer, reason, remark }) => {
+                if let Some(remark) = remark {
+                    self.audience.remark(remark);
+                }
+                if answer == Told::Killed {
+                    self.violated(format!("onViolation is kill: {reason}"));
+                }
+            }
+            Err(error) => self.end(Cause::Failure(error.to_string())),
+        }
+    }
+
+    fn violated(&mut self, reason: String) {
+        self.record(&Event::Violation { reason: reason.clone() });
+        self.audience.remark(Remark::Violation { reason: reason.clone() });
+        self.fate.violations.push(reason.clone());
+        self.worker = None;
+        self.end(Cause::Violation(reason));
+    }
+
+    fn over_limit(&mut self, limit: &'static str) {
+        self.end(Cause::Limit(limit));
+    }
+
+    fn take_copy_end(&mut self, end: CopyEnd) {
+        match end {
+            CopyEnd::Output(_, OutputEnd::Finished | OutputEnd::ReaderGone) => {}
+            CopyEnd::Output(_, OutputEnd::OverLimit) => self.over_limit("output"),
+            CopyEnd::Output(stream, OutputEnd::Failed(error)) => {
+                let name = if stream == Stream::Stdout { "output" } else { "error" };
+                self.end(Cause::Failure(format!("copy standard {name}: {error}")));
+            }
+            CopyEnd::Input(Ok(())) => {}
+            CopyEnd::Input(Err(error)) => {
+                let text = format!("read standard input: {error}; the program sees its end");
+                self.audience.remark(Remark::Trouble { text });
+            }
+        }
+    }
+
+    fn take_signal(&mut self, signal: Incoming) {
+        match signal {
+            Incoming::End(number) => {
+                if self.fate.asked.is_some() {
+                    return self.end(Cause::Signal(number));
+                }
+                self.fate.asked = Some(number);
+                self.forward(number);
+                // Ctrl-C and Ctrl-\ are for the program to answer as it likes; a
+                // second one is for us.
+                if matches!(number, TERMINATE | HANGUP) {
+                    let cause = Some(Cause::Signal(number));
+                    self.fate.patience = Some((Instant::now() + PATIENCE, cause));
+                }
+            }
+            Incoming::Forward(number) => self.forward(number),
+            Incoming::Window => {
+                if let Some(Interactive { caller, program, .. }) = &self.interactive
+                    && let Err(error) = copy_window(caller, program)
+                {
+                    tracing::debug!(%error, "the window size was not passed on");
+                }
+            }
+            Incoming::Suspend => self.suspend(),
+        }
+    }
+
+    fn forward(&mut self, number: i32) {
+        self.record(&Event::Signal { signal: number });
+        if let Err(error) = self.sandbox.notices.signal(number) {
+            tracing::debug!(%error, number, "the signal came too late for the program");
+        }
+    }
+
+    /// Stops the program and ourselves, with the terminal as it was, until somebody
+    /// continues us. The wall clock goes on.
+    fn suspend(&mut self) {
+        let raw = self.interactive.as_ref().and_then(|terminal| terminal.raw.as_ref());
+        let stopped = self.sandbox.notices.signal(libc_signal::STOP);
+        let result = stopped
+            .and_then(|()| raw.map_or(Ok(()), RawTerminal::restore))
+            .and_then(|()| stop_ourselves())
+            .and_then(|()| raw.map_or(Ok(()), RawTerminal::apply))
+            .and_then(|()| self.sandbox.notices.signal(libc_signal::CONT));
+        if let Err(error) = result {
+            tracing::debug!(%error, "suspending went wrong half-way");
+        }
+        self.take_signal(Incoming::Window);
+    }
+
+    fn take_command(&mut self, command: Option<Command>) {
+        match command {
+            Some(Command::Code(code)) => {
+                let Some(worker) = &mut self.worker else { return };
+                if let Err(error) = worker.channel.send_code(&code) {
+                    self.take_message(Err(error));
+                }
+            }
+            // An owner who is gone cannot stop the session later.
+            Some(Command::Stop) | None => {
+                self.commands = None;
+                self.end(Cause::Stopped);
+            }
+        }
+    }
+
+    /// Changes the state of a session that still lives.
+    fn enter(&mut self, state: State) {
+        self.state.send_replace(state);
+        self.audience.event(SessionEvent::State(state));
+    }
+
+    /// Records what has no answer that could be a denial; a log that fails ends
+    /// the session.
+    fn record(&mut self, event: &Event) {
+        if let Err(error) = self.gate.record(event) {
+            self.end(Cause::Failure(error.to_string()));
+        }
+    }
+
+    /// What init said before it died, in case its death was seen first.
+    fn take_last_notices(&mut self) {
+        while self.fate.program.is_none() {
+            match self.sandbox.notices.next_now() {
+                Ok(Some(notice)) => self.take_notice(Ok(Some(notice))),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Hands on what the dead program has written. A reader that is slow gets it
+    /// all as long as the wall limit lasts; after a kill, only what it takes at
+    /// once.
+    async fn drain(&mut self) {
+        let killed = self.fate.cause.is_some();
+        let end = if killed { Some(Instant::now() + LAST_WORDS) } else { self.wall };
+        while !(self.copies.output_finished() && self.audience.is_idle() && self.ring_is_empty()) {
+            let listening = self.audience.is_idle();
+            let happening = tokio::select! {
+                copied = self.copies.next(), if !self.copies.output_finished() => {
+                    Happening::Copy(copied)
+                }
+                said = next_message(&mut self.worker), if listening => Happening::Said(said),
+                () = self.audience.deliver(), if !listening => Happening::Delivered,
+                signal = next_signal(&mut self.signals) => Happening::Signal(signal),
+                () = at(end) => Happening::Wall,
+            };
+            match happening {
+                Happening::Copy(end) => self.take_copy_end(end),
+                Happening::Said(said) => self.take_message(said),
+                Happening::Signal(Incoming::End(number)) => {
+                    self.fate.cause.get_or_insert(Cause::Signal(number));
+                    return;
+                }
+                Happening::Wall => {
+                    self.fate.cause.get_or_insert(Cause::Timeout);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the worker's last messages have been taken.
+    fn ring_is_empty(&self) -> bool {
+        self.worker.is_none()
+    }
+
+    async fn finish(mut self) -> Ended {
+        let mut reached = self.sandbox.exceeded();
+        let killed = !matches!(self.fate.program, Some(ProgramEnd::Code(_)));
+        if killed && reached.contains(&"memory") {
+            self.fate.cause.get_or_insert(Cause::Limit("memory"));
+        }
+        let ended_by = match &self.fate.cause {
+            Some(Cause::Timeout) => Some("wall"),
+            Some(Cause::Limit(limit)) => Some(*limit),
+            _ => None,
+        };
+        if let Some(limit) = ended_by
+            && !reached.contains(&limit)
+        {
+            reached.push(limit);
+        }
+        // The terminal is the caller's again before anything is said on it.
+        self.interactive = None;
+        for limit in reached.iter().copied() {
+            let ended = ended_by == Some(limit);
+            self.record(&Event::Limit { limit, ended });
+            self.audience.remark(Remark::Limit { limit, ended });
+        }
+        if let Some(unsaid) = self.gate.unsaid() {
+            self.audience.remark(unsaid);
+        }
+        let resources = self.sandbox.resources(self.fate.rusage);
+        let mut exit = outcome::exit(self.fate.cause.as_ref(), self.fate.program);
+        let event = Event::Exit {
+            code: exit.code,
+            signal: exit.signal,
+            cause: exit.cause,
+            resources,
+        };
+        if let Err(error) = self.gate.record(&event) {
+            exit.status = outcome::FAILED;
+            exit.detail = Some(error.to_string());
+        }
+        if let Err(error) = self.sandbox.clear_away() {
+            let text = format!("clear the sandbox away: {error}; the next start will");
+            self.audience.remark(Remark::Trouble { text });
+        }
+        let outcome = Outcome { exit, resources, limits_reached: reached };
+        self.state.send_replace(State::Stopped);
+        self.audience.event(SessionEvent::State(State::Stopped));
+        self.audience.event(SessionEvent::Exit(outcome.clone()));
+        while !self.audience.is_idle() {
+            self.audience.deliver().await;
+        }
+        Ended { outcome, gate: self.gate, violations: self.fate.violations }
+    }
+}
+
+const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
+const HANGUP: i32 = rustix::process::Signal::HUP.as_raw();
+
+/// The signals that init gets by number.
+mod libc_signal {
+    pub(super) const STOP: i32 = rustix::process::Signal::STOP.as_raw();
+    pub(super) const CONT: i32 = rustix::process::Signal::CONT.as_raw();
+}
+
+async fn next_message(worker: &mut Option<Worker>) -> Result<Message, ChannelError> {
+    match worker {
+        Some(worker) => worker.channel.next().await,
+        None => pending().await,
+    }
+}
+
+async fn next_signal(signals: &mut Option<Signals>) -> Incoming {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => pending().await,
+    }
+}
+
+async fn next_command(commands: &mut Option<mpsc::Receiver<Command>>) -> Option<Command> {
+    match commands {
+        Some(commands) => commands.recv().await,
+        None => pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

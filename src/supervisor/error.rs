@@ -1,0 +1,95 @@
+//! Why a session did not begin, or could not be brought to an orderly end.
+
+use std::io;
+
+use thiserror::Error;
+
+use super::outcome::FAILED;
+use crate::audit::{LogError, ReportError};
+use crate::policy::{LoadError, MergeError, Refused};
+
+/// A failure of Buntime itself, as opposed to the program's.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A policy is not valid.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+    /// The layers contradict each other.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// The host cannot enforce the policy exactly.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The event log cannot be opened or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The report cannot be opened or written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The channel to the worker cannot be made.
+    #[error(transparent)]
+    Channel(#[from] crate::ipc::ChannelError),
+    /// A system call failed.
+    #[error("{operation} {object}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A record of ours could be written by the program it is about.
+    #[error("keep {what} {path}: the program may write there ({rule}); choose a place outside")]
+    Exposed {
+        /// The event log or the report.
+        what: &'static str,
+        /// Its path.
+        path: String,
+        /// The rule that lets the program write.
+        rule: String,
+    },
+    /// The process has threads.
+    #[error(
+        "launch a sandbox from a process with {count} threads: a process with threads must not \
+         clone itself; call Supervisor::start from a single-threaded program, on a \
+         current_thread runtime"
+    )]
+    Threads {
+        /// How many.
+        count: usize,
+    },
+    /// The session has been started before.
+    #[error("start a session a second time: make a new Supervisor for each")]
+    AlreadyStarted,
+    /// The worker did not become ready.
+    #[error("start the worker: {reason}")]
+    Worker {
+        /// Why.
+        reason: String,
+    },
+    /// There is no worker to send to.
+    #[error("send code to a session that is not running; start it first")]
+    NotRunning,
+}
+
+impl RunError {
+    pub(super) fn io(
+        operation: &'static str,
+        object: impl Into<String>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let object = object.into();
+        move |source| Self::Io {
+            operation,
+            object,
+            source,
+        }
+    }
+
+    /// The exit status that a shell would give: 127 for a program that is not
+    /// there, 126 for one that cannot be executed, 125 for everything else.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        FAILED
+    }
+}

@@ -1,0 +1,152 @@
+//! What a session has to say while it lives, to a person or to a program.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::outcome::Outcome;
+use crate::audit::{Mechanism, Operation};
+use crate::policy::{RuleRef, Verdict};
+
+/// Something that a person who watches a run should know at once. All text in it
+/// is safe to print.
+#[derive(Debug, Clone)]
+pub enum Remark {
+    /// An operation was denied, or permitted with a warning. Each distinct one is
+    /// said once.
+    Decided {
+        /// What was wanted.
+        operation: Operation,
+        /// The path, or the host and port.
+        target: String,
+        /// [`Verdict::Deny`], [`Verdict::Ask`] without anybody to ask, or [`Verdict::Warn`].
+        verdict: Verdict,
+        /// The rule.
+        rule: RuleRef,
+        /// What would allow it.
+        remedy: String,
+    },
+    /// So many more denials were not shown.
+    MoreDenied {
+        /// How many.
+        count: u64,
+    },
+    /// A limit was reached.
+    Limit {
+        /// Its name in a policy's `limits`.
+        limit: &'static str,
+        /// Whether it ended the run.
+        ended: bool,
+    },
+    /// The worker broke the channel's rules and was killed.
+    Violation {
+        /// How.
+        reason: String,
+    },
+    /// A mechanism does not hold in full on this host.
+    Weaker(Mechanism),
+    /// Something of ours failed and the run goes on.
+    Trouble {
+        /// What, and what it means.
+        text: String,
+    },
+}
+
+/// One of the program's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not started, or not ready yet.
+    Starting,
+    /// The worker waits for code.
+    Ready,
+    /// The worker runs code.
+    Running,
+    /// The session is over, and nothing of it is left.
+    Stopped,
+}
+
+/// What the event stream of a [`Supervisor`](super::Supervisor) carries.
+#[derive(Debug, Clone)]
+pub enum SessionEvent {
+    /// The session has a new state.
+    State(State),
+    /// The worker wrote something.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// The worker's own events: `exec_start`, `exec_end`, `exception`.
+    Worker {
+        /// The event's name.
+        event: String,
+        /// What came with it: the traceback, the value of a last expression.
+        data: Value,
+    },
+    /// A denial, a limit, a violation.
+    Remark(Remark),
+    /// The end; nothing follows.
+    Exit(Outcome),
+}
+
+/// Who hears the remarks.
+pub(super) enum Audience {
+    /// A person, through the command line, at once.
+    Person(Box<dyn FnMut(Remark) + Send>),
+    /// A program, which may be slow: what it has not taken yet waits here, and as
+    /// long as something waits the session reads nothing more from the worker.
+    Subscriber(mpsc::Sender<SessionEvent>, VecDeque<SessionEvent>),
+}
+
+impl Audience {
+    pub(super) fn remark(&mut self, remark: Remark) {
+        match self {
+            Self::Person(hear) => hear(remark),
+            Self::Subscriber(_, waiting) => waiting.push_back(SessionEvent::Remark(remark)),
+        }
+    }
+
+    /// Gives an event to a subscriber; a person is not told.
+    pub(super) fn event(&mut self, event: SessionEvent) {
+        if let Self::Subscriber(_, waiting) = self {
+            waiting.push_back(event);
+        }
+    }
+
+    /// Whether everything said so far was taken.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Person(_) => true,
+            Self::Subscriber(_, waiting) => waiting.is_empty(),
+        }
+    }
+
+    /// Hands over one waiting event. Safe to drop: nothing is lost.
+    pub(super) async fn deliver(&mut self) {
+        let Self::Subscriber(events, waiting) = self else {
+            return;
+        };
+        match events.reserve().await {
+            Ok(place) => {
+                if let Some(event) = waiting.pop_front() {
+                    place.send(event);
+                }
+            }
+            // Nobody listens any more; the session goes on without.
+            Err(_closed) => waiting.clear(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The supervisor's hold on a launched sandbox: its init, its socket, its cgroup.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::notices::{Notices, Rusage};
+use crate::audit::Resources;
+use crate::launch::Cgroup;
+
+/// A running sandbox. Dropping it kills everything inside.
+pub(super) struct Sandbox {
+    /// What init says, and the way to signal the program.
+    pub notices: Notices,
+    init: AsyncFd<OwnedFd>,
+    cgroup: Option<Cgroup>,
+    started: Instant,
+    reaped: bool,
+}
+
+impl Sandbox {
+    /// # Errors
+    /// When a descriptor cannot be registered. Must be called inside a tokio runtime.
+    pub(super) fn adopt(
+        init: OwnedFd,
+        notices: OwnedFd,
+        cgroup: Option<Cgroup>,
+        started: Instant,
+    ) -> io::Result<Self> {
+        let init = AsyncFd::with_interest(init, Interest::READABLE)?;
+        let notices = Notices::adopt(notices)?;
+        Ok(Self { notices, init, cgroup, started, reaped: false })
+    }
+
+    /// Waits for init's death, after which nothing inside is alive. Safe to drop.
+    ///
+    /// # Errors
+    /// None that the runtime names while it runs.
+    pub(super) async fn died(&self) -> io::Result<()> {
+        self.init.readable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// Ends everything inside, at once. The kernel kills what shares init's pid
+    /// namespace with it; the cgroup reaches what has no such namespace.
+    pub(super) fn kill(&self) {
+        if let Some(Err(error)) = self.cgroup.as_ref().map(Cgroup::kill) {
+            tracing::debug!(%error, "the cgroup was not killed as a whole");
+        }
+        // Without a pid namespace init has to end its children itself.
+        if let Err(error) = self.notices.signal(Signal::KILL.as_raw()) {
+            tracing::debug!(%error, "init does not listen any more");
+        }
+        if let Err(error) = pidfd_send_signal(self.init.get_ref(), Signal::KILL) {
+            tracing::debug!(%error, "init is already gone");
+        }
+    }
+
+    /// The limits of the cgroup that were reached.
+    pub(super) fn exceeded(&self) -> Vec<&'static str> {
+        self.cgroup.as_ref().map(Cgroup::exceeded).unwrap_or_default()
+    }
+
+    /// Time since the launch began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What was used until now.
+    pub(super) fn resources(&self, rusage: Option<Rusage>) -> Resources {
+        let mut resources = Resources::wall(self.elapsed());
+        if let Some(rusage) = rusage {
+            resources.user_seconds = rusage.user_micros as f64 / 1e6;
+            resources.system_seconds = rusage.system_micros as f64 / 1e6;
+            resources.max_rss_bytes = Some(rusage.max_rss_kib * 1024);
+        }
+        resources
+    }
+
+    /// Reaps the dead init and removes the cgroup.
+    ///
+    /// # Errors
+    /// When something of the sandbox stays behind.
+    pub(super) fn clear_away(mut self) -> io::Result<()> {
+        self.reap()?;
+        match self.cgroup.take() {
+            Some(cgroup) => cgroup.remove().map_err(io::Error::other),
+            None => Ok(()),
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        if !self.reaped {
+            waitid(WaitId::PidFd(self.init.get_ref().as_fd()), WaitIdOptions::EXITED)?;
+            self.reaped = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        self.kill();
+        if let Err(error) = self.reap() {
+            tracing::debug!(%error, "init could not be reaped");
+        }
+        if let Some(Err(error)) = self.cgroup.take().map(Cgroup::remove) {
+            tracing::debug!(%error, "the cgroup stays until the next start sweeps it");
+        }
+    }
+}
