@@ -272,10 +272,8 @@ impl Reader<'_> {
             "antiEscape" => layer.deny_syscalls = self.anti_escape(node),
             "audit" => layer.audit = self.audit(node),
             "limits" => layer.limits = self.limits(node),
-            "onViolation" => {
-                if self.word(node, "onViolation", &["deny", "kill"]) == Some("kill") {
-                    layer.on_violation = OnViolation::Kill;
-                }
+            "onViolation" if self.word(node, "onViolation", &["deny", "kill"]) == Some("kill") => {
+                layer.on_violation = OnViolation::Kill;
             }
             "risk" => layer.risk = self.risk(node),
             "approval" => self.approval(node),

@@ -52,9 +52,9 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Cloned::Child),
-        // SAFETY: the kernel stored a fresh descriptor that nothing else owns.
         pid => Ok(Cloned::Parent {
             pid: pid as i32,
+            // SAFETY: the kernel stored a fresh descriptor that nothing else owns.
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         }),
     }

@@ -16,6 +16,7 @@ pub fn open_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and returns a fresh descriptor, which is checked.
     match unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) } {
+        // SAFETY: the descriptor is fresh, and nothing else owns it.
         raw if raw >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(raw) }),
         _ => Err(io::Error::last_os_error()),
     }

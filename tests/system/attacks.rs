@@ -94,7 +94,7 @@ impl Attack {
         };
         let root = run().current_dir(scratch.path());
         self.all_denied(&root.args(["-c", &self.program]).run());
-        let user = run().as_user(&scratch.home());
+        let user = run().of_user(&scratch.home());
         self.all_denied(&user.args(["-c", &self.program]).run());
         self
     }

@@ -188,7 +188,7 @@ fn an_ordinary_user_needs_nothing_more() {
         Child::new(scratch.binary())
             .clean_path()
             .args(["run", "-c", code])
-            .as_user(&home)
+            .of_user(&home)
             .run()
     };
     run("print(6*7)").prints("42\n");
@@ -201,7 +201,7 @@ fn an_ordinary_user_needs_nothing_more() {
     let file = Child::new(scratch.binary())
         .clean_path()
         .args(["run", &script])
-        .as_user(&home);
+        .of_user(&home);
     file.run().prints("a script at home\n");
 }
 
@@ -230,7 +230,7 @@ fn without_namespaces_the_policy_is_carried_or_refused() {
             .arg(scratch.binary())
             .args(arguments)
             .clean_path()
-            .as_user(&scratch.home())
+            .of_user(&scratch.home())
             .run()
     };
     let done = inside(&["run", "-c", "print(6*7)"]);

@@ -50,7 +50,7 @@ fn its_own_tests_give_the_same_results() {
     let plain = Child::new("env")
         .args(suite(&outside))
         .clean_path()
-        .as_user(&home);
+        .of_user(&home);
     let plain = plain
         .env("PYTHONPATH", &library)
         .deadline(Duration::from_secs(600))
@@ -75,7 +75,7 @@ fn its_own_tests_give_the_same_results() {
         ])
         .args(suite(&inside))
         .clean_path()
-        .as_user(&home)
+        .of_user(&home)
         .deadline(Duration::from_secs(600))
         .run();
     let plain_results = results(&outside, &plain);

@@ -56,7 +56,7 @@ fn twenty_of_an_ordinary_user_leave_nothing() {
             .clean_path()
             .args(["run", "-c", "print(1)"])
     };
-    let mut all: Vec<_> = (0..20).map(|_| run().as_user(&home).start()).collect();
+    let mut all: Vec<_> = (0..20).map(|_| run().of_user(&home).start()).collect();
     for running in &mut all {
         running.wait(PATIENCE).expect("a run ends").prints("1\n");
     }

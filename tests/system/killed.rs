@@ -156,7 +156,7 @@ fn of_an_ordinary_user() {
         let run = Child::new(scratch.binary())
             .clean_path()
             .args(["run", "-c", SLEEP]);
-        let mut running = run.as_user(&home).start();
+        let mut running = run.of_user(&home).start();
         std::thread::sleep(Duration::from_millis(milliseconds));
         running.signal(Signal::KILL);
         running.wait(PATIENCE).expect("a killed supervisor ends");
@@ -166,7 +166,7 @@ fn of_an_ordinary_user() {
     let next = Child::new(scratch.binary())
         .clean_path()
         .args(["run", "-c", "print(1)"]);
-    next.as_user(&home).run().prints("1\n");
+    next.of_user(&home).run().prints("1\n");
     before.none_new(PATIENCE);
 }
 

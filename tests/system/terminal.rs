@@ -27,7 +27,7 @@ fn bash_is_usable_as_an_ordinary_user() {
     if is_root("bash_is_usable_as_an_ordinary_user") {
         let scratch = Scratch::new();
         let typist = Child::new(PYTHON).args(["-I", "-c", TYPIST, &scratch.binary()]);
-        let typist = typist.clean_path().as_user(&scratch.home());
+        let typist = typist.clean_path().of_user(&scratch.home());
         typist
             .deadline(Duration::from_secs(180))
             .run()

@@ -18,7 +18,7 @@ fn numpy_and_requests_of_a_home() {
     let make = Child::new(PYTHON)
         .args(["-m", "venv", &venv])
         .clean_path()
-        .as_user(&home);
+        .of_user(&home);
     make.deadline(long).run().expect(0);
     let pip = [
         "-m",
@@ -34,7 +34,7 @@ fn numpy_and_requests_of_a_home() {
         .args(["numpy", "requests"]);
     install
         .clean_path()
-        .as_user(&home)
+        .of_user(&home)
         .deadline(long)
         .run()
         .expect(0);
@@ -42,7 +42,7 @@ fn numpy_and_requests_of_a_home() {
 
     let run = |code: &str| {
         let command = Child::new(scratch.binary()).args(["run", "--venv", &venv, "-c", code]);
-        command.clean_path().as_user(&home).run()
+        command.clean_path().of_user(&home).run()
     };
     let code = "
 import numpy, requests, sys

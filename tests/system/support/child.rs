@@ -76,7 +76,7 @@ impl Child {
     }
 
     /// Runs as [`USER`], without supplementary groups, in the given home.
-    pub fn as_user(mut self, home: &str) -> Child {
+    pub fn of_user(mut self, home: &str) -> Child {
         if rustix::process::geteuid().is_root() {
             self.command.uid(USER).gid(USER);
         }
