@@ -1,3 +1,126 @@
-//! Under construction.
+//! The command line: one file per verb, and the only place that prints and
+//! decides on an exit status.
+//!
+//! It trusts the person who types: flags, environment and the user's configuration
+//! file mean what they say. It does not trust the directory that it is started in:
+//! a project's `.buntime.json` can only narrow. It never enforces anything itself,
+//! and it never runs a program but through the supervisor.
+//!
+//! `said` is what was typed, `config` what the configuration files say, and `meant`
+//! what both together ask for.
 
+mod config;
+mod limit;
+mod meant;
 pub mod policy;
+mod run;
+mod said;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+/// Exit status of Buntime's own failures, wrong usage among them.
+const FAILED: u8 = 125;
+
+const EXAMPLES: &str = "\
+Examples:
+  buntime run -c 'print(6*7)'
+  buntime run script.py a b
+  buntime run --allow-read=data --out result script.py
+  buntime run -- /usr/bin/sort < words
+  buntime policy explain --policy strict /etc/passwd
+
+Network: every policy or flag that allows it is refused today; a program sees a
+loopback of its own and nothing else.
+
+Exit status: the program's own; 124 when the time limit ended it; 125 when Buntime
+failed or refused; 126 and 127 when the program cannot be executed or is not there;
+128+n when signal n ended it.";
+
+/// Runs programs that nobody trusts, under a policy that the kernel enforces
+#[derive(Debug, Parser)]
+#[command(name = "buntime", version, after_help = EXAMPLES, args_override_self = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Runs Python code, a script or any other program in a sandbox
+    Run(Box<said::RunArgs>),
+    /// Checks, shows, compares and explains policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Writes a policy file from flags
+    InitPolicy(policy::InitPolicy),
+    /// Prints a completion script for a shell
+    #[command(
+        after_help = "Example:\n  buntime completions bash > ~/.local/share/bash-completion/completions/buntime"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Does what the arguments say, the program's own name first, and returns the
+/// exit status. Whatever goes wrong is printed on standard error as `buntime: ...`.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match obey(cli.verb, &arguments) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("buntime: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match verb {
+        Verb::Run(said) => {
+            // The run copies to standard output by its descriptor.
+            drop(out);
+            run::run(*said, arguments)
+        }
+        Verb::Policy(command) => policy::run(command, &mut out),
+        Verb::InitPolicy(asked) => policy::init(asked, &mut out),
+        Verb::Completions { shell } => {
+            // Written at once, so that a closed pipe is an error and not a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "buntime", &mut script);
+            out.write_all(&script)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Help and version are answers; everything else that the parser says is a failure.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    match (error.use_stderr(), printed) {
+        (false, Ok(())) => ExitCode::SUCCESS,
+        (false, Err(failure)) if failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        _ => ExitCode::from(FAILED),
+    }
+}
+
+/// Nobody reads what we print any more, which is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

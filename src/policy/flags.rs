@@ -35,9 +35,42 @@ pub struct Flags {
     pub deny_run: Option<Vec<PathBuf>>,
     /// The limits that were given.
     pub limits: Limits,
+    /// The limits of the shipped `default` that were lifted; over policy files, none can be.
+    pub lifted: Lifted,
     /// Whether `--policy` files are there too. Then the flags can only narrow them; otherwise
     /// the flags are the policy, over the shipped `default`.
     pub over_policy: bool,
+}
+
+/// Limits that are not to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifted {
+    /// Memory.
+    pub memory: bool,
+    /// Processor time.
+    pub cpus: bool,
+    /// Processes.
+    pub pids: bool,
+    /// Wall time.
+    pub wall: bool,
+    /// Output.
+    pub output: bool,
+    /// Open descriptors.
+    pub files: bool,
+}
+
+impl Lifted {
+    /// The limits that are left.
+    fn from(self, limits: Limits) -> Limits {
+        Limits {
+            memory: limits.memory.filter(|_| !self.memory),
+            cpus: limits.cpus.filter(|_| !self.cpus),
+            pids: limits.pids.filter(|_| !self.pids),
+            wall: limits.wall.filter(|_| !self.wall),
+            output: limits.output.filter(|_| !self.output),
+            files: limits.files.filter(|_| !self.files),
+        }
+    }
 }
 
 /// Where the system keeps its programs: what a bare `--allow-run` shows.
@@ -61,7 +94,10 @@ impl Layer {
         } else {
             let default = Layer::shipped("default", vars)?;
             Layer {
-                limits: default.limits.overridden_by(flags.limits),
+                limits: flags
+                    .lifted
+                    .from(default.limits)
+                    .overridden_by(flags.limits),
                 ..default
             }
         };

@@ -1,0 +1,159 @@
+//! From what was said, on the command line and in the configuration files, to what
+//! was meant.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure};
+
+use super::config::{self, Caller, Owner};
+use super::said::{LogLevel, RunArgs, Tty};
+use super::settings::{Settings, environment};
+use crate::policy::{Flags, shipped_names};
+use crate::supervisor::{
+    PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
+};
+
+/// One run and how it is talked about.
+#[derive(Debug)]
+pub(super) struct Meant {
+    pub options: RunOptions,
+    /// Whether the person wants one JSON object.
+    pub json: bool,
+    /// Whether denials and limits are kept quiet.
+    pub quiet: bool,
+    /// How much is logged.
+    pub log_level: LogLevel,
+}
+
+/// What is to be run, before code is read from standard input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// `-c CODE`.
+    Code(OsString, Vec<OsString>),
+    /// `-`.
+    StandardInput(Vec<OsString>),
+    /// A file.
+    Script(PathBuf, Vec<OsString>),
+    /// `-- CMD`.
+    Command(OsString, Vec<OsString>),
+}
+
+/// `raw` is the whole command line, of which the words are the end: the parser keeps
+/// no note of the `--` that makes the words a command.
+pub(super) fn asked(said: &RunArgs, raw: &[OsString]) -> anyhow::Result<Asked> {
+    if let Some((code, args)) = said.code.as_deref().and_then(<[OsString]>::split_first) {
+        return Ok(Asked::Code(code.clone(), args.to_vec()));
+    }
+    let Some((first, args)) = said.words.split_first() else {
+        bail!("nothing to run: give -c CODE, FILE.py, - or -- CMD (see buntime run --help)");
+    };
+    let args = args.to_vec();
+    let before = raw.len().checked_sub(said.words.len() + 1);
+    let escaped = before
+        .and_then(|at| raw.get(at))
+        .is_some_and(|word| word == "--");
+    Ok(match (escaped, first.to_str()) {
+        (true, _) => Asked::Command(first.clone(), args),
+        (false, Some("-")) => Asked::StandardInput(args),
+        (false, _) => Asked::Script(PathBuf::from(first), args),
+    })
+}
+
+/// What the person wants, all files taken into account.
+pub(super) fn meant(said: RunArgs, program: Program, caller: &Caller) -> anyhow::Result<Meant> {
+    let user = match caller.user_file() {
+        Some(path) => config::read(&path, Owner::User, caller)?,
+        None => Settings::default(),
+    };
+    let project = config::read(Path::new(config::PROJECT), Owner::Project, caller)?;
+    together(said, program, caller, user, project)
+}
+
+/// Flags before the project's file before the user's.
+pub(super) fn together(
+    said: RunArgs,
+    program: Program,
+    caller: &Caller,
+    user: Settings,
+    project: Settings,
+) -> anyhow::Result<Meant> {
+    let flags = Settings::from_flags(&said, caller.search.as_deref())?;
+    // A limit that was typed is the person's word over the project's. Its denies and
+    // its policy stay: they were not spoken of.
+    let project_ceilings = project.ceilings.except(&flags.ceilings);
+    let settings = flags.over(user);
+    if let (false, Some(limit)) = (settings.policies.is_empty(), settings.ceilings.lifted()) {
+        bail!(
+            "--{limit}=unlimited: with --policy, flags can only narrow; change the policy's limit"
+        );
+    }
+    ensure!(
+        said.surroundings.bundle.is_none() || said.surroundings.rootfs.is_none(),
+        "--bundle and --rootfs: a bundle has its own root; give one of them"
+    );
+    let env = environment(&settings.env, |name| std::env::var_os(name))?;
+    let mut own = Flags {
+        over_policy: !settings.policies.is_empty(),
+        ..settings.lists
+    };
+    settings.ceilings.set(&mut own);
+    let mut narrowing = Flags {
+        over_policy: true,
+        ..project.lists
+    };
+    project_ceilings.set(&mut narrowing);
+    let options = RunOptions {
+        program,
+        policy: PolicyChoice {
+            policies: settings.policies.iter().map(|name| source(name)).collect(),
+            narrowing: project.policies.iter().map(|name| source(name)).collect(),
+            flags: own,
+            project: narrowing,
+        },
+        surroundings: Surroundings {
+            env,
+            workdir: settings.workdir,
+            python: settings.python,
+            venv: settings.venv,
+            out: said.surroundings.out,
+            out_keep: said.surroundings.out_keep,
+            bundle: said.surroundings.bundle,
+            rootfs: said.surroundings.rootfs,
+        },
+        terminal: terminal(settings.tty, said.output.json)?,
+        report: said.output.report,
+        events: settings.events,
+        capture: said.output.json,
+    };
+    Ok(Meant {
+        options,
+        json: said.output.json,
+        quiet: settings.quiet.unwrap_or(false),
+        log_level: settings.log_level.unwrap_or(LogLevel::Error),
+    })
+}
+
+/// A shipped policy by its name; a word that can be no file is a misspelt name.
+fn source(name: &OsStr) -> PolicySource {
+    match name.to_str() {
+        Some(text)
+            if shipped_names().contains(&text)
+                || (!text.contains(['/', '.']) && !Path::new(text).exists()) =>
+        {
+            PolicySource::Shipped(text.to_owned())
+        }
+        _ => PolicySource::File(PathBuf::from(name)),
+    }
+}
+
+fn terminal(tty: Option<Tty>, json: bool) -> anyhow::Result<TerminalChoice> {
+    match (tty, json) {
+        (Some(Tty::Always), true) => {
+            bail!("--json keeps the output, and --tty always shows it; give one of them")
+        }
+        (_, true) | (Some(Tty::Never), _) => Ok(TerminalChoice::Never),
+        (Some(Tty::Always), false) => Ok(TerminalChoice::Always),
+        (Some(Tty::Auto) | None, false) => Ok(TerminalChoice::Auto),
+    }
+}

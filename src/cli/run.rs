@@ -1,0 +1,226 @@
+//! `buntime run`.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::FAILED;
+use super::config;
+use super::meant::{Asked, Meant, asked, meant};
+use super::said::{LogLevel, RunArgs};
+use crate::policy::Verdict;
+use crate::supervisor::{self, Capture, Finished, NOT_FOUND, Program, Remark};
+
+/// Code on standard input is kept in memory, so it has a bound.
+const MAX_CODE: u64 = 64 * 1024 * 1024;
+
+/// Runs the program and returns its exit status, or Buntime's.
+///
+/// # Errors
+/// When nothing was run because of something that was said.
+pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
+    let as_json = said.output.json;
+    let asked = asked(&said, raw)?;
+    if let Asked::Script(path, _) = &asked
+        && matches!(path.try_exists(), Ok(false))
+    {
+        let path = path.display();
+        let text = format!("no file {path}; a program is run by: buntime run -- {path}");
+        return failure(&text, NOT_FOUND, as_json);
+    }
+    let caller = config::caller(|name| std::env::var_os(name));
+    let wanted = program(asked).and_then(|program| meant(said, program, &caller));
+    let Meant {
+        options,
+        json,
+        quiet,
+        log_level,
+    } = match wanted {
+        Ok(meant) => meant,
+        Err(error) => return failure(&format!("{error:#}"), FAILED, as_json),
+    };
+    start_log(log_level);
+    let hear = move |remark: Remark| {
+        if !quiet {
+            say(&sentence(&remark));
+        }
+    };
+    match supervisor::run(options, hear) {
+        Ok(finished) if json => print_json(&finished),
+        Ok(finished) => Ok(end(&finished)),
+        Err(error) => failure(&error.to_string(), error.exit_status(), as_json),
+    }
+}
+
+/// Reads what has to be read before the program is known whole.
+fn program(asked: Asked) -> anyhow::Result<Program> {
+    Ok(match asked {
+        Asked::Code(code, args) => Program::Code {
+            code: code.into_vec(),
+            name: "-c",
+            args,
+        },
+        Asked::StandardInput(args) => {
+            let mut code = Vec::new();
+            io::stdin()
+                .lock()
+                .take(MAX_CODE + 1)
+                .read_to_end(&mut code)
+                .context("cannot read the code from standard input")?;
+            ensure!(
+                code.len() as u64 <= MAX_CODE,
+                "the code on standard input is longer than {MAX_CODE} bytes"
+            );
+            Program::Code {
+                code,
+                name: "-",
+                args,
+            }
+        }
+        Asked::Script(path, args) => Program::Script { path, args },
+        Asked::Command(name, args) => Program::Command { name, args },
+    })
+}
+
+fn start_log(level: LogLevel) {
+    let level = match level {
+        LogLevel::Off => return,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time();
+    if let Err(error) = log.try_init() {
+        say(&format!("nothing is logged: {error}"));
+    }
+}
+
+/// One line on standard error. Where nobody reads it, the run goes on.
+fn say(text: &str) {
+    let line = format!("buntime: {text}\n");
+    if io::stderr().lock().write_all(line.as_bytes()).is_err() {
+        tracing::debug!("standard error is closed");
+    }
+}
+
+fn sentence(remark: &Remark) -> String {
+    match remark {
+        Remark::Decided {
+            operation,
+            target,
+            verdict,
+            rule,
+            remedy,
+        } => {
+            let word = match verdict {
+                Verdict::Allow | Verdict::Warn => "warning:",
+                Verdict::Ask | Verdict::Deny => "denied",
+            };
+            format!(
+                "{word} {} {target} (rule {rule}); {remedy}",
+                operation.verb()
+            )
+        }
+        Remark::MoreDenied { count } => format!("{count} more denials were not shown"),
+        Remark::Limit { limit, ended: true } => {
+            format!(
+                "the {limit} limit ended the run; --{} sets it",
+                flag_of(limit)
+            )
+        }
+        Remark::Limit {
+            limit,
+            ended: false,
+        } => {
+            format!(
+                "the {limit} limit was reached; --{} sets it",
+                flag_of(limit)
+            )
+        }
+        Remark::Violation { reason } => {
+            format!("the worker broke the rules of its channel and was killed: {reason}")
+        }
+        Remark::Weaker(weaker) => {
+            format!(
+                "{} holds {}: {}",
+                weaker.mechanism,
+                extent(&weaker.state),
+                weaker.detail
+            )
+        }
+        Remark::Trouble { text } => text.clone(),
+    }
+}
+
+fn extent(state: &str) -> &str {
+    match state {
+        "partial" => "in part",
+        "none" => "not at all",
+        other => other,
+    }
+}
+
+/// The flag of a policy's limit.
+fn flag_of(limit: &str) -> &str {
+    match limit {
+        "wall" => "timeout",
+        "output" => "max-output",
+        other => other,
+    }
+}
+
+/// The exit status of a run, with a word about it when it was Buntime that ended it.
+fn end(finished: &Finished) -> ExitCode {
+    let exit = &finished.outcome.exit;
+    if exit.cause == "failure"
+        && let Some(detail) = &exit.detail
+    {
+        say(detail);
+    }
+    ExitCode::from(exit.status)
+}
+
+fn print_json(finished: &Finished) -> anyhow::Result<ExitCode> {
+    let text = |capture: Option<&Capture>| capture.map(Capture::text).unwrap_or_default();
+    let truncated = |capture: Option<&Capture>| capture.is_some_and(Capture::truncated);
+    let stdout = finished.captured.as_ref().map(|(stdout, _)| stdout);
+    let stderr = finished.captured.as_ref().map(|(_, stderr)| stderr);
+    print(&json!({
+        "status": finished.outcome.exit.status,
+        "stdout": text(stdout),
+        "stdout_truncated": truncated(stdout),
+        "stderr": text(stderr),
+        "stderr_truncated": truncated(stderr),
+        "report": finished.report,
+    }))?;
+    Ok(end(finished))
+}
+
+/// A failure of ours, on standard error in any case.
+fn failure(text: &str, status: u8, as_json: bool) -> anyhow::Result<ExitCode> {
+    say(text);
+    if as_json {
+        print(&json!({ "status": status, "error": text }))?;
+    }
+    Ok(ExitCode::from(status))
+}
+
+fn print(document: &serde_json::Value) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, document)?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    Ok(())
+}
