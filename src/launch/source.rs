@@ -90,6 +90,12 @@ impl Source {
         }
     }
 
+    /// Whether nothing can be written through it.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.attributes & attr::RDONLY != 0
+    }
+
     /// Clones the tree now, translating its owner to the worker where that is possible.
     ///
     /// # Errors

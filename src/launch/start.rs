@@ -259,7 +259,8 @@ fn sources(request: &LaunchRequest, identity: &Identity) -> Result<Vec<Source>, 
         let mut maps = OwnerMaps::new(identity);
         for (index, source) in sources.iter_mut().enumerate() {
             if !source.host.as_os_str().is_empty() {
-                source.open((index >= of_bundle).then_some(&mut maps))?;
+                let lent = index >= of_bundle || !source.is_read_only();
+                source.open(lent.then_some(&mut maps))?;
             }
         }
     }

@@ -1,1 +1,20 @@
-//! Under construction.
+//! From what is to run to a complete launch request: bundles, interpreters, and the snapshot of
+//! the world that the policy is compiled against.
+//!
+//! Reads the host (paths, ELF headers, bundles) and trusts it as far as its files' owners are
+//! trusted; a bundle's configuration is parsed strictly and what it asks for and cannot have is
+//! refused by name. Never starts or mounts anything.
+
+mod bundle;
+mod error;
+mod grants;
+mod interpreter;
+mod prepare;
+mod program;
+mod root;
+mod world;
+
+pub use bundle::{Bundle, write_python};
+pub use error::OciError;
+pub use interpreter::Interpreter;
+pub use prepare::{PrepareInput, Prepared, Target, WorkerFiles, prepare};

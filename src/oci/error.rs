@@ -1,0 +1,79 @@
+//! What can be wrong with what is to run.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is nothing to launch.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// The program is nowhere (exit status 127).
+    #[error("cannot find {name}: it is not in {places}; give its path")]
+    NotFound {
+        /// As it was named.
+        name: String,
+        /// Where it was looked for.
+        places: String,
+    },
+    /// The program is there and is no program (exit status 126).
+    #[error("cannot run {path}: {cause}")]
+    NotExecutable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// The interpreter cannot be used.
+    #[error("cannot use the interpreter {path}: {cause}")]
+    Interpreter {
+        /// Its path.
+        path: PathBuf,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// The bundle cannot be used.
+    #[error("cannot use the bundle {path}: {cause}")]
+    Bundle {
+        /// The bundle, or its file.
+        path: PathBuf,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// The output directory cannot be used.
+    #[error("cannot use the output directory {path}: {cause}")]
+    Out {
+        /// The directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        cause: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The layers contradict each other.
+    #[error(transparent)]
+    Merge(#[from] crate::policy::MergeError),
+    /// A rule has no exact mechanism here.
+    #[error(transparent)]
+    Refused(#[from] crate::policy::Refused),
+}
+
+impl OciError {
+    pub(super) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The pieces of a root: assembled from the host's system directories, or a given directory's.
+
+use std::path::{Path, PathBuf};
+
+use super::error::OciError;
+use super::program::Place;
+use crate::launch::Piece;
+
+/// Size of the private /tmp and of /dev/shm, in bytes.
+const TMP_BYTES: u64 = 64 << 20;
+const SHM_BYTES: u64 = 16 << 20;
+
+/// System directories that hold libraries: read-only, and code is mapped from them.
+pub(super) const LIBRARIES: [&str; 4] = ["/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib"];
+
+/// Data that interpreters read, where it is there.
+const DATA: [&str; 2] = ["/usr/share/zoneinfo", "/usr/share/python3"];
+
+/// Files and directories of /etc that say nothing of the host's users, shown where they are there.
+const ETC: [&str; 6] = [
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/alternatives",
+    "/etc/ssl/openssl.cnf",
+    "/etc/protocols",
+];
+
+/// Names at the top of a root that the launch makes itself.
+const OWN: [&str; 4] = ["dev", "proc", "tmp", "run"];
+
+/// Read-only bind of a host path at `path`.
+pub(super) fn shown(source: PathBuf, path: &Path, executable: bool) -> Option<Piece> {
+    let found = source.metadata().ok()?;
+    Some(Piece::Bind {
+        source,
+        path: path.to_owned(),
+        dir: found.is_dir(),
+        writable: false,
+        executable,
+        optional: true,
+    })
+}
+
+/// The system part of a root that is assembled from the host.
+pub(super) fn of_host(uid: u32, gid: u32, hostname: &str, python_etc: Option<&Path>) -> Vec<Piece> {
+    let host = Place::host();
+    let mut pieces = Vec::new();
+    for name in ["bin", "sbin", "lib", "lib32", "lib64"] {
+        let path = Path::new("/").join(name);
+        if let Ok(target) = std::fs::read_link(&path) {
+            pieces.push(Piece::Link { path, target });
+        } else if name.starts_with("lib") {
+            pieces.extend(shown(path.clone(), &path, true));
+        }
+    }
+    let libraries = LIBRARIES
+        .iter()
+        .filter_map(|path| shown(PathBuf::from(path), Path::new(path), true));
+    pieces.extend(libraries);
+    let data = DATA.iter().chain(&ETC).map(Path::new).chain(python_etc);
+    pieces.extend(data.filter_map(|path| shown(host.real(path)?, path, false)));
+    pieces.extend(etc(uid, gid, hostname));
+    pieces
+}
+
+/// The system part of a root that is somebody's directory.
+pub(super) fn of_directory(root: &Path) -> Result<Vec<Piece>, OciError> {
+    let entries = std::fs::read_dir(root).map_err(OciError::io("read the root", root))?;
+    let mut pieces = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(OciError::io("read the root", root))?;
+        let name = entry.file_name();
+        if OWN.iter().any(|own| name.as_os_str() == *own) {
+            continue;
+        }
+        let path = Path::new("/").join(&name);
+        match std::fs::read_link(entry.path()) {
+            Ok(target) => pieces.push(Piece::Link { path, target }),
+            Err(_) => pieces.extend(shown(entry.path(), &path, true)),
+        }
+    }
+    Ok(pieces)
+}
+
+/// What every root has beside its system part.
+pub(super) fn own_places() -> Vec<Piece> {
+    vec![
+        Piece::Tmpfs {
+            path: PathBuf::from("/tmp"),
+            bytes: TMP_BYTES,
+            executable: false,
+        },
+        Piece::Dev {
+            path: PathBuf::from("/dev"),
+            shm_bytes: SHM_BYTES,
+        },
+        Piece::Proc {
+            path: PathBuf::from("/proc"),
+        },
+    ]
+}
+
+/// An /etc that knows the worker and nobody else.
+fn etc(uid: u32, gid: u32, hostname: &str) -> Vec<Piece> {
+    let files = [
+        (
+            "passwd",
+            format!(
+                "root:x:0:0:root:/:/usr/sbin/nologin\nworker:x:{uid}:{gid}::/tmp:/bin/sh\n\
+                 nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+            ),
+        ),
+        (
+            "group",
+            format!("root:x:0:\nworker:x:{gid}:\nnogroup:x:65534:\n"),
+        ),
+        (
+            "hosts",
+            format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"),
+        ),
+        ("hostname", format!("{hostname}\n")),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
+        ),
+        ("resolv.conf", String::new()),
+    ];
+    files
+        .into_iter()
+        .map(|(name, text)| Piece::File {
+            path: Path::new("/etc").join(name),
+            bytes: text.into_bytes(),
+        })
+        .collect()
+}
