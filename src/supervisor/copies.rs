@@ -30,7 +30,12 @@ pub(super) struct Copies {
 impl Copies {
     /// No copies yet.
     pub(super) fn new() -> Self {
-        Self { stdout: None, stderr: None, stdin: None, ended: watch::Sender::new(false) }
+        Self {
+            stdout: None,
+            stderr: None,
+            stdin: None,
+            ended: watch::Sender::new(false),
+        }
     }
 
     /// What a copy of output watches in order to end with the sandbox.

@@ -38,7 +38,7 @@ impl CallerFd {
     /// called inside a tokio runtime.
     pub(super) fn duplicate(fd: impl AsFd, interest: Interest) -> io::Result<Self> {
         let fd = fd.as_fd().try_clone_to_owned()?;
-        let readiness = match AsyncFd::with_interest(fd.try_clone()?, interest) {
+        let readiness = match register(fd.try_clone()?, interest) {
             Ok(registered) => Some(registered),
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => None,
             Err(error) => return Err(error),
@@ -136,6 +136,17 @@ impl CallerFd {
     }
 }
 
+/// Registers a descriptor that the registration then owns.
+///
+/// # Errors
+/// `EPERM` for what epoll(7) does not support: files and directories.
+pub(super) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // Deprecated for types whose descriptor may change while it is registered; an
+    // OwnedFd's cannot, and the replacement is unsafe code.
+    #[expect(deprecated)]
+    AsyncFd::with_interest(fd, interest)
+}
+
 /// Whether our process group may read from and configure this terminal.
 pub(super) fn in_foreground(terminal: impl AsFd) -> bool {
     rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp())
@@ -151,7 +162,7 @@ impl OwnFd {
     /// called inside a tokio runtime.
     pub(super) fn adopt(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self(AsyncFd::with_interest(fd, interest)?))
+        Ok(Self(register(fd, interest)?))
     }
 
     /// Reads at least one byte, or 0 at the end. A terminal whose programs are all

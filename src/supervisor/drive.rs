@@ -14,15 +14,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::copies::{Copies, CopyEnd};
 use super::gate::{Gate, Ruling};
-use super::notices::{Failure, Notice, Rusage};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, Used};
 use super::signals::{Incoming, Signals, stop_ourselves};
 use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
 use crate::audit::{Answer as Told, Event, LogError};
 use crate::ipc::{Answer, Channel, ChannelError, Message};
+use crate::launch::{FailureKind, Notice};
 
 /// How long a program may take to end after a SIGTERM or SIGHUP, as docker-stop(1)
 /// and systemd do with longer times.
@@ -83,7 +83,7 @@ pub(super) struct Drive {
 pub(super) struct Fate {
     cause: Option<Cause>,
     program: Option<ProgramEnd>,
-    rusage: Option<Rusage>,
+    used: Option<Used>,
     /// The first signal that asked the program to end.
     asked: Option<i32>,
     /// When everything is killed, and why if the program's own end does not say it.
@@ -101,8 +101,16 @@ impl Fate {
             Cause::Failure(format!("the worker was not ready within {seconds} s"))
         };
         let patience = worker.then(|| (Instant::now() + START_LIMIT, Some(late())));
-        let (cause, program, rusage, asked) = (None, None, None, None);
-        Self { cause, program, rusage, asked, patience, deaf: false, violations: Vec::new() }
+        let (cause, program, used, asked) = (None, None, None, None);
+        Self {
+            cause,
+            program,
+            used,
+            asked,
+            patience,
+            deaf: false,
+            violations: Vec::new(),
+        }
     }
 }
 
@@ -184,23 +192,45 @@ impl Drive {
 
     fn take_notice(&mut self, notice: io::Result<Option<Notice>>) {
         match notice {
-            Ok(Some(Notice::ExecDenied { path })) => {
+            Ok(Some(Notice::ExecDenied { path, .. })) => {
                 let ruling = self.gate.exec_denied(path.as_bytes());
                 self.obey(ruling);
             }
-            Ok(Some(Notice::Exit { code, signal, rusage })) => {
-                self.fate.program =
-                    signal.map(ProgramEnd::Signal).or(code.map(ProgramEnd::Code));
-                self.fate.rusage = Some(rusage);
+            Ok(Some(Notice::Exit {
+                code,
+                signal,
+                user_us,
+                system_us,
+                max_rss_kib,
+            })) => {
+                self.fate.program = signal
+                    .map(ProgramEnd::Signal)
+                    .or(code.map(ProgramEnd::Code));
+                self.fate.used = Some(Used {
+                    user_us,
+                    system_us,
+                    max_rss_kib,
+                });
                 self.fate.patience = Some((Instant::now() + INIT_LIMIT, None));
             }
-            Ok(Some(Notice::Failed { operation, object, cause, kind })) => {
-                let detail = format!("{operation} {object}: {cause}");
-                self.end(match kind {
-                    Failure::NotFound => Cause::Unstarted { missing: true, detail },
-                    Failure::NotExecutable => Cause::Unstarted { missing: false, detail },
-                    Failure::Other => Cause::Failure(detail),
+            Ok(Some(Notice::Failed(failure))) => {
+                let detail = failure.to_string();
+                self.end(match failure.kind {
+                    FailureKind::NotFound => Cause::Unstarted {
+                        missing: true,
+                        detail,
+                    },
+                    FailureKind::NotExecutable => Cause::Unstarted {
+                        missing: false,
+                        detail,
+                    },
+                    FailureKind::Namespaces | FailureKind::Other => Cause::Failure(detail),
                 });
+            }
+            Ok(Some(Notice::Ready { .. })) => {
+                self.end(Cause::Failure(
+                    "the sandbox's init said ready twice".to_owned(),
+                ));
             }
             // Init is gone or going; its death is what counts.
             Ok(None) => {
@@ -236,15 +266,19 @@ impl Drive {
                     "exec_end" => self.enter(State::Ready),
                     _ => {}
                 }
-                self.audience
-                    .event(SessionEvent::Worker { event: event.clone(), data: data.clone() });
+                self.audience.event(SessionEvent::Worker {
+                    event: event.clone(),
+                    data: data.clone(),
+                });
                 self.record(&Event::WorkerState { event, data });
             }
             Ok(Message::Closed) => {
                 let needed = self.worker.take().is_some_and(|worker| worker.needed);
                 if needed && self.fate.program.is_none() {
                     let gone = Some(Cause::Failure("the worker closed its channel".to_owned()));
-                    self.fate.patience.get_or_insert((Instant::now() + INIT_LIMIT, gone));
+                    self.fate
+                        .patience
+                        .get_or_insert((Instant::now() + INIT_LIMIT, gone));
                 }
             }
             Err(ChannelError::Violation(violation)) => self.violated(violation.to_string()),
@@ -253,7 +287,11 @@ impl Drive {
     }
 
     fn take_ring_output(&mut self, stream: Stream, bytes: Vec<u8>) {
-        if !self.worker.as_ref().is_some_and(|worker| worker.output_by_ring) {
+        if !self
+            .worker
+            .as_ref()
+            .is_some_and(|worker| worker.output_by_ring)
+        {
             let reason = "output came through the ring of a worker that has its descriptors";
             return self.violated(reason.to_owned());
         }
@@ -268,9 +306,14 @@ impl Drive {
     }
 
     fn answer(&mut self, id: u32, ruling: &Result<Ruling, LogError>) {
-        let Some(worker) = &mut self.worker else { return };
+        let Some(worker) = &mut self.worker else {
+            return;
+        };
         let answer = match ruling {
-            Ok(Ruling { answer: Told::Allowed, .. }) => Answer::Allow,
+            Ok(Ruling {
+                answer: Told::Allowed,
+                ..
+            }) => Answer::Allow,
             Ok(ruling) => Answer::Deny(&ruling.reason),
             Err(_) => Answer::Deny("the decision could not be recorded"),
         };
@@ -285,7 +328,11 @@ impl Drive {
     /// asks for it.
     fn obey(&mut self, ruling: Result<Ruling, LogError>) {
         match ruling {
-            Ok(Ruling { answer, reason, remark }) => {
+            Ok(Ruling {
+                answer,
+                reason,
+                remark,
+            }) => {
                 if let Some(remark) = remark {
                     self.audience.remark(remark);
                 }
@@ -298,8 +345,12 @@ impl Drive {
     }
 
     fn violated(&mut self, reason: String) {
-        self.record(&Event::Violation { reason: reason.clone() });
-        self.audience.remark(Remark::Violation { reason: reason.clone() });
+        self.record(&Event::Violation {
+            reason: reason.clone(),
+        });
+        self.audience.remark(Remark::Violation {
+            reason: reason.clone(),
+        });
         self.fate.violations.push(reason.clone());
         self.worker = None;
         self.end(Cause::Violation(reason));
@@ -314,7 +365,11 @@ impl Drive {
             CopyEnd::Output(_, OutputEnd::Finished | OutputEnd::ReaderGone) => {}
             CopyEnd::Output(_, OutputEnd::OverLimit) => self.over_limit("output"),
             CopyEnd::Output(stream, OutputEnd::Failed(error)) => {
-                let name = if stream == Stream::Stdout { "output" } else { "error" };
+                let name = if stream == Stream::Stdout {
+                    "output"
+                } else {
+                    "error"
+                };
                 self.end(Cause::Failure(format!("copy standard {name}: {error}")));
             }
             CopyEnd::Input(Ok(())) => {}
@@ -342,7 +397,9 @@ impl Drive {
             }
             Incoming::Forward(number) => self.forward(number),
             Incoming::Window => {
-                if let Some(Interactive { caller, program, .. }) = &self.interactive
+                if let Some(Interactive {
+                    caller, program, ..
+                }) = &self.interactive
                     && let Err(error) = copy_window(caller, program)
                 {
                     tracing::debug!(%error, "the window size was not passed on");
@@ -362,7 +419,10 @@ impl Drive {
     /// Stops the program and ourselves, with the terminal as it was, until somebody
     /// continues us. The wall clock goes on.
     fn suspend(&mut self) {
-        let raw = self.interactive.as_ref().and_then(|terminal| terminal.raw.as_ref());
+        let raw = self
+            .interactive
+            .as_ref()
+            .and_then(|terminal| terminal.raw.as_ref());
         let stopped = self.sandbox.notices.signal(libc_signal::STOP);
         let result = stopped
             .and_then(|()| raw.map_or(Ok(()), RawTerminal::restore))
@@ -378,7 +438,9 @@ impl Drive {
     fn take_command(&mut self, command: Option<Command>) {
         match command {
             Some(Command::Code(code)) => {
-                let Some(worker) = &mut self.worker else { return };
+                let Some(worker) = &mut self.worker else {
+                    return;
+                };
                 if let Err(error) = worker.channel.send_code(&code) {
                     self.take_message(Err(error));
                 }
@@ -420,7 +482,11 @@ impl Drive {
     /// once.
     async fn drain(&mut self) {
         let killed = self.fate.cause.is_some();
-        let end = if killed { Some(Instant::now() + LAST_WORDS) } else { self.wall };
+        let end = if killed {
+            Some(Instant::now() + LAST_WORDS)
+        } else {
+            self.wall
+        };
         while !(self.copies.output_finished() && self.audience.is_idle() && self.ring_is_empty()) {
             let listening = self.audience.is_idle();
             let happening = tokio::select! {
@@ -479,7 +545,7 @@ impl Drive {
         if let Some(unsaid) = self.gate.unsaid() {
             self.audience.remark(unsaid);
         }
-        let resources = self.sandbox.resources(self.fate.rusage);
+        let resources = self.sandbox.resources(self.fate.used);
         let mut exit = outcome::exit(self.fate.cause.as_ref(), self.fate.program);
         let event = Event::Exit {
             code: exit.code,
@@ -495,14 +561,22 @@ impl Drive {
             let text = format!("clear the sandbox away: {error}; the next start will");
             self.audience.remark(Remark::Trouble { text });
         }
-        let outcome = Outcome { exit, resources, limits_reached: reached };
+        let outcome = Outcome {
+            exit,
+            resources,
+            limits_reached: reached,
+        };
         self.state.send_replace(State::Stopped);
         self.audience.event(SessionEvent::State(State::Stopped));
         self.audience.event(SessionEvent::Exit(outcome.clone()));
         while !self.audience.is_idle() {
             self.audience.deliver().await;
         }
-        Ended { outcome, gate: self.gate, violations: self.fate.violations }
+        Ended {
+            outcome,
+            gate: self.gate,
+            violations: self.fate.violations,
+        }
     }
 }
 

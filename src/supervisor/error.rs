@@ -4,8 +4,10 @@ use std::io;
 
 use thiserror::Error;
 
-use super::outcome::FAILED;
+use super::outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::audit::{LogError, ReportError};
+use crate::launch::{FailureKind, LaunchError};
+use crate::oci::OciError;
 use crate::policy::{LoadError, MergeError, Refused};
 
 /// A failure of Buntime itself, as opposed to the program's.
@@ -20,6 +22,12 @@ pub enum RunError {
     /// The host cannot enforce the policy exactly.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The bundle, the interpreter or a directory cannot be had.
+    #[error(transparent)]
+    Prepare(#[from] OciError),
+    /// The sandbox could not be built.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     /// The event log cannot be opened or written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -90,6 +98,15 @@ impl RunError {
     /// there, 126 for one that cannot be executed, 125 for everything else.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        FAILED
+        match self {
+            Self::Launch(LaunchError::Failed(failure)) => match failure.kind {
+                FailureKind::NotFound => NOT_FOUND,
+                FailureKind::NotExecutable => NOT_EXECUTABLE,
+                FailureKind::Namespaces | FailureKind::Other => FAILED,
+            },
+            Self::Prepare(OciError::NotFound { .. }) => NOT_FOUND,
+            Self::Prepare(OciError::NotExecutable { .. }) => NOT_EXECUTABLE,
+            _ => FAILED,
+        }
     }
 }

@@ -42,7 +42,14 @@ impl Gate {
     /// the remedy of a denial.
     pub(super) fn new(policy: Policy, log: Option<EventLog>, flags_widen: bool) -> Self {
         let (tally, remarked) = (Tally::default(), BTreeSet::new());
-        Self { policy, log, tally, flags_widen, remarked, unremarked: 0 }
+        Self {
+            policy,
+            log,
+            tally,
+            flags_widen,
+            remarked,
+            unremarked: 0,
+        }
     }
 
     /// Records an event of the session's life.
@@ -61,8 +68,11 @@ impl Gate {
     pub(super) fn check(&mut self, check: &Check) -> Result<Ruling, LogError> {
         let operation = operation(check.kind);
         let target = printable(&check.target);
-        let origin =
-            if check.kind.awaits_answer() { Origin::Check } else { Origin::Notice };
+        let origin = if check.kind.awaits_answer() {
+            Origin::Check
+        } else {
+            Origin::Notice
+        };
         match Asked::parse(check) {
             Some(asked) => {
                 let request = asked.request();
@@ -83,11 +93,20 @@ impl Gate {
     /// When the decision cannot be recorded.
     pub(super) fn exec_denied(&mut self, path: &[u8]) -> Result<Ruling, LogError> {
         let target = printable(path);
-        let request = Request::Exec { path: Path::new(OsStr::from_bytes(path)), sha256: None };
+        let request = Request::Exec {
+            path: Path::new(OsStr::from_bytes(path)),
+            sha256: None,
+        };
         let mut decision = self.policy.decide(&request);
         // Exec once lets the command itself run one time, whatever its own rule says.
         decision.verdict = decision.verdict.max(Verdict::Deny);
-        self.rule(Operation::Run, target, &decision, Origin::Kernel, request.flag())
+        self.rule(
+            Operation::Run,
+            target,
+            &decision,
+            Origin::Kernel,
+            request.flag(),
+        )
     }
 
     fn rule(
@@ -118,12 +137,20 @@ impl Gate {
             })?;
         }
         if *verdict == Verdict::Allow {
-            return Ok(Ruling { answer, reason: String::new(), remark: None });
+            return Ok(Ruling {
+                answer,
+                reason: String::new(),
+                remark: None,
+            });
         }
         let remedy = self.remedy(rule, flag);
         let reason = format!("rule {rule}; {remedy}");
         let remark = self.remark(operation, target, decision, remedy);
-        Ok(Ruling { answer, reason, remark })
+        Ok(Ruling {
+            answer,
+            reason,
+            remark,
+        })
     }
 
     fn remark(
@@ -143,7 +170,13 @@ impl Gate {
         }
         self.remarked.insert(said);
         let (verdict, rule) = (decision.verdict, decision.rule.clone());
-        Some(Remark::Decided { operation, target, verdict, rule, remedy })
+        Some(Remark::Decided {
+            operation,
+            target,
+            verdict,
+            rule,
+            remedy,
+        })
     }
 
     /// What a person can do about a denial. A flag cannot lift a rule of a file
@@ -160,7 +193,9 @@ impl Gate {
 
     /// The denials that were not said, once the session is over.
     pub(super) fn unsaid(&self) -> Option<Remark> {
-        (self.unremarked > 0).then_some(Remark::MoreDenied { count: self.unremarked })
+        (self.unremarked > 0).then_some(Remark::MoreDenied {
+            count: self.unremarked,
+        })
     }
 
     /// Everything that was decided, by rule.
@@ -189,7 +224,11 @@ enum Asked<'a> {
 impl<'a> Asked<'a> {
     fn parse(check: &'a Check) -> Option<Self> {
         if check.kind == CheckKind::NetConnect && check.detail != Some("unix") {
-            let proto = if check.detail == Some("udp") { Proto::Udp } else { Proto::Tcp };
+            let proto = if check.detail == Some("udp") {
+                Proto::Udp
+            } else {
+                Proto::Tcp
+            };
             return endpoint(std::str::from_utf8(&check.target).ok()?, proto);
         }
         let path = Path::new(OsStr::from_bytes(&check.target));
@@ -211,7 +250,12 @@ impl<'a> Asked<'a> {
     fn request(&self) -> Request<'a> {
         match *self {
             Self::Fs(path, perm) => Request::Fs { path, perm },
-            Self::Net(proto, host, addr, port) => Request::Net { proto, host, addr, port },
+            Self::Net(proto, host, addr, port) => Request::Net {
+                proto,
+                host,
+                addr,
+                port,
+            },
             Self::Exec(path) => Request::Exec { path, sha256: None },
         }
     }
@@ -221,7 +265,10 @@ impl<'a> Asked<'a> {
 fn endpoint(text: &str, proto: Proto) -> Option<Asked<'_>> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok()?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     match bare.parse::<IpAddr>() {
         Ok(address) => Some(Asked::Net(proto, None, Some(address), port)),
         Err(_) if bare.is_empty() => None,
@@ -234,7 +281,12 @@ mod tests {
     use super::*;
 
     fn check(kind: CheckKind, target: &str, detail: Option<&'static str>) -> Check {
-        Check { id: 1, kind, target: target.into(), detail }
+        Check {
+            id: 1,
+            kind,
+            target: target.into(),
+            detail,
+        }
     }
 
     #[test]
@@ -257,6 +309,9 @@ mod tests {
             assert!(Asked::parse(&check(kind, bad, None)).is_none(), "{bad}");
         }
         let socket = check(CheckKind::NetConnect, "/run/x.sock", Some("unix"));
-        assert!(matches!(Asked::parse(&socket), Some(Asked::Fs(_, Perm::WriteFile))));
+        assert!(matches!(
+            Asked::parse(&socket),
+            Some(Asked::Fs(_, Perm::WriteFile))
+        ));
     }
 }

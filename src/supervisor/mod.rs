@@ -9,24 +9,30 @@
 //! it.
 //!
 //! Read [`run()`] for a run in the foreground, `drive` for the loop that both kinds
-//! of session share.
+//! of session share, and [`Supervisor`] for the library's sessions.
 
-#[allow(dead_code)]
+mod copies;
 mod descriptor;
-#[allow(dead_code)]
+mod drive;
 mod error;
+mod gate;
+mod notices;
 mod options;
-#[allow(dead_code)]
 mod outcome;
-#[allow(dead_code)]
+mod printable;
 mod remark;
 mod run;
-#[allow(dead_code)]
+mod sandbox;
+mod session;
+mod signals;
+mod start;
 mod stdio;
+mod terminal;
 
 pub use error::RunError;
 pub use options::{PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice};
 pub use outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Outcome, SIGNALLED, TIMED_OUT};
 pub use remark::{Remark, SessionEvent, State, Stream};
 pub use run::{Finished, run};
+pub use session::{Config, Supervisor, WorkerType};
 pub use stdio::Capture;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::descriptor::register;
 use crate::launch::Notice;
 use crate::launch::notice::{receive, send_signal};
 
@@ -18,7 +19,7 @@ impl Notices {
     /// When the socket cannot be registered. Must be called inside a tokio runtime.
     pub(super) fn adopt(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self(AsyncFd::with_interest(socket, Interest::READABLE)?))
+        Ok(Self(register(socket, Interest::READABLE)?))
     }
 
     /// The next record; `None` when init is gone. Safe to drop.

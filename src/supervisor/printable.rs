@@ -35,7 +35,10 @@ mod tests {
     fn what_could_mislead_a_reader_is_escaped() {
         assert_eq!(printable("/tmp/größe".as_bytes()), "/tmp/größe");
         assert_eq!(printable(b"/a\x1b[2K\r\n"), "/a\\u{1b}[2K\\u{d}\\u{a}");
-        assert_eq!(printable("/\u{202e}fdp.exe".as_bytes()), "/\\u{202e}fdp.exe");
+        assert_eq!(
+            printable("/\u{202e}fdp.exe".as_bytes()),
+            "/\\u{202e}fdp.exe"
+        );
         assert_eq!(printable(b"/\xff\xfe"), "/\\xff\\xfe");
     }
 }

@@ -1,11 +1,24 @@
 //! One run in the foreground, from what was meant to an exit status.
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::copies::Copies;
+use super::drive::{Drive, Ended, Fate, Interactive, Worker};
 use super::error::RunError;
-use super::options::RunOptions;
+use super::options::{RunOptions, TerminalChoice};
 use super::outcome::Outcome;
-use super::remark::Remark;
-use super::stdio::Capture;
-use crate::audit::Report;
+use super::remark::{Audience, Remark, State, Stream};
+use super::sandbox::Sandbox;
+use super::signals::Signals;
+use super::start::{self, Begun, Wanted};
+use super::stdio::{Capture, OutputBudget, Sink, copy_input, copy_output};
+use super::terminal::{self, RawTerminal};
+use crate::audit::{Report, ReportFile};
+use crate::launch::StdioRequest;
 
 /// What a run in the foreground came to.
 #[derive(Debug)]
@@ -28,6 +41,267 @@ pub fn run(
     options: RunOptions,
     hear: impl FnMut(Remark) + Send + 'static,
 ) -> Result<Finished, RunError> {
-    drop((options, hear));
-    Err(RunError::NotRunning)
+    let report = options
+        .report
+        .as_deref()
+        .map(ReportFile::open)
+        .transpose()?;
+    let terminal = wants_terminal(options.terminal);
+    let wanted = Wanted {
+        program: &options.program,
+        policy: &options.policy,
+        surroundings: &options.surroundings,
+        session: None,
+        stdio: stdio_request(terminal),
+        events: options.events.as_deref(),
+        report: options.report.as_deref(),
+    };
+    let begun = start::begin(&wanted)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::io("start", "the event loop"))?;
+    let capture = options
+        .capture
+        .then(<(Arc<Mutex<Capture>>, Arc<Mutex<Capture>>)>::default);
+    let about = About::of(&options, &begun);
+    let ended = runtime.block_on(async {
+        let drive = foreground(begun, terminal, capture.clone(), Box::new(hear))?;
+        Ok::<_, RunError>(drive.run().await)
+    })?;
+    let (outcome, written) = about.report(ended);
+    if let Some(file) = report {
+        file.write(&written)?;
+    }
+    let captured = capture.map(|(stdout, stderr)| (take(&stdout), take(&stderr)));
+    Ok(Finished {
+        outcome,
+        report: written,
+        captured,
+    })
+}
+
+fn wants_terminal(choice: TerminalChoice) -> bool {
+    match choice {
+        TerminalChoice::Auto => terminal::interactive(io::stdin(), io::stdout()),
+        TerminalChoice::Always => true,
+        TerminalChoice::Never => false,
+    }
+}
+
+fn stdio_request(terminal: bool) -> StdioRequest {
+    if !terminal {
+        return StdioRequest::Pipes;
+    }
+    let (rows, columns) = terminal::window(io::stdout());
+    let stderr_is_pipe = !rustix::termios::isatty(io::stderr());
+    StdioRequest::Terminal {
+        stderr_is_pipe,
+        rows,
+        columns,
+    }
+}
+
+fn take(capture: &Arc<Mutex<Capture>>) -> Capture {
+    std::mem::take(&mut capture.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Connects a launched sandbox with the caller's descriptors and signals. Inside
+/// the runtime.
+fn foreground(
+    begun: Begun,
+    terminal: bool,
+    capture: Option<(Arc<Mutex<Capture>>, Arc<Mutex<Capture>>)>,
+    hear: Box<dyn FnMut(Remark) + Send>,
+) -> Result<Drive, RunError> {
+    let Begun {
+        launched,
+        started,
+        gate,
+        limits,
+        worker,
+        held,
+        ..
+    } = begun;
+    let signals = Signals::listen().map_err(RunError::io("listen for", "signals"))?;
+    // Handlers stand now: what came since the launch is delivered to them.
+    drop(held);
+    let sandbox = Sandbox::adopt(launched.init, launched.notices, launched.cgroup, started)
+        .map_err(RunError::io("watch", "the sandbox"))?;
+    let worker = worker
+        .map(|worker| {
+            Ok::<_, RunError>(Worker {
+                channel: worker.open(launched.channel)?,
+                output_by_ring: false,
+                needed: false,
+            })
+        })
+        .transpose()?;
+    let budget = OutputBudget::new(limits.output);
+    let mut copies = Copies::new();
+    let connected = Connect {
+        copies: &mut copies,
+        budget: &budget,
+        capture,
+    };
+    let interactive = match launched.terminal {
+        Some(program) if terminal => Some(connected.terminal(program, launched.stderr)?),
+        _ => {
+            connected.pipes(launched.stdin, launched.stdout, launched.stderr)?;
+            None
+        }
+    };
+    Ok(Drive {
+        sandbox,
+        gate,
+        fate: Fate::open(worker.is_some()),
+        worker,
+        audience: Audience::Person(hear),
+        copies,
+        budget,
+        signals: Some(signals),
+        commands: None,
+        interactive,
+        wall: limits
+            .wall
+            .map(|wall| tokio::time::Instant::from_std(started) + wall),
+        state: watch::Sender::new(State::Starting),
+    })
+}
+
+/// Connects the program's streams with the caller's.
+struct Connect<'a> {
+    copies: &'a mut Copies,
+    budget: &'a OutputBudget,
+    capture: Option<(Arc<Mutex<Capture>>, Arc<Mutex<Capture>>)>,
+}
+
+impl Connect<'_> {
+    fn pipes(
+        self,
+        stdin: Option<OwnedFd>,
+        stdout: Option<OwnedFd>,
+        stderr: Option<OwnedFd>,
+    ) -> Result<(), RunError> {
+        let Self { copies, budget, .. } = &self;
+        let ended = copies.watch_end();
+        let out = stdout.map(|source| Ok::<_, RunError>((source, self.sink(Stream::Stdout)?)));
+        let err = stderr.map(|source| Ok::<_, RunError>((source, self.sink(Stream::Stderr)?)));
+        let budget = (*budget).clone();
+        if let Some((source, sink)) = out.transpose()? {
+            let copy = copy_output(source, sink, budget.clone(), ended.clone());
+            self.copies.output(Stream::Stdout, copy);
+        }
+        if let Some((source, sink)) = err.transpose()? {
+            let copy = copy_output(source, sink, budget, ended);
+            self.copies.output(Stream::Stderr, copy);
+        }
+        if let Some(sink) = stdin {
+            self.copies.input(copy_input(caller_input()?, sink, b""));
+        }
+        Ok(())
+    }
+
+    fn terminal(self, program: OwnedFd, stderr: Option<OwnedFd>) -> Result<Interactive, RunError> {
+        let same = || {
+            program
+                .try_clone()
+                .map_err(RunError::io("duplicate", "the program's terminal"))
+        };
+        let raw = if rustix::termios::isatty(io::stdin()) {
+            let raw = RawTerminal::enter(io::stdin());
+            Some(raw.map_err(RunError::io("configure", "the terminal"))?)
+        } else {
+            None
+        };
+        let caller = if rustix::termios::isatty(io::stdout()) {
+            io::stdout().as_fd().try_clone_to_owned()
+        } else {
+            caller_stdin()
+        };
+        let caller = caller.map_err(RunError::io("duplicate", "the caller's terminal"))?;
+        let ended = self.copies.watch_end();
+        let sink = self.sink(Stream::Stdout)?;
+        let copy = copy_output(same()?, sink, self.budget.clone(), ended.clone());
+        self.copies.output(Stream::Stdout, copy);
+        if let Some(source) = stderr {
+            let sink = self.sink(Stream::Stderr)?;
+            let copy = copy_output(source, sink, self.budget.clone(), ended);
+            self.copies.output(Stream::Stderr, copy);
+        }
+        // Where input is no terminal, its end is typed as Ctrl-D.
+        self.copies
+            .input(copy_input(caller_input()?, same()?, b"\x04"));
+        Ok(Interactive {
+            raw,
+            caller,
+            program,
+        })
+    }
+
+    fn sink(&self, stream: Stream) -> Result<Sink, RunError> {
+        match (&self.capture, stream) {
+            (Some((stdout, _)), Stream::Stdout) => Ok(Sink::Capture(Arc::clone(stdout))),
+            (Some((_, stderr)), Stream::Stderr) => Ok(Sink::Capture(Arc::clone(stderr))),
+            (None, Stream::Stdout) => {
+                Sink::caller(io::stdout()).map_err(RunError::io("duplicate", "standard output"))
+            }
+            (None, Stream::Stderr) => {
+                Sink::caller(io::stderr()).map_err(RunError::io("duplicate", "standard error"))
+            }
+        }
+    }
+}
+
+fn caller_stdin() -> io::Result<OwnedFd> {
+    io::stdin().as_fd().try_clone_to_owned()
+}
+
+fn caller_input() -> Result<OwnedFd, RunError> {
+    caller_stdin().map_err(RunError::io("duplicate", "standard input"))
+}
+
+/// What is known before the loop and belongs into the report after it.
+struct About {
+    report: Report,
+}
+
+impl About {
+    fn of(options: &RunOptions, begun: &Begun) -> Self {
+        let outcome = super::outcome::exit(None, None);
+        Self {
+            report: Report {
+                version: env!("CARGO_PKG_VERSION"),
+                session: begun.session.clone(),
+                program: options.program.words(),
+                layers: begun.layers.clone(),
+                enforced: begun.enforced.clone(),
+                rules: begun.rules.clone(),
+                decisions: Vec::new(),
+                not_recorded: Report::NOT_RECORDED,
+                violations: Vec::new(),
+                limits: begun.limits,
+                limits_reached: Vec::new(),
+                resources: crate::audit::Resources::default(),
+                exit: outcome,
+            },
+        }
+    }
+
+    fn report(self, ended: Ended) -> (Outcome, Report) {
+        let Ended {
+            outcome,
+            mut gate,
+            violations,
+        } = ended;
+        let report = Report {
+            decisions: gate.counted(),
+            violations,
+            limits_reached: outcome.limits_reached.clone(),
+            resources: outcome.resources,
+            exit: outcome.exit.clone(),
+            ..self.report
+        };
+        (outcome, report)
+    }
 }

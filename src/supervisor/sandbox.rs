@@ -8,9 +8,21 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::notices::{Notices, Rusage};
+use super::descriptor::register;
+use super::notices::Notices;
 use crate::audit::Resources;
 use crate::launch::Cgroup;
+
+/// What init counted when the program had ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Used {
+    /// User time in microseconds.
+    pub user_us: u64,
+    /// System time in microseconds.
+    pub system_us: u64,
+    /// Largest resident set of one process in KiB.
+    pub max_rss_kib: u64,
+}
 
 /// A running sandbox. Dropping it kills everything inside.
 pub(super) struct Sandbox {
@@ -31,9 +43,15 @@ impl Sandbox {
         cgroup: Option<Cgroup>,
         started: Instant,
     ) -> io::Result<Self> {
-        let init = AsyncFd::with_interest(init, Interest::READABLE)?;
+        let init = register(init, Interest::READABLE)?;
         let notices = Notices::adopt(notices)?;
-        Ok(Self { notices, init, cgroup, started, reaped: false })
+        Ok(Self {
+            notices,
+            init,
+            cgroup,
+            started,
+            reaped: false,
+        })
     }
 
     /// Waits for init's death, after which nothing inside is alive. Safe to drop.
@@ -62,7 +80,10 @@ impl Sandbox {
 
     /// The limits of the cgroup that were reached.
     pub(super) fn exceeded(&self) -> Vec<&'static str> {
-        self.cgroup.as_ref().map(Cgroup::exceeded).unwrap_or_default()
+        self.cgroup
+            .as_ref()
+            .map(Cgroup::exceeded)
+            .unwrap_or_default()
     }
 
     /// Time since the launch began.
@@ -71,12 +92,12 @@ impl Sandbox {
     }
 
     /// What was used until now.
-    pub(super) fn resources(&self, rusage: Option<Rusage>) -> Resources {
+    pub(super) fn resources(&self, used: Option<Used>) -> Resources {
         let mut resources = Resources::wall(self.elapsed());
-        if let Some(rusage) = rusage {
-            resources.user_seconds = rusage.user_micros as f64 / 1e6;
-            resources.system_seconds = rusage.system_micros as f64 / 1e6;
-            resources.max_rss_bytes = Some(rusage.max_rss_kib * 1024);
+        if let Some(used) = used {
+            resources.user_seconds = used.user_us as f64 / 1e6;
+            resources.system_seconds = used.system_us as f64 / 1e6;
+            resources.max_rss_bytes = Some(used.max_rss_kib.saturating_mul(1024));
         }
         resources
     }
@@ -96,7 +117,10 @@ impl Sandbox {
     fn reap(&mut self) -> io::Result<()> {
         use std::os::fd::AsFd;
         if !self.reaped {
-            waitid(WaitId::PidFd(self.init.get_ref().as_fd()), WaitIdOptions::EXITED)?;
+            waitid(
+                WaitId::PidFd(self.init.get_ref().as_fd()),
+                WaitIdOptions::EXITED,
+            )?;
             self.reaped = true;
         }
         Ok(())
@@ -112,7 +136,7 @@ impl Drop for Sandbox {
         if let Err(error) = self.reap() {
             tracing::debug!(%error, "init could not be reaped");
         }
-        if let Some(Err(error)) = self.cgroup.take().map(Cgroup::remove) {
+        if let Some(Err(error)) = self.cgroup.take().map(|cgroup| cgroup.remove()) {
             tracing::debug!(%error, "the cgroup stays until the next start sweeps it");
         }
     }

@@ -113,7 +113,13 @@ impl Supervisor {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let (announce, state) = watch::channel(State::Starting);
-        Self { config, state, announce: Some(announce), events: None, live: None }
+        Self {
+            config,
+            state,
+            announce: Some(announce),
+            events: None,
+            live: None,
+        }
     }
 
     /// The stream of everything that happens. To be called before
@@ -146,7 +152,11 @@ impl Supervisor {
             venv: config.venv.clone(),
             ..Surroundings::default()
         };
-        let program = Program::Code { code: Vec::new(), name: "-c", args: Vec::new() };
+        let program = Program::Code {
+            code: Vec::new(),
+            name: "-c",
+            args: Vec::new(),
+        };
         let begun = start::begin(&Wanted {
             program: &program,
             policy: &policy,
@@ -173,9 +183,9 @@ impl Supervisor {
             return Ok(());
         }
         let reason = match self.wait().await {
-            Ok(Outcome { exit, .. }) => exit.detail.unwrap_or_else(|| {
-                format!("it ended at once, with status {}", exit.status)
-            }),
+            Ok(Outcome { exit, .. }) => exit
+                .detail
+                .unwrap_or_else(|| format!("it ended at once, with status {}", exit.status)),
             Err(error) => error.to_string(),
         };
         Err(RunError::Worker { reason })
@@ -221,7 +231,9 @@ impl Supervisor {
         let Live { commands, session } = live;
         let ended = session.await;
         drop(commands);
-        ended.map_err(|error| RunError::Worker { reason: error.to_string() })
+        ended.map_err(|error| RunError::Worker {
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -232,23 +244,36 @@ fn background(
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<SessionEvent>,
 ) -> Result<Drive, RunError> {
-    let Begun { launched, started, gate, limits, worker, held, .. } = begun;
+    let Begun {
+        launched,
+        started,
+        gate,
+        limits,
+        worker,
+        held,
+        ..
+    } = begun;
     drop(held);
     let sandbox = Sandbox::adopt(launched.init, launched.notices, launched.cgroup, started)
         .map_err(RunError::io("watch", "the sandbox"))?;
     let worker = worker
-        .map(|worker| Ok::<_, RunError>(Worker {
-            channel: worker.open(launched.channel)?,
-            output_by_ring: true,
-            needed: true,
-        }))
+        .map(|worker| {
+            Ok::<_, RunError>(Worker {
+                channel: worker.open(launched.channel)?,
+                output_by_ring: true,
+                needed: true,
+            })
+        })
         .transpose()?;
     let budget = OutputBudget::new(limits.output);
     let mut copies = Copies::new();
     // What the worker's own process and its children write to their descriptors
     // comes here; nothing is typed into it.
     drop(launched.stdin);
-    for (stream, source) in [(Stream::Stdout, launched.stdout), (Stream::Stderr, launched.stderr)] {
+    for (stream, source) in [
+        (Stream::Stdout, launched.stdout),
+        (Stream::Stderr, launched.stderr),
+    ] {
         if let Some(source) = source {
             let sink = Sink::Events(events.clone(), stream);
             let ended = copies.watch_end();
@@ -266,7 +291,9 @@ fn background(
         signals: None,
         commands: Some(commands),
         interactive: None,
-        wall: limits.wall.map(|wall| tokio::time::Instant::from_std(started) + wall),
+        wall: limits
+            .wall
+            .map(|wall| tokio::time::Instant::from_std(started) + wall),
         state,
     })
 }

@@ -70,5 +70,8 @@ impl Signals {
 /// # Errors
 /// None that kill(2) names for one's own process.
 pub(super) fn stop_ourselves() -> io::Result<()> {
-    Ok(rustix::process::kill_process(rustix::process::getpid(), Number::STOP)?)
+    Ok(rustix::process::kill_process(
+        rustix::process::getpid(),
+        Number::STOP,
+    )?)
 }

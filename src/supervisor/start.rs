@@ -1,6 +1,7 @@
 //! From what was wanted to a launched sandbox: policy, bundle, plan, launch.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,10 +10,10 @@ use super::error::RunError;
 use super::gate::Gate;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
 use crate::audit::{Event, EventLog, Mechanism};
-use crate::ipc::{Channel, Config};
+use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
 use crate::launch::{self, Launched, StdioRequest};
 use crate::oci;
-use crate::policy::{Flags, Grant, Layer, Limits, Perm, Policy, Request, RuleMechanism, Vars};
+use crate::policy::{Flags, Layer, Limits, Perm, Policy, Request, RuleMechanism, Vars};
 use crate::sys::signal::HeldSignals;
 
 /// What is to be started.
@@ -70,10 +71,201 @@ impl WorkerStart {
 pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
     single_threaded()?;
     let session = session_name()?;
-    let log = wanted.events.map(|path| EventLog::open(path, &session)).transpose()?;
+    let log = wanted
+        .events
+        .map(|path| EventLog::open(path, &session))
+        .transpose()?;
     let layers = load_layers(wanted.policy)?;
     let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
-    todo!()
+    let oci::Prepared { policy, request } = oci::prepare(prepare_input(wanted, layers)?)?;
+    unexposed(&policy, wanted)?;
+    let (limits, rules) = (request.plan.limits, request.plan.mechanisms.clone());
+    let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
+    gate.record(&Event::SessionStart {
+        version: env!("CARGO_PKG_VERSION"),
+        supervisor: std::process::id(),
+        program: wanted.program.words(),
+        layers: names.clone(),
+    })?;
+    let held = HeldSignals::hold().map_err(RunError::io("hold back", "signals"))?;
+    let started = Instant::now();
+    let launched = launch::launch(request)?;
+    let enforced: Vec<Mechanism> = launched.enforced.0.iter().map(mechanism).collect();
+    gate.record(&Event::LaunchEnforced {
+        init: launched.pid,
+        mechanisms: enforced.clone(),
+    })?;
+    let worker = worker_start(wanted)?;
+    Ok(Begun {
+        launched,
+        started,
+        session,
+        layers: names,
+        enforced,
+        rules,
+        limits,
+        gate,
+        worker,
+        held,
+    })
+}
+
+fn prepare_input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<oci::PrepareInput, RunError> {
+    let Surroundings {
+        env,
+        workdir,
+        python,
+        venv,
+        out,
+        out_keep,
+        bundle,
+        rootfs,
+    } = wanted.surroundings.clone();
+    let script = match wanted.program {
+        Program::Script { path, .. } => {
+            let real = path.canonicalize();
+            Some(real.map_err(RunError::io("open the script", path.display().to_string()))?)
+        }
+        _ => None,
+    };
+    let target = match wanted.program {
+        Program::Command { name, args } => oci::Target::Command {
+            name: Some(name.clone()),
+            args: args.clone(),
+        },
+        _ => oci::Target::Python {
+            python,
+            venv,
+            script,
+        },
+    };
+    Ok(oci::PrepareInput {
+        layers,
+        target,
+        worker: Some(worker_files(wanted.session)),
+        env,
+        cwd: workdir,
+        out,
+        out_keep,
+        bundle,
+        rootfs,
+        stdio: wanted.stdio,
+        features: launch::Features::probe(),
+        umask: current_umask(),
+    })
+}
+
+fn worker_files(session: Option<u64>) -> oci::WorkerFiles {
+    let mut files = vec![("worker.py".to_owned(), assets::WORKER_PY.to_vec())];
+    files.extend(assets::WORKER_PYC.map(|bytes| ("worker.pyc".to_owned(), bytes.to_vec())));
+    if session.is_some() {
+        files.push((
+            "libbuntime_worker.so".to_owned(),
+            assets::NATIVE_LIB.to_vec(),
+        ));
+    }
+    oci::WorkerFiles {
+        bootstrap: assets::BOOTSTRAP_PY.to_owned(),
+        files,
+        segment_bytes: session.unwrap_or(u64::from(DEFAULT_SEGMENT)),
+    }
+}
+
+/// The caller's file mode creation mask, which can only be read by setting it.
+fn current_umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
+}
+
+fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
+    let state = match mechanism.state {
+        launch::State::Full => "full",
+        launch::State::Partial => "partial",
+        launch::State::None => "none",
+    };
+    let launch::Mechanism {
+        mechanism, detail, ..
+    } = mechanism.clone();
+    Mechanism {
+        mechanism,
+        state: state.to_owned(),
+        detail,
+    }
+}
+
+/// The log and the report are evidence about the program, so it must not be able to
+/// write where they are kept.
+fn unexposed(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
+    for (what, path) in [
+        ("the event log", wanted.events),
+        ("the report", wanted.report),
+    ] {
+        let Some(path) = path else { continue };
+        // What cannot be resolved is no file that the program could reach.
+        let Ok(path) = path.canonicalize() else {
+            continue;
+        };
+        let decision = policy.decide(&Request::Fs {
+            path: &path,
+            perm: Perm::WriteFile,
+        });
+        if decision.verdict.permits() {
+            let (path, rule) = (path.display().to_string(), decision.rule.to_string());
+            return Err(RunError::Exposed { what, path, rule });
+        }
+    }
+    Ok(())
+}
+
+fn worker_start(wanted: &Wanted<'_>) -> Result<Option<WorkerStart>, RunError> {
+    if wanted.session.is_some() {
+        return Ok(Some(WorkerStart {
+            config: Config::session(),
+            code: None,
+        }));
+    }
+    let start = match wanted.program {
+        Program::Code { code, name, args } => {
+            let argv = std::iter::once(name.into())
+                .chain(args.iter().cloned())
+                .collect();
+            WorkerStart {
+                config: Config::once(argv, None),
+                code: Some(code.clone()),
+            }
+        }
+        Program::Script { path, args } => {
+            let argv = std::iter::once(path.into())
+                .chain(args.iter().cloned())
+                .collect();
+            let code = read_script(path)?;
+            WorkerStart {
+                config: Config::once(argv, Some(path.clone())),
+                code: Some(code),
+            }
+        }
+        Program::Command { .. } => return Ok(None),
+    };
+    Ok(Some(start))
+}
+
+/// Bytes of the longest script: code is held in memory until the worker took it.
+const LONGEST_SCRIPT: u64 = 64 * 1024 * 1024;
+
+fn read_script(path: &Path) -> Result<Vec<u8>, RunError> {
+    let failed = |operation| RunError::io(operation, path.display().to_string());
+    let file = File::open(path).map_err(failed("open the script"))?;
+    let mut code = Vec::new();
+    let limit = LONGEST_SCRIPT + 1;
+    file.take(limit)
+        .read_to_end(&mut code)
+        .map_err(failed("read the script"))?;
+    if code.len() as u64 > LONGEST_SCRIPT {
+        let error = io::Error::from(io::ErrorKind::FileTooLarge);
+        return Err(failed("read the script")(error));
+    }
+    Ok(code)
 }
 
 /// A process with threads must not clone itself: the child would have one of
@@ -103,18 +295,38 @@ fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
         PolicySource::File(path) => Layer::load(path, &vars),
         PolicySource::Shipped(name) => Layer::shipped(name, &vars),
     };
-    let mut layers = choice.policies.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let mut layers = choice
+        .policies
+        .iter()
+        .map(load)
+        .collect::<Result<Vec<_>, _>>()?;
     let over_policy = !layers.is_empty();
-    layers.push(Layer::from_flags(&Flags { over_policy, ..choice.flags.clone() }, &vars)?);
+    layers.push(Layer::from_flags(
+        &Flags {
+            over_policy,
+            ..choice.flags.clone()
+        },
+        &vars,
+    )?);
     for source in &choice.narrowing {
         layers.push(load(source)?);
     }
-    layers.push(Layer::from_flags(&Flags { over_policy: true, ..choice.project.clone() }, &vars)?);
+    layers.push(Layer::from_flags(
+        &Flags {
+            over_policy: true,
+            ..choice.project.clone()
+        },
+        &vars,
+    )?);
     Ok(layers)
 }
 
 fn vars() -> Result<Vars, RunError> {
     let pwd = std::env::current_dir().map_err(RunError::io("find", "the working directory"))?;
     let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    Ok(Vars { home, workspace: pwd.clone(), pwd })
+    Ok(Vars {
+        home,
+        workspace: pwd.clone(),
+        pwd,
+    })
 }

@@ -173,17 +173,26 @@ pub(super) async fn copy_output(
 }
 
 /// Copies the caller's input until its end, or until the program closes its own
-/// side. Dropping the writing end is what tells the program that input ended.
+/// side. Dropping the writing end tells a program on a pipe that input ended; a
+/// program on a terminal is told by the bytes of `end`.
 ///
 /// # Errors
 /// When the caller's descriptor cannot be read.
-pub(super) async fn copy_input(source: impl AsFd, sink: OwnedFd) -> io::Result<()> {
+pub(super) async fn copy_input(
+    source: OwnedFd,
+    sink: OwnedFd,
+    end: &'static [u8],
+) -> io::Result<()> {
     let source = CallerFd::duplicate(source, Interest::READABLE)?;
     let sink = OwnFd::adopt(sink, Interest::WRITABLE)?;
     let mut buffer = vec![0; BUFFER];
     loop {
         let length = match source.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
+            Ok(0) if end.is_empty() => return Ok(()),
+            Ok(0) => {
+                sink.write(end).await?;
+                return Ok(());
+            }
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
@@ -197,5 +206,145 @@ pub(super) async fn copy_input(source: impl AsFd, sink: OwnedFd) -> io::Result<(
             }
         }
         tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::time::Duration;
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        pipe_with(PipeFlags::CLOEXEC).unwrap()
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(future)
+    }
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|index| (index % 251) as u8).collect()
+    }
+
+    async fn copy(source: OwnedFd, sink: Sink, limit: Option<u64>) -> OutputEnd {
+        let (_alive, ended) = watch::channel(false);
+        copy_output(source, sink, OutputBudget::new(limit), ended).await
+    }
+
+    #[test]
+    fn output_arrives_whole_and_in_order_over_a_slow_blocking_pipe() {
+        let (read, write) = pipe();
+        let (out_read, out_write) = pipe();
+        let sent = pattern(3 << 20);
+        let expected = sent.clone();
+        let writer = std::thread::spawn(move || std::fs::File::from(write).write_all(&sent));
+        let reader = std::thread::spawn(move || {
+            let (mut all, mut file) = (Vec::new(), std::fs::File::from(out_read));
+            let mut piece = [0; 10_007];
+            loop {
+                match file.read(&mut piece).unwrap() {
+                    0 => return all,
+                    length => all.extend_from_slice(&piece[..length]),
+                }
+            }
+        });
+        let end = block_on(async {
+            let sink = Sink::caller(&out_write).unwrap();
+            copy(read, sink, None).await
+        });
+        assert!(matches!(end, OutputEnd::Finished));
+        assert!(!fcntl_getfl(&out_write).unwrap().contains(OFlags::NONBLOCK));
+        drop(out_write);
+        writer.join().unwrap().unwrap();
+        assert!(reader.join().unwrap() == expected);
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_does_not_stop_the_clock() {
+        let (read, write) = pipe();
+        let (_out_read, out_write) = pipe();
+        let writer = std::thread::spawn(move || {
+            // Ends with EPIPE when the copy is given up.
+            std::fs::File::from(write)
+                .write_all(&pattern(1 << 20))
+                .is_err()
+        });
+        let timed_out = block_on(async {
+            let sink = Sink::caller(&out_write).unwrap();
+            tokio::time::timeout(Duration::from_millis(100), copy(read, sink, None))
+                .await
+                .is_err()
+        });
+        assert!(timed_out);
+        assert!(writer.join().unwrap());
+    }
+
+    #[test]
+    fn the_budget_is_shared_and_exact() {
+        let (read, write) = pipe();
+        std::fs::File::from(write)
+            .write_all(&pattern(1000))
+            .unwrap();
+        let capture = Arc::new(Mutex::new(Capture::default()));
+        let sink = Sink::Capture(Arc::clone(&capture));
+        let end = block_on(copy(read, sink, Some(999)));
+        assert!(matches!(end, OutputEnd::OverLimit));
+        assert_eq!(capture.lock().unwrap().bytes, pattern(999));
+        let budget = OutputBudget::new(Some(10));
+        assert_eq!((budget.clone().take(7), budget.take(7)), (7, 3));
+    }
+
+    #[test]
+    fn a_reader_who_left_is_no_failure() {
+        let (read, write) = pipe();
+        let (out_read, out_write) = pipe();
+        drop(out_read);
+        std::fs::File::from(write).write_all(b"y\n").unwrap();
+        let end = block_on(async { copy(read, Sink::caller(&out_write).unwrap(), None).await });
+        assert!(matches!(end, OutputEnd::ReaderGone));
+    }
+
+    #[test]
+    fn what_outlives_the_sandbox_does_not_hold_the_copy() {
+        let (read, write) = pipe();
+        std::fs::File::from(write.try_clone().unwrap())
+            .write_all(b"last")
+            .unwrap();
+        let capture = Arc::new(Mutex::new(Capture::default()));
+        let sink = Sink::Capture(Arc::clone(&capture));
+        let (end, ended) = watch::channel(false);
+        end.send_replace(true);
+        let end = block_on(copy_output(read, sink, OutputBudget::new(None), ended));
+        assert!(matches!(end, OutputEnd::Finished));
+        assert_eq!(capture.lock().unwrap().text(), "last");
+        drop(write);
+    }
+
+    #[test]
+    fn input_from_a_file_and_from_nothing_ends() {
+        for (path, expected) in [("/proc/self/cmdline", false), ("/dev/null", true)] {
+            let (read, write) = pipe();
+            let file = std::fs::File::open(path).unwrap();
+            block_on(copy_input(file.into(), write, b"")).unwrap();
+            let mut text = Vec::new();
+            std::fs::File::from(read).read_to_end(&mut text).unwrap();
+            assert_eq!(text.is_empty(), expected);
+        }
+    }
+
+    #[test]
+    fn input_ends_quietly_when_the_program_reads_no_more() {
+        let (read, write) = pipe();
+        drop(read);
+        let zeros = std::fs::File::open("/dev/zero").unwrap();
+        block_on(copy_input(zeros.into(), write, b"")).unwrap();
     }
 }

@@ -33,7 +33,12 @@ pub(super) fn window(terminal: impl AsFd) -> (u16, u16) {
 /// When either terminal is gone.
 pub(super) fn copy_window(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
     let (rows, columns) = window(from);
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     Ok(rustix::termios::tcsetwinsize(to, size)?)
 }
 
@@ -64,7 +69,11 @@ impl RawTerminal {
     pub(super) fn apply(&self) -> io::Result<()> {
         let mut raw = self.saved.clone();
         raw.make_raw();
-        Ok(rustix::termios::tcsetattr(&self.fd, OptionalActions::Now, &raw)?)
+        Ok(rustix::termios::tcsetattr(
+            &self.fd,
+            OptionalActions::Now,
+            &raw,
+        )?)
     }
 
     /// The modes that the caller had.
@@ -72,7 +81,11 @@ impl RawTerminal {
     /// # Errors
     /// When the terminal is gone.
     pub(super) fn restore(&self) -> io::Result<()> {
-        Ok(rustix::termios::tcsetattr(&self.fd, OptionalActions::Now, &self.saved)?)
+        Ok(rustix::termios::tcsetattr(
+            &self.fd,
+            OptionalActions::Now,
+            &self.saved,
+        )?)
     }
 }
 
