@@ -108,13 +108,18 @@ fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Help and version are answers; everything else that the parser says is a failure.
+/// Help and version are answers; everything else that the parser says is a failure
+/// of ours like any other.
 fn usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print();
-    match (error.use_stderr(), printed) {
-        (false, Ok(())) => ExitCode::SUCCESS,
-        (false, Err(failure)) if failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        _ => ExitCode::from(FAILED),
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        eprint!("buntime: {}", text.strip_prefix("error: ").unwrap_or(&text));
+        return ExitCode::from(FAILED);
+    }
+    match error.print() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(FAILED),
     }
 }
 
