@@ -11,7 +11,7 @@ use super::limit::{self, Ceiling};
 const EXAMPLES: &str = "\
 Examples:
   buntime run -c 'print(6*7)'
-  buntime run script.py a --flag-of-the-script
+  buntime run script.py a -x
   echo 'print(1)' | buntime run -
   buntime run -- /usr/bin/sort < words
   buntime run --allow-run -- bash
