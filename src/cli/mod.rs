@@ -9,6 +9,7 @@
 //! `said` is what was typed, `config` what the configuration files say, and `meant`
 //! what both together ask for.
 
+mod bundle;
 mod config;
 mod limit;
 mod meant;
@@ -60,6 +61,9 @@ enum Verb {
     Policy(policy::PolicyCommand),
     /// Writes a policy file from flags
     InitPolicy(policy::InitPolicy),
+    /// Writes the built-in bundle
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
     /// Prints a completion script for a shell
     #[command(
         after_help = "Example:\n  buntime completions bash > ~/.local/share/bash-completion/completions/buntime"
@@ -98,6 +102,7 @@ fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         }
         Verb::Policy(command) => policy::run(command, &mut out),
         Verb::InitPolicy(asked) => policy::init(asked, &mut out),
+        Verb::Bundle(command) => bundle::run(command, &mut out),
         Verb::Completions { shell } => {
             // Written at once, so that a closed pipe is an error and not a panic.
             let mut script = Vec::new();
