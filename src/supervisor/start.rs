@@ -11,8 +11,8 @@ use super::gate::Gate;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
 use crate::audit::{Event, EventLog, Mechanism};
 use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
-use crate::launch::{self, Launched, StdioRequest};
-use crate::oci;
+use crate::launch::{self, Features, Launched, StdioRequest};
+use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
 use crate::policy::{Flags, Layer, Limits, Perm, Policy, Request, RuleMechanism, Vars};
 use crate::sys::signal::HeldSignals;
 
@@ -77,7 +77,7 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
         .transpose()?;
     let layers = load_layers(wanted.policy)?;
     let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
-    let oci::Prepared { policy, request } = oci::prepare(prepare_input(wanted, layers)?)?;
+    let Prepared { policy, request } = oci::prepare(input(wanted, layers)?)?;
     unexposed(&policy, wanted)?;
     let (limits, rules) = (request.plan.limits, request.plan.mechanisms.clone());
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
@@ -110,7 +110,8 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
     })
 }
 
-fn prepare_input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<oci::PrepareInput, RunError> {
+/// What the bundle needs to know.
+fn input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<PrepareInput, RunError> {
     let Surroundings {
         env,
         workdir,
@@ -121,28 +122,37 @@ fn prepare_input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<oci::Prepare
         bundle,
         rootfs,
     } = wanted.surroundings.clone();
-    let script = match wanted.program {
+    let (target, worker) = match wanted.program {
+        Program::Code { .. } => (
+            Target::Python {
+                python,
+                venv,
+                script: None,
+            },
+            true,
+        ),
         Program::Script { path, .. } => {
-            let real = path.canonicalize();
-            Some(real.map_err(RunError::io("open the script", path.display().to_string()))?)
+            let real = path
+                .canonicalize()
+                .map_err(RunError::io("find the script", path.display().to_string()))?;
+            (
+                Target::Python {
+                    python,
+                    venv,
+                    script: Some(real),
+                },
+                true,
+            )
         }
-        _ => None,
+        Program::Command { name, args } => {
+            let (name, args) = (Some(name.clone()), args.clone());
+            (Target::Command { name, args }, false)
+        }
     };
-    let target = match wanted.program {
-        Program::Command { name, args } => oci::Target::Command {
-            name: Some(name.clone()),
-            args: args.clone(),
-        },
-        _ => oci::Target::Python {
-            python,
-            venv,
-            script,
-        },
-    };
-    Ok(oci::PrepareInput {
+    Ok(PrepareInput {
         layers,
         target,
-        worker: Some(worker_files(wanted.session)),
+        worker: worker.then(|| worker_files(wanted.session)),
         env,
         cwd: workdir,
         out,
@@ -150,32 +160,27 @@ fn prepare_input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<oci::Prepare
         bundle,
         rootfs,
         stdio: wanted.stdio,
-        features: launch::Features::probe(),
-        umask: current_umask(),
+        features: Features::probe(),
+        umask: umask(),
     })
 }
 
-fn worker_files(session: Option<u64>) -> oci::WorkerFiles {
+fn worker_files(segment: Option<u64>) -> WorkerFiles {
     let mut files = vec![("worker.py".to_owned(), assets::WORKER_PY.to_vec())];
-    files.extend(assets::WORKER_PYC.map(|bytes| ("worker.pyc".to_owned(), bytes.to_vec())));
-    if session.is_some() {
-        files.push((
-            "libbuntime_worker.so".to_owned(),
-            assets::NATIVE_LIB.to_vec(),
-        ));
-    }
-    oci::WorkerFiles {
+    files.extend(assets::WORKER_PYC.map(|code| ("worker.pyc".to_owned(), code.to_vec())));
+    WorkerFiles {
         bootstrap: assets::BOOTSTRAP_PY.to_owned(),
         files,
-        segment_bytes: session.unwrap_or(u64::from(DEFAULT_SEGMENT)),
+        segment_bytes: segment.unwrap_or(u64::from(DEFAULT_SEGMENT)),
     }
 }
 
-/// The caller's file mode creation mask, which can only be read by setting it.
-fn current_umask() -> u32 {
-    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+/// The caller's file mode creation mask, which can only be read by setting it. There
+/// is no other thread that could make a file in between.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(mask);
-    mask.as_raw_mode()
+    mask.bits()
 }
 
 fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
