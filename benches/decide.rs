@@ -1,9 +1,13 @@
-//! How long one decision takes under a policy of 100 rules: `cargo bench --bench decide`.
+//! How long one decision takes under a policy of 100 rules, and what a start pays for its
+//! policy: `cargo bench --bench decide`.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
-use buntime::policy::{Layer, Perm, Policy, Proto, Request, Vars, Verdict};
+use buntime::policy::{
+    Grant, Layer, Perm, PermSet, Policy, Proto, Request, Vars, Verdict, World, schema_violations,
+    shipped_text,
+};
 use criterion::Criterion;
 
 /// 60 rules for files, 30 for hosts and 10 for programs, of every form.
@@ -95,8 +99,52 @@ fn decide(criterion: &mut Criterion) {
     }
 }
 
+/// What `buntime run` does with the default policy, and what the schema would cost on top.
+fn start(criterion: &mut Criterion) {
+    let vars = Vars {
+        home: "/home/user".into(),
+        pwd: "/work".into(),
+        workspace: "/work".into(),
+    };
+    let bundle = || -> Vec<Grant> {
+        [
+            "/usr/lib", "/lib", "/lib64", "/etc", "/proc", "/dev", "/tmp",
+        ]
+        .map(|path| Grant {
+            path: path.into(),
+            perms: PermSet::READ,
+        })
+        .to_vec()
+    };
+    let world = World {
+        namespaces: true,
+        landlock_abi: 7,
+        command: Some("/usr/bin/python3.11".into()),
+        loaders: vec!["/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2".into()],
+        ..World::default()
+    };
+    let load = || Layer::shipped("default", &vars).expect("it is shipped");
+    criterion.bench_function("load default", |bencher| bencher.iter(load));
+    criterion.bench_function("load, merge and compile default", |bencher| {
+        bencher.iter(|| {
+            let policy = Policy::merge(vec![load()], bundle()).expect("one layer merges");
+            policy
+                .compile(black_box(&world))
+                .expect("it can be enforced")
+        })
+    });
+    criterion.bench_function("load anti-escape", |bencher| {
+        bencher.iter(|| Layer::shipped("anti-escape", &vars))
+    });
+    let text = shipped_text("default").expect("it is shipped");
+    criterion.bench_function("check default against the schema", |bencher| {
+        bencher.iter(|| schema_violations(black_box(text.as_bytes())))
+    });
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     decide(&mut criterion);
+    start(&mut criterion);
     criterion.final_summary();
 }

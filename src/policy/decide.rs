@@ -2,8 +2,8 @@
 
 use super::index::{Outcome, Reason};
 use super::layer::NetRule;
-use super::matching::Names;
 use super::merge::Policy;
+use super::names::{Name, Names};
 use super::net::{NameBuffer, NetQuery};
 use super::perm::{Perm, PermSet};
 use super::request::{Decision, Request, RuleRef, Verdict};
@@ -52,7 +52,7 @@ impl Policy {
     }
 
     /// `write_dir` is allowed as far as everything that it stands for is.
-    pub(super) fn fs_outcome(&self, names: &[&[u8]], perm: Perm) -> Outcome {
+    pub(super) fn fs_outcome(&self, names: &[Name<'_>], perm: Perm) -> Outcome {
         let mut worst = self.fs.decide(names, perm, None);
         if perm == Perm::WriteDir {
             for part in PermSet::WRITE_DIR.without(Perm::WriteDir).iter() {

@@ -6,6 +6,7 @@
 //! hang on the node of their literal beginning and are tried when a walk passes it.
 
 use super::matching::{Component, covers};
+use super::names::Name;
 use super::perm::{Perm, PermSet};
 use super::request::{RuleRef, Verdict};
 
@@ -49,15 +50,25 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone)]
 struct Conditional {
     rest: Box<[Component]>,
+    /// What some name of the path has to begin with; see [`Component::needs`].
+    needs: (u64, u64),
     sha256: Option<Box<str>>,
     layer: usize,
     perms: PermSet,
     cell: Cell,
 }
 
+#[derive(Debug, Clone)]
+struct Child {
+    head: u64,
+    name: Box<[u8]>,
+    branch: u32,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Branch {
-    children: Vec<(Box<[u8]>, u32)>,
+    /// Sorted by name.
+    children: Vec<Child>,
     conditionals: Vec<Conditional>,
 }
 
@@ -149,6 +160,11 @@ impl Index {
                 .conditionals
                 .push(Conditional {
                     rest: rest.into(),
+                    needs: rest
+                        .iter()
+                        .map(Component::needs)
+                        .max_by_key(|needs| needs.1)
+                        .unwrap_or_default(),
                     sha256: entry.sha256.map(Into::into),
                     layer: entry.layer,
                     perms: entry.perms,
@@ -165,22 +181,32 @@ impl Index {
         }
     }
 
-    fn child(&self, branch: u32, name: &[u8]) -> Result<u32, usize> {
+    fn child(&self, branch: u32, name: &Name<'_>) -> Result<u32, usize> {
         let children = &self.branches[branch as usize].children;
+        let order = |child: &Child| {
+            child
+                .head
+                .cmp(&name.head)
+                .then_with(|| (*child.name).cmp(name.bytes))
+        };
         children
-            .binary_search_by(|(child, _)| (**child).cmp(name))
-            .map(|at| children[at].1)
+            .binary_search_by(order)
+            .map(|at| children[at].branch)
     }
 
     fn child_or_new(&mut self, branch: u32, name: &[u8]) -> u32 {
-        match self.child(branch, name) {
+        let name = Name::of(name);
+        match self.child(branch, &name) {
             Ok(child) => child,
             Err(at) => {
-                let child = self.grow();
-                self.branches[branch as usize]
-                    .children
-                    .insert(at, (name.into(), child));
-                child
+                let new = self.grow();
+                let child = Child {
+                    head: name.head,
+                    name: name.bytes.into(),
+                    branch: new,
+                };
+                self.branches[branch as usize].children.insert(at, child);
+                new
             }
         }
     }
@@ -190,10 +216,10 @@ impl Index {
         let width = self.layers + 1;
         for parent in 0..self.branches.len() {
             let children = std::mem::take(&mut self.branches[parent].children);
-            for (_, child) in &children {
+            for child in &children {
                 for layer in 0..width {
                     let above = self.cells[parent * width + layer];
-                    let own = &mut self.cells[*child as usize * width + layer];
+                    let own = &mut self.cells[child.branch as usize * width + layer];
                     for (held, inherited) in own.iter_mut().zip(above) {
                         if inherited.verdict > held.verdict {
                             *held = inherited;
@@ -248,7 +274,7 @@ impl Index {
     }
 
     /// The answer for one path and permission.
-    pub fn decide(&self, names: &[&[u8]], perm: Perm, sha256: Option<&str>) -> Outcome {
+    pub fn decide(&self, names: &[Name<'_>], perm: Perm, sha256: Option<&str>) -> Outcome {
         let mut branch = 0u32;
         let mut depth = 0;
         if !self.conditional {
@@ -261,15 +287,18 @@ impl Index {
             return self.outcomes[branch as usize][perm as usize];
         }
         let mut found = [SILENT; MAX_LAYERS + 1];
+        let mut any = false;
         loop {
             for conditional in &self.branches[branch as usize].conditionals {
                 let held = &mut found[conditional.layer];
                 if conditional.cell.verdict > held.verdict
                     && conditional.perms.contains(perm)
                     && conditional.accepts(sha256)
+                    && conditional.could_cover(&names[depth..])
                     && covers(&conditional.rest, &names[depth..])
                 {
                     *held = conditional.cell;
+                    any = true;
                 }
             }
             let Some(name) = names.get(depth) else { break };
@@ -279,7 +308,7 @@ impl Index {
             branch = child;
             depth += 1;
         }
-        if found.iter().all(|cell| cell.verdict.is_none()) {
+        if !any {
             return self.outcomes[branch as usize][perm as usize];
         }
         let cells = &self.cells[branch as usize * (self.layers + 1)..];
@@ -306,6 +335,11 @@ impl Index {
 }
 
 impl Conditional {
+    fn could_cover(&self, names: &[Name<'_>]) -> bool {
+        let (head, mask) = self.needs;
+        mask == 0 || names.iter().any(|name| name.head & mask == head)
+    }
+
     /// A digest that is not known fits every rule but an allow.
     fn accepts(&self, sha256: Option<&str>) -> bool {
         match (&self.sha256, sha256) {

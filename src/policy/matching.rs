@@ -9,16 +9,45 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::layer::Vars;
+use super::names::{Name, head};
 
 /// One component of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Component {
     /// Exactly this name.
     Literal(Box<[u8]>),
-    /// A name that fits.
-    Glob(Box<[Token]>),
+    /// A name that begins so and then fits. Most names fail at the beginning, at once.
+    Glob { prefix: Prefix, rest: Box<[Token]> },
     /// `**`: any number of names, none included.
     AnyDepth,
+}
+
+/// How a name has to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Prefix {
+    bytes: Box<[u8]>,
+    /// The head of the prefix, and which bits of a name's head have to agree with it.
+    head: u64,
+    mask: u64,
+}
+
+impl Prefix {
+    fn of(bytes: &[u8]) -> Prefix {
+        let ones = [0xff; 8];
+        let mask = head(&ones[..bytes.len().min(8)]);
+        Prefix {
+            bytes: bytes.into(),
+            head: head(bytes),
+            mask,
+        }
+    }
+
+    fn strip<'n>(&self, name: &Name<'n>) -> Option<&'n [u8]> {
+        if name.head & self.mask != self.head {
+            return None;
+        }
+        name.bytes.strip_prefix(&*self.bytes)
+    }
 }
 
 /// A piece of a name that has wildcards.
@@ -104,7 +133,10 @@ impl fmt::Display for PathPattern {
             match component {
                 Component::AnyDepth => out.write_str("**")?,
                 Component::Literal(name) => show_name(name, out)?,
-                Component::Glob(tokens) => show_glob(tokens, out)?,
+                Component::Glob { prefix, rest } => {
+                    show_name(&prefix.bytes, out)?;
+                    show_glob(rest, out)?;
+                }
             }
         }
         Ok(())
@@ -217,20 +249,23 @@ fn push(components: &mut Vec<Component>, name: &str) -> Result<(), String> {
         },
         "**" => components.push(Component::AnyDepth),
         name => {
-            let tokens = tokens(name)?;
-            let bytes: Option<Vec<u8>> = tokens
-                .iter()
-                .map(|token| {
-                    if let Token::Byte(byte) = token {
-                        Some(*byte)
-                    } else {
-                        None
-                    }
-                })
-                .collect();
-            components.push(match bytes {
-                Some(bytes) => Component::Literal(bytes.into()),
-                None => Component::Glob(tokens.into()),
+            let mut tokens = tokens(name)?;
+            let byte = |token: &Token| {
+                if let Token::Byte(byte) = token {
+                    Some(*byte)
+                } else {
+                    None
+                }
+            };
+            let prefix: Vec<u8> = tokens.iter().map_while(byte).collect();
+            let rest = tokens.split_off(prefix.len());
+            components.push(if rest.is_empty() {
+                Component::Literal(prefix.into())
+            } else {
+                Component::Glob {
+                    prefix: Prefix::of(&prefix),
+                    rest: rest.into(),
+                }
             });
         }
     }
@@ -304,43 +339,54 @@ fn class(chars: &mut std::str::Chars<'_>) -> Option<Token> {
 }
 
 impl Component {
-    fn matches(&self, name: &[u8]) -> bool {
+    /// The head that a name has to have, and which of its bits count: a quick way to tell that
+    /// no name of a path fits. No bits count where anything may begin a name.
+    pub fn needs(&self) -> (u64, u64) {
         match self {
-            Component::Literal(literal) => **literal == *name,
-            Component::Glob(tokens) => glob_matches(tokens, name),
+            Component::Literal(name) => (head(name), u64::MAX),
+            Component::Glob { prefix, .. } => (prefix.head, prefix.mask),
+            Component::AnyDepth => (0, 0),
+        }
+    }
+
+    fn matches(&self, name: &Name<'_>) -> bool {
+        match self {
+            Component::Literal(literal) => **literal == *name.bytes,
+            Component::Glob { prefix, rest } => prefix
+                .strip(name)
+                .is_some_and(|name| glob_matches(rest, name)),
             Component::AnyDepth => true,
         }
     }
 }
 
 /// Whether a prefix of the path fits the whole pattern: a pattern covers what is below it.
-/// The last `**` is the only one that is ever tried again, so the cost is a product of lengths.
-pub(super) fn covers(pattern: &[Component], path: &[&[u8]]) -> bool {
-    let (mut next, mut at) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    loop {
-        match pattern.get(next) {
-            None => return true,
-            Some(Component::AnyDepth) => {
-                retry = Some((next, at));
-                next += 1;
-                continue;
-            }
-            Some(component) if path.get(at).is_some_and(|name| component.matches(name)) => {
-                next += 1;
-                at += 1;
-                continue;
-            }
-            Some(_) => {}
-        }
-        match &mut retry {
-            Some((star, from)) if *from < path.len() => {
-                *from += 1;
-                (next, at) = (*star + 1, *from);
-            }
-            _ => return false,
+///
+/// Between two `**` stands a run of names of a fixed length; taking each run where it first
+/// fits leaves the most room for the next, so that nothing is ever tried twice.
+pub(super) fn covers(pattern: &[Component], path: &[Name<'_>]) -> bool {
+    let mut runs = pattern.split(|component| matches!(component, Component::AnyDepth));
+    let fits = |run: &[Component], names: &[Name<'_>]| {
+        run.iter()
+            .zip(names)
+            .all(|(component, name)| component.matches(name))
+    };
+    let first = runs.next().unwrap_or_default();
+    if path.len() < first.len() || !fits(first, path) {
+        return false;
+    }
+    let mut rest = &path[first.len()..];
+    for run in runs {
+        let found = (0..=rest.len()).find(|at| {
+            let names = &rest[*at..];
+            names.len() >= run.len() && fits(run, names)
+        });
+        match found {
+            Some(at) => rest = &rest[at + run.len()..],
+            None => return false,
         }
     }
+    true
 }
 
 fn glob_matches(tokens: &[Token], name: &[u8]) -> bool {
@@ -405,70 +451,11 @@ fn first_char(bytes: &[u8]) -> Option<(Option<char>, usize)> {
     Some((None, 1))
 }
 
-/// The components of a request's path, without allocation for up to 48 of them.
-pub(super) struct Names<'p> {
-    few: [&'p [u8]; Names::FEW],
-    count: usize,
-    many: Option<Vec<&'p [u8]>>,
-}
-
-impl<'p> Names<'p> {
-    const FEW: usize = 48;
-
-    /// The normalised components; `None` when the path is relative or has NUL in it.
-    pub fn of(path: &'p Path) -> Option<Names<'p>> {
-        let bytes = path.as_os_str().as_bytes();
-        if bytes.first() != Some(&b'/') {
-            return None;
-        }
-        let mut names = Names {
-            few: [&[]; Names::FEW],
-            count: 0,
-            many: None,
-        };
-        let mut start = 1;
-        for (index, byte) in bytes.iter().enumerate().skip(1) {
-            match byte {
-                0 => return None,
-                b'/' => {
-                    names.push(&bytes[start..index]);
-                    start = index + 1;
-                }
-                _ => {}
-            }
-        }
-        names.push(&bytes[start..]);
-        Some(names)
-    }
-
-    fn push(&mut self, name: &'p [u8]) {
-        match (name, &mut self.many) {
-            (b"" | b".", _) => {}
-            (b"..", Some(many)) => drop(many.pop()),
-            (b"..", None) => self.count = self.count.saturating_sub(1),
-            (name, Some(many)) => many.push(name),
-            (name, None) if self.count < Names::FEW => {
-                self.few[self.count] = name;
-                self.count += 1;
-            }
-            (name, None) => {
-                let mut many = self.few.to_vec();
-                many.push(name);
-                self.many = Some(many);
-            }
-        }
-    }
-
-    /// The components.
-    pub fn as_slice(&self) -> &[&'p [u8]] {
-        self.many.as_deref().unwrap_or(&self.few[..self.count])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
 
+    use super::super::names::Names;
     use super::*;
 
     fn vars() -> Vars {
@@ -542,7 +529,10 @@ mod tests {
         assert!(Names::of(Path::new("relative")).is_none());
         assert!(Names::of(Path::new("/a\0b")).is_none());
         let deep = format!("{}{}/z", "/x".repeat(100), "/..".repeat(100));
-        assert_eq!(Names::of(Path::new(&deep)).unwrap().as_slice(), [b"z"]);
+        assert_eq!(
+            Names::of(Path::new(&deep)).unwrap().as_slice(),
+            [Name::of(b"z")]
+        );
         let deep = "/x".repeat(2000);
         assert_eq!(Names::of(Path::new(&deep)).unwrap().as_slice().len(), 2000);
     }

@@ -21,6 +21,7 @@ mod limits;
 mod lossy;
 mod matching;
 mod merge;
+mod names;
 mod nearest;
 mod net;
 mod perm;

@@ -272,8 +272,13 @@ impl Reader<'_> {
             "antiEscape" => layer.deny_syscalls = self.anti_escape(node),
             "audit" => layer.audit = self.audit(node),
             "limits" => layer.limits = self.limits(node),
-            "onViolation" if self.word(node, "onViolation", &["deny", "kill"]) == Some("kill") => {
-                layer.on_violation = OnViolation::Kill;
+            "onViolation" => {
+                let word = self.word(node, "onViolation", &["deny", "kill"]);
+                layer.on_violation = if word == Some("kill") {
+                    OnViolation::Kill
+                } else {
+                    OnViolation::Deny
+                };
             }
             "risk" => layer.risk = self.risk(node),
             "approval" => self.approval(node),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::policy::index::Outcome;
-use crate::policy::matching::Names;
 use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{Entry, EntryKind, World};
 use crate::policy::request::Verdict;
