@@ -20,6 +20,9 @@ use super::terminal::{self, RawTerminal};
 use crate::audit::{Report, ReportFile};
 use crate::launch::StdioRequest;
 
+/// Standard output and standard error, as far as they are kept.
+type Captured = (Arc<Mutex<Capture>>, Arc<Mutex<Capture>>);
+
 /// What a run in the foreground came to.
 #[derive(Debug)]
 pub struct Finished {
@@ -61,9 +64,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(RunError::io("start", "the event loop"))?;
-    let capture = options
-        .capture
-        .then(<(Arc<Mutex<Capture>>, Arc<Mutex<Capture>>)>::default);
+    let capture = options.capture.then(Captured::default);
     let about = About::of(&options, &begun);
     let ended = runtime.block_on(async {
         let drive = foreground(begun, terminal, capture.clone(), Box::new(hear))?;
@@ -111,7 +112,7 @@ fn take(capture: &Arc<Mutex<Capture>>) -> Capture {
 fn foreground(
     begun: Begun,
     terminal: bool,
-    capture: Option<(Arc<Mutex<Capture>>, Arc<Mutex<Capture>>)>,
+    capture: Option<Captured>,
     hear: Box<dyn FnMut(Remark) + Send>,
 ) -> Result<Drive, RunError> {
     let Begun {
@@ -173,7 +174,7 @@ fn foreground(
 struct Connect<'a> {
     copies: &'a mut Copies,
     budget: &'a OutputBudget,
-    capture: Option<(Arc<Mutex<Capture>>, Arc<Mutex<Capture>>)>,
+    capture: Option<Captured>,
 }
 
 impl Connect<'_> {

@@ -58,7 +58,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             worker_type: WorkerType::Python,
-            shm_size: u64::from(DEFAULT_SEGMENT),
+            shm_size: DEFAULT_SEGMENT,
             policies: Vec::new(),
             flags: Flags::default(),
             env: Vec::new(),

@@ -171,7 +171,7 @@ fn worker_files(segment: Option<u64>) -> WorkerFiles {
     WorkerFiles {
         bootstrap: assets::BOOTSTRAP_PY.to_owned(),
         files,
-        segment_bytes: segment.unwrap_or(u64::from(DEFAULT_SEGMENT)),
+        segment_bytes: segment.unwrap_or(DEFAULT_SEGMENT),
     }
 }
 
