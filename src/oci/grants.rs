@@ -10,9 +10,9 @@ pub(super) const PRIVATE: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Where the channel and the worker's files stand.
 pub(super) const CHANNEL: &str = "/run/buntime";
 
-/// The grants for a root that shows `readable`, runs `programs`, and may have a channel.
+/// The grants for a root that shows `readable` (paths, and whether code is mapped from them), runs `programs`, and may have a channel.
 pub(super) fn bundle_grants(
-    readable: impl Iterator<Item = PathBuf>,
+    readable: impl Iterator<Item = (PathBuf, bool)>,
     programs: impl Iterator<Item = PathBuf>,
     writable: impl Iterator<Item = PathBuf>,
     channel: &[&Path],
@@ -21,7 +21,17 @@ pub(super) fn bundle_grants(
         path: path.to_owned(),
         perms,
     };
-    let mut grants: Vec<Grant> = readable.map(|path| grant(&path, PermSet::READ)).collect();
+    let mut grants: Vec<Grant> = readable
+        .map(|(path, mapped)| {
+            // Code is mapped from library directories, whatever else a rule makes of them.
+            let perms = if mapped {
+                PermSet::READ.with(Perm::Execute)
+            } else {
+                PermSet::READ
+            };
+            grant(&path, perms)
+        })
+        .collect();
     grants.extend(programs.map(Grant::program));
     for place in PRIVATE {
         grants.push(grant(Path::new(place), PermSet::READ.union(PermSet::WRITE)));

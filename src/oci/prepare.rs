@@ -361,7 +361,13 @@ fn command_pieces(found: &Found, place: &Place, own_root: bool) -> Vec<Piece> {
 
 fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {
     let readable = draft.pieces.iter().filter_map(|piece| match piece {
-        Piece::Bind { path, .. } | Piece::File { path, .. } => Some(path.clone()),
+        Piece::Bind {
+            path,
+            dir,
+            executable,
+            ..
+        } => Some((path.clone(), *dir && *executable)),
+        Piece::File { path, .. } => Some((path.clone(), false)),
         _ => None,
     });
     let channel: Vec<&Path> = draft

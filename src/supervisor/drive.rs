@@ -4,6 +4,9 @@
 //! faster. Timers are a branch like all others and nothing here blocks, so that
 //! the wall limit holds whatever the program or the caller's descriptors do.
 
+mod finish;
+mod orders;
+
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -380,202 +383,11 @@ impl Drive {
         }
     }
 
-    fn take_signal(&mut self, signal: Incoming) {
-        match signal {
-            Incoming::End(number) => {
-                if self.fate.asked.is_some() {
-                    return self.end(Cause::Signal(number));
-                }
-                self.fate.asked = Some(number);
-                self.forward(number);
-                // Ctrl-C and Ctrl-\ are for the program to answer as it likes; a
-                // second one is for us.
-                if matches!(number, TERMINATE | HANGUP) {
-                    let cause = Some(Cause::Signal(number));
-                    self.fate.patience = Some((Instant::now() + PATIENCE, cause));
-                }
-            }
-            Incoming::Forward(number) => self.forward(number),
-            Incoming::Window => {
-                if let Some(Interactive {
-                    caller, program, ..
-                }) = &self.interactive
-                    && let Err(error) = copy_window(caller, program)
-                {
-                    tracing::debug!(%error, "the window size was not passed on");
-                }
-            }
-            Incoming::Suspend => self.suspend(),
-        }
-    }
-
-    fn forward(&mut self, number: i32) {
-        self.record(&Event::Signal { signal: number });
-        if let Err(error) = self.sandbox.notices.signal(number) {
-            tracing::debug!(%error, number, "the signal came too late for the program");
-        }
-    }
-
-    /// Stops the program and ourselves, with the terminal as it was, until somebody
-    /// continues us. The wall clock goes on.
-    fn suspend(&mut self) {
-        let raw = self
-            .interactive
-            .as_ref()
-            .and_then(|terminal| terminal.raw.as_ref());
-        let stopped = self.sandbox.notices.signal(libc_signal::STOP);
-        let result = stopped
-            .and_then(|()| raw.map_or(Ok(()), RawTerminal::restore))
-            .and_then(|()| stop_ourselves())
-            .and_then(|()| raw.map_or(Ok(()), RawTerminal::apply))
-            .and_then(|()| self.sandbox.notices.signal(libc_signal::CONT));
-        if let Err(error) = result {
-            tracing::debug!(%error, "suspending went wrong half-way");
-        }
-        self.take_signal(Incoming::Window);
-    }
-
-    fn take_command(&mut self, command: Option<Command>) {
-        match command {
-            Some(Command::Code(code)) => {
-                let Some(worker) = &mut self.worker else {
-                    return;
-                };
-                if let Err(error) = worker.channel.send_code(&code) {
-                    self.take_message(Err(error));
-                }
-            }
-            // An owner who is gone cannot stop the session later.
-            Some(Command::Stop) | None => {
-                self.commands = None;
-                self.end(Cause::Stopped);
-            }
-        }
-    }
-
-    /// Changes the state of a session that still lives.
-    fn enter(&mut self, state: State) {
-        self.state.send_replace(state);
-        self.audience.event(SessionEvent::State(state));
-    }
-
     /// Records what has no answer that could be a denial; a log that fails ends
     /// the session.
     fn record(&mut self, event: &Event) {
         if let Err(error) = self.gate.record(event) {
             self.end(Cause::Failure(error.to_string()));
-        }
-    }
-
-    /// What init said before it died, in case its death was seen first.
-    fn take_last_notices(&mut self) {
-        while self.fate.program.is_none() {
-            match self.sandbox.notices.next_now() {
-                Ok(Some(notice)) => self.take_notice(Ok(Some(notice))),
-                Ok(None) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Hands on what the dead program has written. A reader that is slow gets it
-    /// all as long as the wall limit lasts; after a kill, only what it takes at
-    /// once.
-    async fn drain(&mut self) {
-        let killed = self.fate.cause.is_some();
-        let end = if killed {
-            Some(Instant::now() + LAST_WORDS)
-        } else {
-            self.wall
-        };
-        while !(self.copies.output_finished() && self.audience.is_idle() && self.ring_is_empty()) {
-            let listening = self.audience.is_idle();
-            let happening = tokio::select! {
-                copied = self.copies.next(), if !self.copies.output_finished() => {
-                    Happening::Copy(copied)
-                }
-                said = next_message(&mut self.worker), if listening => Happening::Said(said),
-                () = self.audience.deliver(), if !listening => Happening::Delivered,
-                signal = next_signal(&mut self.signals) => Happening::Signal(signal),
-                () = at(end) => Happening::Wall,
-            };
-            match happening {
-                Happening::Copy(end) => self.take_copy_end(end),
-                Happening::Said(said) => self.take_message(said),
-                Happening::Signal(Incoming::End(number)) => {
-                    self.fate.cause.get_or_insert(Cause::Signal(number));
-                    return;
-                }
-                Happening::Wall => {
-                    self.fate.cause.get_or_insert(Cause::Timeout);
-                    return;
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether the worker's last messages have been taken.
-    fn ring_is_empty(&self) -> bool {
-        self.worker.is_none()
-    }
-
-    async fn finish(mut self) -> Ended {
-        let mut reached = self.sandbox.exceeded();
-        let killed = !matches!(self.fate.program, Some(ProgramEnd::Code(_)));
-        if killed && reached.contains(&"memory") {
-            self.fate.cause.get_or_insert(Cause::Limit("memory"));
-        }
-        let ended_by = match &self.fate.cause {
-            Some(Cause::Timeout) => Some("wall"),
-            Some(Cause::Limit(limit)) => Some(*limit),
-            _ => None,
-        };
-        if let Some(limit) = ended_by
-            && !reached.contains(&limit)
-        {
-            reached.push(limit);
-        }
-        // The terminal is the caller's again before anything is said on it.
-        self.interactive = None;
-        for limit in reached.iter().copied() {
-            let ended = ended_by == Some(limit);
-            self.record(&Event::Limit { limit, ended });
-            self.audience.remark(Remark::Limit { limit, ended });
-        }
-        if let Some(unsaid) = self.gate.unsaid() {
-            self.audience.remark(unsaid);
-        }
-        let resources = self.sandbox.resources(self.fate.used);
-        let mut exit = outcome::exit(self.fate.cause.as_ref(), self.fate.program);
-        let event = Event::Exit {
-            code: exit.code,
-            signal: exit.signal,
-            cause: exit.cause,
-            resources,
-        };
-        if let Err(error) = self.gate.record(&event) {
-            exit.status = outcome::FAILED;
-            exit.detail = Some(error.to_string());
-        }
-        if let Err(error) = self.sandbox.clear_away() {
-            let text = format!("clear the sandbox away: {error}; the next start will");
-            self.audience.remark(Remark::Trouble { text });
-        }
-        let outcome = Outcome {
-            exit,
-            resources,
-            limits_reached: reached,
-        };
-        self.state.send_replace(State::Stopped);
-        self.audience.event(SessionEvent::State(State::Stopped));
-        self.audience.event(SessionEvent::Exit(outcome.clone()));
-        while !self.audience.is_idle() {
-            self.audience.deliver().await;
-        }
-        Ended {
-            outcome,
-            gate: self.gate,
-            violations: self.fate.violations,
         }
     }
 }

@@ -11,10 +11,9 @@ use super::gate::Gate;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
 use crate::audit::{Event, EventLog, Mechanism};
 use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
-use crate::launch::{self, Features, Launched, StdioRequest};
+use crate::launch::{self, Features, HeldSignals, Launched, StdioRequest};
 use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
 use crate::policy::{Flags, Layer, Limits, Perm, Policy, Request, RuleMechanism, Vars};
-use crate::sys::signal::HeldSignals;
 
 /// What is to be started.
 pub(super) struct Wanted<'a> {
