@@ -74,6 +74,8 @@ fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
     for source in &mut birth.sources {
         source.open(None)?;
     }
+    // The caller's directory may be hidden by the base; libcontainer returns to where it was.
+    rustix::process::chdir("/").map_err(step("enter", "the host's root"))?;
     if birth.identity.own.is_some() {
         process::drop_groups().map_err(step("drop", "the supplementary groups"))?;
         process::become_ids(0, 0).map_err(step("become", "the namespace's root"))?;
