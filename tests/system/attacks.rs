@@ -193,13 +193,8 @@ fn reading_the_keys_of_the_person_who_runs_it() {
         .current_dir(&home)
         .run();
     let outcomes = attack.outcomes(&done);
-    for attempt in [
-        "api_open",
-        "api_os_open",
-        "raw_open",
-        "raw_openat",
-        "raw_openat2",
-    ] {
+    // openat2 is refused to every worker: its flags stand behind a pointer.
+    for attempt in ["api_open", "api_os_open", "raw_open", "raw_openat"] {
         assert_eq!(
             outcomes[attempt], "SUCCEEDED",
             "{attempt} with {flag}\n{done}"
