@@ -32,6 +32,8 @@ pub(super) struct Control {
     start: usize,
     /// The rest of a doorbell that the socket took only a part of.
     unsent: &'static [u8],
+    /// Whether the worker was rung for before it connected.
+    owed: bool,
 }
 
 impl Control {
@@ -41,6 +43,7 @@ impl Control {
             unread: Vec::new(),
             start: 0,
             unsent: &[],
+            owed: false,
         }
     }
 
@@ -73,6 +76,10 @@ impl Control {
                     .await
                     .map_err(ChannelError::io("accept the worker's connection"))?;
                 self.peer = Peer::Connected(stream);
+                // The worker may have looked at its ring before the first message was there.
+                if std::mem::take(&mut self.owed) {
+                    self.ring()?;
+                }
             }
             Peer::Connected(stream) => {
                 let mut bytes = [0; READ_BYTES];
@@ -126,6 +133,7 @@ impl Control {
     /// (see [`buntime_abi::line`]).
     pub(super) fn ring(&mut self) -> Result<(), ChannelError> {
         let Peer::Connected(stream) = &self.peer else {
+            self.owed = true;
             return Ok(());
         };
         // Not tokio's try_write: that says "would block" also when it has not
