@@ -48,14 +48,14 @@ pub enum RunError {
         source: io::Error,
     },
     /// A record of ours could be written by the program it is about.
-    #[error("keep {what} {path}: the program may write there ({rule}); choose a place outside")]
+    #[error("keep {what} {path}: the program may write below {place}; choose a place outside")]
     Exposed {
         /// The event log or the report.
         what: &'static str,
         /// Its path.
         path: String,
-        /// The rule that lets the program write.
-        rule: String,
+        /// The directory that is shown to the program writable.
+        place: String,
     },
     /// The process has threads.
     #[error(

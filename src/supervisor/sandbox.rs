@@ -1,7 +1,7 @@
 //! The supervisor's hold on a launched sandbox: its init, its socket, its cgroup.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use super::descriptor::register;
 use super::notices::Notices;
 use crate::audit::Resources;
-use crate::launch::Cgroup;
+use crate::launch::{Cgroup, Launched};
 
 /// What init counted when the program had ended.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,6 @@ impl Sandbox {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        use std::os::fd::AsFd;
         if !self.reaped {
             waitid(
                 WaitId::PidFd(self.init.get_ref().as_fd()),
@@ -124,6 +123,20 @@ impl Sandbox {
             self.reaped = true;
         }
         Ok(())
+    }
+}
+
+/// Ends a sandbox that never got a session.
+pub(super) fn abandon(launched: Launched) {
+    let Launched { init, cgroup, .. } = launched;
+    if let Err(error) = pidfd_send_signal(&init, Signal::KILL) {
+        tracing::debug!(%error, "init is already gone");
+    }
+    if let Err(error) = waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED) {
+        tracing::debug!(%error, "init could not be reaped");
+    }
+    if let Some(Err(error)) = cgroup.map(|cgroup| cgroup.remove()) {
+        tracing::debug!(%error, "the cgroup stays until the next start sweeps it");
     }
 }
 

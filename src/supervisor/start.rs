@@ -9,11 +9,12 @@ use std::time::Instant;
 use super::error::RunError;
 use super::gate::Gate;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
+use super::sandbox;
 use crate::audit::{Event, EventLog, Mechanism};
 use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
-use crate::launch::{self, Features, HeldSignals, Launched, StdioRequest};
+use crate::launch::{self, Features, HeldSignals, LaunchRequest, Launched, Piece, StdioRequest};
 use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
-use crate::policy::{Flags, Layer, Limits, Perm, Policy, Request, RuleMechanism, Vars};
+use crate::policy::{Flags, Layer, Limits, RuleMechanism, Vars};
 
 /// What is to be started.
 pub(super) struct Wanted<'a> {
@@ -77,7 +78,8 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
     let layers = load_layers(wanted.policy)?;
     let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
     let Prepared { policy, request } = oci::prepare(input(wanted, layers)?)?;
-    unexposed(&policy, wanted)?;
+    unexposed(&request, wanted)?;
+    let worker = worker_start(wanted)?;
     let (limits, rules) = (request.plan.limits, request.plan.mechanisms.clone());
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
     gate.record(&Event::SessionStart {
@@ -90,11 +92,14 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
     let started = Instant::now();
     let launched = launch::launch(request)?;
     let enforced: Vec<Mechanism> = launched.enforced.0.iter().map(mechanism).collect();
-    gate.record(&Event::LaunchEnforced {
+    let event = Event::LaunchEnforced {
         init: launched.pid,
         mechanisms: enforced.clone(),
-    })?;
-    let worker = worker_start(wanted)?;
+    };
+    if let Err(error) = gate.record(&event) {
+        sandbox::abandon(launched);
+        return Err(error.into());
+    }
     Ok(Begun {
         launched,
         started,
@@ -199,24 +204,29 @@ fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
 }
 
 /// The log and the report are evidence about the program, so it must not be able to
-/// write where they are kept.
-fn unexposed(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
+/// write where they are kept: in a host path that is shown to it writable.
+fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunError> {
+    let granted = request.plan.binds.iter().filter(|bind| bind.writable);
+    let mut writable: Vec<&Path> = granted.map(|bind| bind.path.as_path()).collect();
+    writable.extend(request.pieces.iter().filter_map(|piece| match piece {
+        Piece::Bind {
+            source,
+            writable: true,
+            ..
+        } => Some(source.as_path()),
+        _ => None,
+    }));
     for (what, path) in [
         ("the event log", wanted.events),
         ("the report", wanted.report),
     ] {
-        let Some(path) = path else { continue };
         // What cannot be resolved is no file that the program could reach.
-        let Ok(path) = path.canonicalize() else {
+        let Some(Ok(path)) = path.map(Path::canonicalize) else {
             continue;
         };
-        let decision = policy.decide(&Request::Fs {
-            path: &path,
-            perm: Perm::WriteFile,
-        });
-        if decision.verdict.permits() {
-            let (path, rule) = (path.display().to_string(), decision.rule.to_string());
-            return Err(RunError::Exposed { what, path, rule });
+        if let Some(place) = writable.iter().find(|place| path.starts_with(place)) {
+            let (path, place) = (path.display().to_string(), place.display().to_string());
+            return Err(RunError::Exposed { what, path, place });
         }
     }
     Ok(())
