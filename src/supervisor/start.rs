@@ -325,14 +325,29 @@ fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
     for source in &choice.narrowing {
         layers.push(load(source)?);
     }
-    layers.push(Layer::from_flags(
-        &Flags {
+    if says_something(&choice.project) {
+        let project = Flags {
             over_policy: true,
             ..choice.project.clone()
-        },
-        &vars,
-    )?);
+        };
+        layers.push(Layer::from_flags(&project, &vars)?);
+    }
     Ok(layers)
+}
+
+fn says_something(flags: &Flags) -> bool {
+    let paths = [
+        &flags.allow_read,
+        &flags.deny_read,
+        &flags.allow_write,
+        &flags.deny_write,
+        &flags.allow_run,
+        &flags.deny_run,
+    ];
+    paths.iter().any(|list| list.is_some())
+        || flags.allow_net.is_some()
+        || flags.deny_net.is_some()
+        || flags.limits != Limits::default()
 }
 
 fn vars() -> Result<Vars, RunError> {
