@@ -75,7 +75,7 @@ pub enum Event {
         code: Option<i32>,
         /// The signal that ended the program.
         signal: Option<i32>,
-        /// What ended the session: `program`, `timeout`, `limit`, `violation`,
+        /// What ended the session: `program`, `timeout`, `limit`, `violation`, `policy`,
         /// `signal`, `failure`.
         cause: &'static str,
         /// What the session used.

@@ -11,8 +11,10 @@ pub(super) enum Cause {
     Timeout,
     /// Another limit, by its name in a policy.
     Limit(&'static str),
-    /// The worker broke the channel's rules, or did what the policy answers by killing.
+    /// The worker broke the channel's rules.
     Violation(String),
+    /// The program did what is denied, and the policy's `onViolation` is `kill`.
+    Policy(String),
     /// We were told to end: a second Ctrl-C, or a SIGTERM that the program ignored.
     Signal(i32),
     /// The library's caller stopped the session.
@@ -71,6 +73,7 @@ pub(super) fn exit(cause: Option<&Cause>, program: Option<ProgramEnd>) -> Exit {
         (Some(Cause::Timeout), _) => (TIMED_OUT, "timeout", None),
         (Some(Cause::Limit(limit)), _) => (killed_by(SIGKILL), "limit", Some((*limit).to_owned())),
         (Some(Cause::Violation(reason)), _) => (FAILED, "violation", Some(reason.clone())),
+        (Some(Cause::Policy(reason)), _) => (killed_by(SIGKILL), "policy", Some(reason.clone())),
         (Some(Cause::Signal(signal)), _) => (killed_by(*signal), "signal", None),
         (Some(Cause::Stopped), _) => (killed_by(SIGKILL), "stopped", None),
         (Some(Cause::Failure(detail)), _) => (FAILED, "failure", Some(detail.clone())),
@@ -120,6 +123,7 @@ mod tests {
         );
         assert_eq!(status(Some(Cause::Signal(2)), None), 130);
         assert_eq!(status(Some(Cause::Violation(String::new())), None), 125);
+        assert_eq!(status(Some(Cause::Policy(String::new())), None), 137);
         let unstarted = |missing| {
             Some(Cause::Unstarted {
                 missing,
