@@ -32,6 +32,16 @@ pub enum LogError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The session has said so much that its log would fill the disk.
+    #[error(
+        "write the event log {}: the session has recorded {MOST_BYTES} bytes, which is the most; \
+         the operation is denied",
+        path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// An event could not be written whole.
     #[error("write the event log {}: {source}; the operation is denied", path.display())]
     Write {
@@ -42,6 +52,10 @@ pub enum LogError {
     },
 }
 
+/// Bytes of events that one session may record. A worker that asks in a loop must not
+/// fill the host's disk: past this every decision is a denial.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// An open log. Several sessions may append to one file: each event is one write
 /// to a descriptor with `O_APPEND`, so lines are never mixed.
 #[derive(Debug)]
@@ -50,6 +64,7 @@ pub struct EventLog {
     path: PathBuf,
     session: String,
     sequence: u64,
+    written: u64,
     line: Vec<u8>,
 }
 
@@ -101,6 +116,7 @@ impl EventLog {
             path,
             session,
             sequence: 0,
+            written: 0,
             line: Vec::new(),
         })
     }
@@ -111,6 +127,11 @@ impl EventLog {
     /// # Errors
     /// When the line could not be written whole.
     pub fn append(&mut self, event: &Event) -> Result<(), LogError> {
+        if self.written > MOST_BYTES {
+            return Err(LogError::Full {
+                path: self.path.clone(),
+            });
+        }
         self.line.clear();
         let time = rfc3339(SystemTime::now());
         let line = Line {
@@ -130,6 +151,7 @@ impl EventLog {
             source,
         })?;
         self.sequence += 1;
+        self.written += self.line.len() as u64;
         Ok(())
     }
 }
@@ -218,6 +240,7 @@ mod tests {
             path,
             session,
             sequence: 0,
+            written: 0,
             line: Vec::new(),
         };
         let result = log.append(&Event::Violation {

@@ -152,23 +152,10 @@ fn sentence(remark: &Remark) -> String {
         Remark::Violation { reason } => {
             format!("the worker broke the rules of its channel and was killed: {reason}")
         }
-        Remark::Weaker(weaker) => {
-            format!(
-                "{} holds {}: {}",
-                weaker.mechanism,
-                extent(&weaker.state),
-                weaker.detail
-            )
+        Remark::Killed { reason } => {
+            format!("the program was killed, as the policy's onViolation says: {reason}")
         }
         Remark::Trouble { text } => text.clone(),
-    }
-}
-
-fn extent(state: &str) -> &str {
-    match state {
-        "partial" => "in part",
-        "none" => "not at all",
-        other => other,
     }
 }
 

@@ -340,7 +340,10 @@ impl Drive {
                     self.audience.remark(remark);
                 }
                 if answer == Told::Killed {
-                    self.violated(format!("onViolation is kill: {reason}"));
+                    self.audience.remark(Remark::Killed {
+                        reason: reason.clone(),
+                    });
+                    self.end(Cause::Policy(reason));
                 }
             }
             Err(error) => self.end(Cause::Failure(error.to_string())),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::outcome::Outcome;
-use crate::audit::{Mechanism, Operation};
+use crate::audit::Operation;
 use crate::policy::{RuleRef, Verdict};
 
 /// Something that a person who watches a run should know at once. All text in it
@@ -45,8 +45,11 @@ pub enum Remark {
         /// How.
         reason: String,
     },
-    /// A mechanism does not hold in full on this host.
-    Weaker(Mechanism),
+    /// The policy answers a denial by killing.
+    Killed {
+        /// The rule.
+        reason: String,
+    },
     /// Something of ours failed and the run goes on.
     Trouble {
         /// What, and what it means.
@@ -147,6 +150,18 @@ impl Audience {
             }
             // Nobody listens any more; the session goes on without.
             Err(_closed) => waiting.clear(),
+        }
+    }
+
+    /// Hands over what still waits, without making the end of the session wait for a
+    /// subscriber who may be waiting for that end.
+    pub(super) fn deliver_rest(mut self) {
+        if !self.is_idle() {
+            tokio::spawn(async move {
+                while !self.is_idle() {
+                    self.deliver().await;
+                }
+            });
         }
     }
 }

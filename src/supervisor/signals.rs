@@ -20,8 +20,11 @@ pub(super) enum Incoming {
     Suspend,
 }
 
+/// What a signal of that number means.
+type Meaning = fn(i32) -> Incoming;
+
 /// Every signal that a program under a shell could expect to get.
-const HEARD: [(Number, fn(i32) -> Incoming); 8] = [
+const HEARD: [(Number, Meaning); 8] = [
     (Number::INT, Incoming::End),
     (Number::TERM, Incoming::End),
     (Number::HUP, Incoming::End),

@@ -92,6 +92,14 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
     let started = Instant::now();
     let launched = launch::launch(request)?;
     let enforced: Vec<Mechanism> = launched.enforced.0.iter().map(mechanism).collect();
+    for Mechanism {
+        mechanism,
+        state,
+        detail,
+    } in &enforced
+    {
+        tracing::info!("{mechanism}: {state}: {detail}");
+    }
     let event = Event::LaunchEnforced {
         init: launched.pid,
         mechanisms: enforced.clone(),

@@ -105,9 +105,7 @@ impl Drive {
         self.state.send_replace(State::Stopped);
         self.audience.event(SessionEvent::State(State::Stopped));
         self.audience.event(SessionEvent::Exit(outcome.clone()));
-        while !self.audience.is_idle() {
-            self.audience.deliver().await;
-        }
+        self.audience.deliver_rest();
         Ended {
             outcome,
             gate: self.gate,
