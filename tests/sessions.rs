@@ -364,3 +364,49 @@ fn the_supervisor_is_small_and_has_one_thread() {
     kill_process(pid, Signal::TERM).expect("it runs");
     running.wait(PATIENCE).expect("it ends").expect(143);
 }
+
+/// A library session in a process with threads, which the test harness is.
+#[test]
+fn a_process_with_threads_is_told_why_it_cannot_launch() {
+    use buntime::supervisor::{Config, RunError, State, Supervisor};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut supervisor = Supervisor::new(Config::default());
+        assert_eq!(supervisor.state(), State::Starting);
+        assert!(matches!(
+            supervisor.send_code("1").await,
+            Err(RunError::NotRunning)
+        ));
+        assert!(matches!(
+            supervisor.start().await,
+            Err(RunError::Threads { count: 2.. })
+        ));
+        assert!(matches!(
+            supervisor.start().await,
+            Err(RunError::AlreadyStarted)
+        ));
+    });
+}
+
+/// A project's limit holds when it is the smaller one, and is no error otherwise.
+#[test]
+fn a_projects_limits_can_only_be_smaller() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let path = scratch.entry("report.json");
+    let limits = |configuration: &str| {
+        scratch.file(".buntime.json", configuration.as_bytes());
+        let run = buntime(["run", "--report", &path, "-c", "pass"]);
+        run.current_dir(scratch.path()).run().expect(0);
+        report(&path)["limits"].clone()
+    };
+    let usual = limits("{}");
+    assert_eq!(limits(r#"{"timeout": "99h", "memory": "64T"}"#), usual);
+    let narrowed = limits(r#"{"timeout": "99h", "memory": "100M"}"#);
+    assert_eq!(
+        (&narrowed["wall"], &narrowed["memory"]),
+        (&usual["wall"], &(100 << 20).into())
+    );
+}

@@ -333,30 +333,59 @@ fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
     for source in &choice.narrowing {
         layers.push(load(source)?);
     }
-    if says_something(&choice.project) {
-        let project = Flags {
+    layers.extend(project_layers(&choice.project, &vars)?);
+    Ok(layers)
+}
+
+/// A project's lists and its limits. A limit that is larger than
+/// the person's is no attempt to widen: the smaller one holds, as between any two
+/// layers, so limits are a document of their own and not flags.
+fn project_layers(project: &Flags, vars: &Vars) -> Result<Vec<Layer>, RunError> {
+    let mut layers = Vec::new();
+    if project.limits != Limits::default() {
+        let given = serde_json::to_value(project.limits)
+            .map_err(|error| RunError::io("write", PROJECT)(error.into()))?;
+        let given = given.as_object().into_iter().flatten();
+        let limits: serde_json::Map<_, _> = given
+            .filter(|(_, limit)| !limit.is_null())
+            .map(|(name, limit)| (name.clone(), limit.clone()))
+            .collect();
+        let document = serde_json::json!({ "version": 1, "limits": limits }).to_string();
+        layers.push(Layer::parse(document.as_bytes(), PROJECT, vars)?);
+    }
+    let Flags {
+        allow_read,
+        deny_read,
+        allow_write,
+        deny_write,
+        allow_net,
+        deny_net,
+        allow_run,
+        deny_run,
+        ..
+    } = project;
+    let paths = [
+        allow_read,
+        deny_read,
+        allow_write,
+        deny_write,
+        allow_run,
+        deny_run,
+    ];
+    let hosts = [allow_net, deny_net];
+    if paths.iter().any(|list| list.is_some()) || hosts.iter().any(|list| list.is_some()) {
+        let lists = Flags {
             over_policy: true,
-            ..choice.project.clone()
+            limits: Limits::default(),
+            ..project.clone()
         };
-        layers.push(Layer::from_flags(&project, &vars)?);
+        layers.push(Layer::from_flags(&lists, vars)?);
     }
     Ok(layers)
 }
 
-fn says_something(flags: &Flags) -> bool {
-    let paths = [
-        &flags.allow_read,
-        &flags.deny_read,
-        &flags.allow_write,
-        &flags.deny_write,
-        &flags.allow_run,
-        &flags.deny_run,
-    ];
-    paths.iter().any(|list| list.is_some())
-        || flags.allow_net.is_some()
-        || flags.deny_net.is_some()
-        || flags.limits != Limits::default()
-}
+/// How a project's limits are named in messages.
+const PROJECT: &str = "the project's configuration";
 
 fn vars() -> Result<Vars, RunError> {
     let pwd = std::env::current_dir().map_err(RunError::io("find", "the working directory"))?;
