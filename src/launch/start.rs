@@ -91,6 +91,10 @@ fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
 pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
     check_required(&request)?;
     let identity = Identity::choose();
+    // What a killed supervisor left. A group that cannot be removed limits nobody else.
+    if let Err(leftover) = cgroup::sweep() {
+        tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
+    }
     let cgroup = Cgroup::create(&request.plan.limits)?;
     match launch_in(request, identity, cgroup.as_ref()) {
         Ok(launched) => Ok(Launched { cgroup, ..launched }),

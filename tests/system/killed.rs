@@ -17,7 +17,7 @@ fn full() -> bool {
     std::env::var_os("BUNTIME_SOAK").is_some()
 }
 
-/// Waits until no process of a killed run is left, and says how long that took.
+/// Waits until no process of a killed run is alive, and says how long that took.
 fn survivors_end(before: &Leftovers) -> Duration {
     let start = Instant::now();
     eventually(PATIENCE, || {
@@ -35,7 +35,8 @@ fn survivors_end(before: &Leftovers) -> Duration {
     start.elapsed()
 }
 
-/// The kernel ends the workers at once; the bounds are for the look, which a noisy machine holds up.
+/// A second is promised. A noisy machine may hold up the look at it, not the worker's end, so a
+/// single look is given more time and the median none.
 fn judge(mut times: Vec<Duration>) {
     times.sort();
     let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
@@ -43,9 +44,8 @@ fn judge(mut times: Vec<Duration>) {
         "{} kills; the last process ended after {median:?}, at most {most:?}",
         times.len()
     );
-    // The look itself walks all of /proc and takes a second and more on a loaded machine.
-    assert!(median < Duration::from_secs(10), "{median:?}");
-    assert!(most < Duration::from_secs(30), "{most:?}");
+    assert!(median < Duration::from_secs(1), "{median:?}");
+    assert!(most < Duration::from_secs(10), "{most:?}");
 }
 
 #[test]

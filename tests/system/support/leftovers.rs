@@ -70,10 +70,9 @@ fn processes(found: &mut BTreeSet<String>) {
             .into_owned();
         let comm = stat.split(['(', ')']).nth(1).unwrap_or("").to_owned();
         if name.starts_with("buntime") || (zombie && comm.starts_with("buntime")) {
-            found.insert(format!(
-                "process {pid} started {started}: {}",
-                exe.display()
-            ));
+            // A zombie runs no more; it waits for whoever has adopted it.
+            let what = if zombie { "zombie" } else { "process" };
+            found.insert(format!("{what} {pid} started {started}: {}", exe.display()));
         }
         for (kind, own) in KINDS.iter().zip(&own) {
             let Ok(its) = fs::read_link(format!("{folder}/ns/{kind}")) else {
