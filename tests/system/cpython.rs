@@ -102,10 +102,14 @@ fn test_library(home: &str) -> String {
         let link = Path::new(&package).join(entry.file_name());
         std::os::unix::fs::symlink(entry.path(), link).expect("a link to Debian's test");
     }
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/cpython/test_sqlite3");
+    // Debian's package leaves this one out; its source package has it.
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/cpython/test_sqlite3");
     let copy = Path::new(&package).join("test_sqlite3");
     std::fs::create_dir(&copy).expect("a folder for the module");
-    for entry in std::fs::read_dir(own).expect("the module").flatten() {
+    for entry in std::fs::read_dir(own)
+        .expect("CPython's sqlite3 tests, which hack/test brings")
+        .flatten()
+    {
         std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy of a test");
     }
     library
