@@ -515,3 +515,38 @@ fn without_namespaces_only_what_landlock_carries() {
         Verdict::Deny
     );
 }
+
+#[test]
+fn a_host_path_over_a_private_place_is_not_the_bundles_to_give() {
+    let mut world = world();
+    add(&mut world, "/tmp/shown", EntryKind::Dir);
+    let write = |path: &'static str| Request::Fs {
+        path: Path::new(path),
+        perm: Perm::WriteFile,
+    };
+    let read_only = files(json!([
+        {"action": "allow", "path": "/tmp/shown", "perms": ["read_file", "read_dir"]}
+    ]));
+    let oracle = read_only.resolve(&world);
+    assert_eq!(oracle.decide(&write("/tmp/shown/x")).verdict, Verdict::Deny);
+    assert_eq!(oracle.decide(&write("/tmp/other")).verdict, Verdict::Allow);
+    let plan = read_only.compile(&world).unwrap();
+    let bind = plan
+        .binds
+        .iter()
+        .find(|bind| bind.path == Path::new("/tmp/shown"));
+    assert!(bind.is_some_and(|bind| !bind.writable), "{plan:#?}");
+    let writable = files(json!([{"action": "allow", "path": "/tmp/shown"}]));
+    let plan = writable.compile(&world).unwrap();
+    let bind = plan
+        .binds
+        .iter()
+        .find(|bind| bind.path == Path::new("/tmp/shown"));
+    assert!(bind.is_some_and(|bind| bind.writable), "{plan:#?}");
+    // Reading is not the bundle's to give either, and no mount takes it alone.
+    let unreadable = files(json!([
+        {"action": "allow", "path": "/tmp/shown", "perms": ["write_file", "write_dir"]}
+    ]));
+    let refused = unreadable.compile(&world).unwrap_err().to_string();
+    assert!(refused.contains("allow reading there too"), "{refused}");
+}

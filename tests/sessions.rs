@@ -310,9 +310,10 @@ fn a_log_within_reach_of_the_program_is_refused() {
     let scratch = Scratch::new();
     let folder = scratch.path().to_str().expect("text");
     let allow = format!("--allow-write={folder}");
+    let read = format!("--allow-read={folder}");
     for flag in ["--events", "--report"] {
         let path = scratch.entry("log");
-        let done = buntime(["run", &allow, flag, &path, "-c", "pass"])
+        let done = buntime(["run", &allow, &read, flag, &path, "-c", "pass"])
             .run()
             .expect(125);
         assert!(says(&done, "the program may write"), "{done}");

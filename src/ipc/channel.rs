@@ -191,9 +191,6 @@ impl Channel {
                 line::DATA | line::CHECK if self.ready => {}
                 line::READY if !self.ready => {
                     self.ready = true;
-                    // What was put into the ring before the connection was accepted had no
-                    // doorbell, and the worker may have looked just before it came.
-                    self.control.ring()?;
                     return Ok(Some(Message::Ready));
                 }
                 text if self.ready && text != line::READY => return Ok(Some(wire::state(text)?)),

@@ -23,7 +23,7 @@ use super::request::{ChannelRequest, LaunchRequest, StdioRequest};
 use super::rlimits::ResourceLimits;
 use super::root::{ROOT_NAME, Root};
 use super::seccomp::Filters;
-use super::source::Source;
+use super::start::Sources;
 use super::{Cgroup, Enforced};
 use crate::sys::{clone, interface, mount, process, socket, terminal};
 
@@ -31,7 +31,7 @@ use crate::sys::{clone, interface, mount, process, socket, terminal};
 pub(super) struct Birth<'a> {
     pub request: LaunchRequest,
     pub identity: Identity,
-    pub sources: Vec<Source>,
+    pub sources: Sources,
     pub filters: Filters,
     pub rlimits: ResourceLimits,
     pub cgroup: Option<&'a Cgroup>,
@@ -71,7 +71,7 @@ fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
         Failure::new("unshare", "the cgroup namespace", cause).of_kind(FailureKind::Namespaces)
     })?;
     // Sources that the caller could not clone are opened with the caller's own rights.
-    for source in &mut birth.sources {
+    for source in birth.sources.each() {
         source.open(None)?;
     }
     // The caller's directory may be hidden by the base; libcontainer returns to where it was.
@@ -105,20 +105,16 @@ fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
     let ids = (birth.identity.worker, birth.identity.group);
     let mut root = Root::begin(&birth.base, ids)?;
     // Directories and file systems first, so that binds find their places; deeper paths later.
-    let mut sources = std::mem::take(&mut birth.sources);
-    let mut of_pieces = sources.iter_mut();
+    let mut of_bundle = birth.sources.bundle.iter_mut();
     for piece in &birth.request.pieces {
         root.add(piece)?;
         if matches!(piece, super::Piece::Bind { .. })
-            && let Some(source) = of_pieces.next()
+            && let Some(Some(source)) = of_bundle.next()
         {
-            if source.host.as_os_str().is_empty() {
-                continue;
-            }
             root.bind(source)?;
         }
     }
-    for source in of_pieces {
+    for source in &mut birth.sources.policy {
         root.bind(source)?;
     }
     for link in &birth.request.plan.links {
@@ -150,7 +146,6 @@ fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
             .map_err(step("duplicate", "the notice socket"))?,
         uid: birth.identity.worker,
         enforced: Enforced::default(),
-        deny_tcp: false,
     })
 }
 

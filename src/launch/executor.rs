@@ -25,6 +25,9 @@ use crate::policy::Grant;
 use crate::sys::mount::attr;
 use crate::sys::{clone, memory, process, socket, terminal};
 
+/// The network namespace holds TCP; Landlock is not asked to.
+const DENY_TCP: bool = false;
+
 /// What is left to do when libcontainer is done.
 pub(super) struct Stage {
     pub terminal: Option<OwnedFd>,
@@ -33,7 +36,6 @@ pub(super) struct Stage {
     pub expected: Vec<(PathBuf, u64)>,
     pub grants: Vec<Grant>,
     pub landlock_abi: u32,
-    pub deny_tcp: bool,
     pub filters: Filters,
     pub rlimits: ResourceLimits,
     pub program: Program,
@@ -146,7 +148,7 @@ impl Stage {
             "mounts",
             format!("{} places with their flags verified", self.expected.len()),
         );
-        let missing = landlock::missing(self.landlock_abi, self.deny_tcp);
+        let missing = landlock::missing(self.landlock_abi, DENY_TCP);
         let detail = format!(
             "ABI {}, {} rules{}",
             self.landlock_abi,
@@ -191,7 +193,7 @@ impl Stage {
                 .map_err(|c| Failure::new("take", "the terminal", c))?;
         }
         process::close_on_exec_from(3).map_err(|c| Failure::new("mark", "descriptors", c))?;
-        landlock::restrict(&self.grants, self.landlock_abi, self.deny_tcp)
+        landlock::restrict(&self.grants, self.landlock_abi, DENY_TCP)
             .map_err(|c| Failure::new("apply", "Landlock", c))?;
         process::reset_signals().map_err(|c| Failure::new("reset", "signals", c))?;
         let listener = self

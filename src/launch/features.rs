@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::cgroup;
+use super::cgroup::Hierarchies;
 use crate::sys;
 
 /// The facts about one host that decide how a policy is carried here.
@@ -27,8 +27,8 @@ pub struct Features {
     pub seccomp_notify: bool,
     /// Whether execution of memfds can be forbidden for a pid namespace (Linux 6.3).
     pub memfd_noexec: bool,
-    /// How control groups are laid out: "v1", "hybrid", "v2" or "none".
-    pub cgroup: String,
+    /// Where this process stands among control groups; nowhere when /proc does not tell.
+    pub cgroup: Hierarchies,
 }
 
 /// Whether something is there, and why not.
@@ -67,7 +67,7 @@ impl Features {
             idmapped_mounts: sys::probe::has_mount_setattr(),
             seccomp_notify: sys::probe::has_seccomp_notify(),
             memfd_noexec: Path::new("/proc/sys/vm/memfd_noexec").exists(),
-            cgroup: cgroup::layout(),
+            cgroup: Hierarchies::of_this_process().unwrap_or_default(),
         }
     }
 }

@@ -108,7 +108,10 @@ fn answer_exec(
         return gone_is_fine(seccomp::answer(listener, call.id, Answer::Continue));
     }
     let pointer = call.arguments[usize::from(i64::from(call.number) == libc::SYS_execveat)];
-    let path = read_path(call.pid, pointer).unwrap_or_else(|| "?".to_owned());
+    // A process that took over the number meanwhile is not the caller.
+    let path = read_path(call.pid, pointer)
+        .filter(|_| seccomp::still_waits(listener, call.id))
+        .unwrap_or_else(|| "?".to_owned());
     gone_is_fine(seccomp::answer(
         listener,
         call.id,

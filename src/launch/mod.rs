@@ -29,3 +29,6 @@ pub use start::{LaunchError, Launched, launch};
 
 /// Signals that end the caller, held back over a launch so that none is lost between.
 pub use crate::sys::signal::HeldSignals;
+
+/// How many threads the calling process has: a launch needs one.
+pub use crate::sys::clone::thread_count;

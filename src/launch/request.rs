@@ -29,8 +29,6 @@ pub struct LaunchRequest {
     pub masked_paths: Vec<String>,
     /// Paths that are remounted read-only (`linux.readonlyPaths` of the bundle).
     pub readonly_paths: Vec<String>,
-    /// Whether namespaces are made; without them Landlock and seccomp carry the policy alone.
-    pub namespaces: bool,
 }
 
 /// The program and what it starts with.

@@ -64,19 +64,6 @@ impl Source {
         }))
     }
 
-    /// A bind that is not made, because its source is optional and missing.
-    #[must_use]
-    pub fn absent() -> Source {
-        Source {
-            path: PathBuf::new(),
-            dir: false,
-            attributes: 0,
-            host: PathBuf::new(),
-            tree: None,
-            unmapped: None,
-        }
-    }
-
     /// A bind of the policy.
     #[must_use]
     pub fn of_bind(bind: &Bind) -> Source {
@@ -101,7 +88,7 @@ impl Source {
     /// # Errors
     /// What the kernel says of the clone.
     pub fn open(&mut self, maps: Option<&mut OwnerMaps<'_>>) -> Result<(), Failure> {
-        if self.tree.is_some() || self.host.as_os_str().is_empty() {
+        if self.tree.is_some() {
             return Ok(());
         }
         let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);

@@ -92,10 +92,10 @@ pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
     check_required(&request)?;
     let identity = Identity::choose();
     // What a killed supervisor left. A group that cannot be removed limits nobody else.
-    if let Err(leftover) = cgroup::sweep() {
+    if let Err(leftover) = cgroup::sweep(&request.features.cgroup) {
         tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
     }
-    let cgroup = Cgroup::create(&request.plan.limits)?;
+    let cgroup = Cgroup::create(&request.features.cgroup, &request.plan.limits)?;
     match launch_in(request, identity, cgroup.as_ref()) {
         Ok(launched) => Ok(Launched { cgroup, ..launched }),
         Err(error) => {
@@ -116,7 +116,7 @@ fn check_required(request: &LaunchRequest) -> Result<(), LaunchError> {
             advice,
         });
     }
-    if !request.namespaces || !request.features.user_namespaces.available {
+    if !request.features.user_namespaces.available {
         let why = request.features.user_namespaces.why_not.clone();
         return Err(LaunchError::Namespaces(
             why.unwrap_or_else(|| "they are not available".to_owned()),
@@ -138,8 +138,8 @@ fn launch_in(
     };
     let rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
     let filters = Filters::compile(&seccomp_request(&request))?;
-    let sources = sources(&request, &identity).map_err(LaunchError::Failed)?;
-    let enforced = describe(&request, &identity, cgroup, &rlimits, &sources);
+    let mut sources = Sources::of(&request, &identity).map_err(LaunchError::Failed)?;
+    let enforced = describe(&request, &identity, cgroup, &rlimits, &mut sources);
     let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
     let (our_ends, their_ends) = pipes(request.stdio).map_err(system("make the pipes"))?;
     let base = identity::base_directory()
@@ -248,27 +248,42 @@ fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
     }
 }
 
-/// One source for each bind of the bundle, in their order, then those of the policy. One that is
-/// optional and missing keeps its place, with no host path.
-fn sources(request: &LaunchRequest, identity: &Identity) -> Result<Vec<Source>, Failure> {
-    let mut sources = Vec::new();
-    for piece in &request.pieces {
-        if let Piece::Bind { .. } = piece {
-            sources.push(Source::of_piece(piece)?.unwrap_or_else(Source::absent));
-        }
-    }
-    let of_bundle = sources.len();
-    sources.extend(request.plan.binds.iter().map(Source::of_bind));
-    if identity.own.is_some() {
-        let mut maps = OwnerMaps::new(identity);
-        for (index, source) in sources.iter_mut().enumerate() {
-            if !source.host.as_os_str().is_empty() {
-                let lent = index >= of_bundle || !source.is_read_only();
+/// Where the binds come from.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// One for each bind among the pieces, in their order; `None` is optional and missing.
+    pub bundle: Vec<Option<Source>>,
+    /// Those of the policy.
+    pub policy: Vec<Source>,
+}
+
+impl Sources {
+    fn of(request: &LaunchRequest, identity: &Identity) -> Result<Sources, Failure> {
+        let binds = request
+            .pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Bind { .. }));
+        let mut sources = Sources {
+            bundle: binds.map(Source::of_piece).collect::<Result<_, _>>()?,
+            policy: request.plan.binds.iter().map(Source::of_bind).collect(),
+        };
+        if identity.own.is_some() {
+            let mut maps = OwnerMaps::new(identity);
+            for source in sources.bundle.iter_mut().flatten() {
+                let lent = !source.is_read_only();
                 source.open(lent.then_some(&mut maps))?;
             }
+            for source in &mut sources.policy {
+                source.open(Some(&mut maps))?;
+            }
         }
+        Ok(sources)
     }
-    Ok(sources)
+
+    /// All that there are.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = &mut Source> {
+        self.bundle.iter_mut().flatten().chain(&mut self.policy)
+    }
 }
 
 type Ends = [Option<OwnedFd>; 3];
@@ -299,7 +314,7 @@ fn describe(
     identity: &Identity,
     cgroup: Option<&Cgroup>,
     rlimits: &rlimits::ResourceLimits,
-    sources: &[Source],
+    sources: &mut Sources,
 ) -> Enforced {
     let mut enforced = Enforced::default();
     enforced.full("user namespace", identity.describe());
@@ -322,7 +337,7 @@ fn describe(
     for (limit, how) in &rlimits.inexact {
         enforced.note(&format!("{limit} limit"), State::Partial, *how);
     }
-    for source in sources {
+    for source in sources.each() {
         if let Some(why) = &source.unmapped {
             let detail = format!(
                 "{}: owners are shown as on the host: {why}",

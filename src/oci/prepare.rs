@@ -10,7 +10,7 @@ use super::interpreter::Interpreter;
 use super::program::{Found, PATH, Place};
 use super::{root, world};
 use crate::launch::{ChannelRequest, Features, LaunchRequest, Piece, Program, StdioRequest};
-use crate::policy::{ExecPlan, Layer, PermSet, Plan, Policy, Request, RuleRef, World};
+use crate::policy::{ExecPlan, Layer, Plan, Policy, World};
 
 /// What is to run.
 #[derive(Debug, Clone)]
@@ -167,7 +167,6 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         umask: input.umask,
         masked_paths: linux.masked_paths().clone().unwrap_or_default(),
         readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
-        namespaces: true,
     };
     Ok(Prepared { policy, request })
 }
@@ -189,7 +188,7 @@ fn draft(
     if own_root {
         pieces.extend(root::of_directory(&place.root)?);
     } else {
-        pieces.extend(root::of_host(uid, gid, HOSTNAME, None));
+        pieces.extend(root::of_host(uid, gid, HOSTNAME));
     }
     pieces.extend(root::own_places());
     if input.bundle.is_some() {
@@ -407,34 +406,14 @@ fn compile(
         helpers: Vec::new(),
     };
     let resolved = policy.resolve(&world);
-    let mut plan = policy.compile(&world)?;
-    keep_host_paths_read_only(&resolved, &mut plan);
+    let plan = policy.compile(&world)?;
     if !matches!(plan.exec, ExecPlan::Programs(_)) {
         return Ok((resolved, plan));
     }
     // Where programs may run, those in library directories must be out of the loader's reach.
     world.helpers = world::helpers(place);
-    let mut plan = policy.compile(&world)?;
-    keep_host_paths_read_only(&resolved, &mut plan);
+    let plan = policy.compile(&world)?;
     Ok((resolved, plan))
-}
-
-/// The bundle lets its own private places be written. A host path that a rule shows below one of
-/// them (`/tmp/data` over the private `/tmp`) is not the bundle's to give: it is written only where
-/// one of the person's own rules says so.
-fn keep_host_paths_read_only(policy: &Policy, plan: &mut Plan) {
-    for bind in plan.binds.iter_mut().filter(|bind| bind.writable) {
-        let by_bundle = PermSet::WRITE.iter().all(|perm| {
-            let decision = policy.decide(&Request::Fs {
-                path: &bind.path,
-                perm,
-            });
-            !decision.verdict.permits() || decision.rule == RuleRef::bundle()
-        });
-        if by_bundle {
-            bind.writable = false;
-        }
-    }
 }
 
 fn channel_request(segment_bytes: u64) -> Result<ChannelRequest, OciError> {

@@ -43,7 +43,7 @@ pub(super) fn shown(source: PathBuf, path: &Path, executable: bool) -> Option<Pi
 }
 
 /// The system part of a root that is assembled from the host.
-pub(super) fn of_host(uid: u32, gid: u32, hostname: &str, python_etc: Option<&Path>) -> Vec<Piece> {
+pub(super) fn of_host(uid: u32, gid: u32, hostname: &str) -> Vec<Piece> {
     let host = Place::host();
     let mut pieces = Vec::new();
     for name in ["bin", "sbin", "lib", "lib32", "lib64"] {
@@ -58,7 +58,7 @@ pub(super) fn of_host(uid: u32, gid: u32, hostname: &str, python_etc: Option<&Pa
         .iter()
         .filter_map(|path| shown(PathBuf::from(path), Path::new(path), true));
     pieces.extend(libraries);
-    let data = DATA.iter().chain(&ETC).map(Path::new).chain(python_etc);
+    let data = DATA.iter().chain(&ETC).map(Path::new);
     pieces.extend(data.filter_map(|path| shown(host.real(path)?, path, false)));
     pieces.extend(etc(uid, gid, hostname));
     pieces

@@ -67,6 +67,8 @@ struct Child {
 
 #[derive(Debug, Clone, Default)]
 struct Branch {
+    /// What the bundle allows above does not reach here.
+    closed: bool,
     /// Sorted by name.
     children: Vec<Child>,
     conditionals: Vec<Conditional>,
@@ -181,6 +183,18 @@ impl Index {
         }
     }
 
+    /// Ends at a literal path what the bundle allows above it; what it allows there stays.
+    pub fn close_to_bundle(&mut self, components: &[Component]) {
+        let mut branch = 0u32;
+        for component in components {
+            let Component::Literal(name) = component else {
+                return;
+            };
+            branch = self.child_or_new(branch, name);
+        }
+        self.branches[branch as usize].closed = true;
+    }
+
     fn child(&self, branch: u32, name: &Name<'_>) -> Result<u32, usize> {
         let children = &self.branches[branch as usize].children;
         let order = |child: &Child| {
@@ -217,7 +231,9 @@ impl Index {
         for parent in 0..self.branches.len() {
             let children = std::mem::take(&mut self.branches[parent].children);
             for child in &children {
-                for layer in 0..width {
+                let closed = self.branches[child.branch as usize].closed;
+                let reach = if closed { self.layers } else { width };
+                for layer in 0..reach {
                     let above = self.cells[parent * width + layer];
                     let own = &mut self.cells[child.branch as usize * width + layer];
                     for (held, inherited) in own.iter_mut().zip(above) {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::{Entry, Index, MAX_LAYERS};
+use super::index::{self, Index, MAX_LAYERS};
 use super::layer::Layer;
 use super::limits::{Audit, Limits, OnViolation, Plugins};
 use super::matching::PathPattern;
 use super::names::Names;
 use super::perm::{Grant, Perm, PermSet};
-use super::plan::World;
+use super::plan::{Entry, EntryKind, World};
 use super::request::{RuleRef, Verdict};
 use super::widen;
 
@@ -140,6 +140,9 @@ impl Policy {
         let mode = exec_mode(&exec, &layers, &links);
         let mut fs = fs_index(&layers, &bundle, &links, mode);
         if let Some(world) = world {
+            for path in host_paths_over_private_places(&layers, world) {
+                fs.close_to_bundle(path.components());
+            }
             let started = world.command.iter().chain(&world.loaders);
             for path in started.filter_map(|path| PathPattern::literal(real(path, &links)).ok()) {
                 grant(&mut fs, &path, PermSet::PROGRAM);
@@ -198,6 +201,27 @@ fn audit(layers: &[Layer]) -> Audit {
     }
 }
 
+/// The bundle's private places are its own to give, and a host path that a rule shows below one
+/// (`/tmp/data` over the private `/tmp`) is not: there the bundle's allows end.
+fn host_paths_over_private_places(layers: &[Layer], world: &World) -> Vec<PathPattern> {
+    let files = layers.iter().flat_map(|layer| &layer.fs);
+    let programs = layers.iter().flat_map(|layer| &layer.exec);
+    let rules = files
+        .map(|rule| (rule.action, &rule.pattern))
+        .chain(programs.map(|rule| (rule.action, &rule.pattern)));
+    let shown = rules
+        .filter(|(action, _)| action.permits())
+        .filter_map(|(_, pattern)| world.entries.get(&pattern.as_literal()?));
+    let over = |entry: &&Entry| {
+        let below = |place: &PathBuf| entry.real != *place && entry.real.starts_with(place);
+        entry.kind != EntryKind::Missing && !entry.in_bundle && world.private.iter().any(below)
+    };
+    shown
+        .filter(over)
+        .filter_map(|entry| PathPattern::literal(&entry.real).ok())
+        .collect()
+}
+
 /// What each path of the snapshot really is, where that is another path.
 pub(super) type Links<'w> = BTreeMap<&'w Path, &'w Path>;
 
@@ -227,7 +251,7 @@ fn places(pattern: &PathPattern, links: &Links<'_>) -> impl Iterator<Item = Path
 }
 
 fn grant(index: &mut Index, path: &PathPattern, perms: PermSet) {
-    index.insert(&Entry {
+    index.insert(&index::Entry {
         layer: index.bundle(),
         components: path.components(),
         perms,
@@ -253,7 +277,7 @@ fn exec_index(layers: &[Layer], links: &Links<'_>) -> Index {
         }
         for rule in &layer.exec {
             for place in places(&rule.pattern, links) {
-                index.insert(&Entry {
+                index.insert(&index::Entry {
                     layer: number,
                     components: place.components(),
                     perms: PermSet::of(&[Perm::Execute]),
@@ -298,7 +322,7 @@ fn fs_index(layers: &[Layer], bundle: &[Grant], links: &Links<'_>, mode: ExecMod
         }
         for rule in &layer.fs {
             for place in places(&rule.pattern, links) {
-                index.insert(&Entry {
+                index.insert(&index::Entry {
                     layer: number,
                     components: place.components(),
                     perms: rule.perms,
@@ -341,7 +365,7 @@ fn shown_and_hidden_programs(
             continue;
         }
         for place in places(&rule.pattern, links) {
-            index.insert(&Entry {
+            index.insert(&index::Entry {
                 layer: number,
                 components: place.components(),
                 perms,
@@ -362,7 +386,7 @@ fn hide_helpers(fs: &mut Index, exec: &Index, world: &World, links: &Links<'_>, 
         };
         let outcome = exec.decide(names.as_slice(), Perm::Execute, None);
         if outcome.verdict == Verdict::Deny {
-            fs.insert(&Entry {
+            fs.insert(&index::Entry {
                 layer,
                 components: pattern.components(),
                 perms: PermSet::ALL,

@@ -16,11 +16,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::copies::{Copies, CopyEnd};
+use super::error::RunError;
 use super::gate::{Gate, Ruling};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
 use super::sandbox::{Sandbox, Used};
 use super::signals::{Incoming, Signals, stop_ourselves};
+use super::start::Begun;
 use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
 use crate::audit::{Answer as Told, Event, LogError};
@@ -49,10 +51,10 @@ pub(super) enum Command {
 /// The worker's side of a session that has one.
 pub(super) struct Worker {
     pub channel: Channel,
-    /// Whether output may come through the ring. Otherwise it has its descriptors.
-    pub output_by_ring: bool,
-    /// Whether the session is over when the worker closes its channel.
-    pub needed: bool,
+    /// Whether it serves a library session: its output may come through the ring, and the
+    /// session is over when it closes the channel. Otherwise it has its descriptors, and a
+    /// program that may go on without it.
+    pub of_session: bool,
 }
 
 /// The caller's terminal and the program's.
@@ -80,6 +82,65 @@ pub(super) struct Drive {
     pub wall: Option<Instant>,
     pub state: watch::Sender<State>,
     pub fate: Fate,
+}
+
+/// The supervisor's ends of the program's streams, to be connected with somebody.
+pub(super) struct Ends {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+    pub terminal: Option<OwnedFd>,
+}
+
+impl Drive {
+    /// Takes over a launched sandbox, for `audience`. Inside the runtime. Signals that were held
+    /// back over the launch come through from here on.
+    pub(super) fn over(
+        begun: Begun,
+        audience: Audience,
+        state: watch::Sender<State>,
+    ) -> Result<(Drive, Ends), RunError> {
+        let Begun {
+            launched,
+            started,
+            gate,
+            limits,
+            worker,
+            held,
+            ..
+        } = begun;
+        drop(held);
+        let sandbox = Sandbox::adopt(launched.init, launched.notices, launched.cgroup, started)
+            .map_err(RunError::io("watch", "the sandbox"))?;
+        let worker = match worker {
+            Some(worker) => Some(Worker {
+                channel: worker.open(launched.channel)?,
+                of_session: matches!(audience, Audience::Subscriber(..)),
+            }),
+            None => None,
+        };
+        let ends = Ends {
+            stdin: launched.stdin,
+            stdout: launched.stdout,
+            stderr: launched.stderr,
+            terminal: launched.terminal,
+        };
+        let drive = Drive {
+            sandbox,
+            gate,
+            fate: Fate::open(worker.is_some()),
+            worker,
+            audience,
+            copies: Copies::new(),
+            budget: OutputBudget::new(limits.output),
+            signals: None,
+            commands: None,
+            interactive: None,
+            wall: limits.wall.map(|wall| Instant::from_std(started) + wall),
+            state,
+        };
+        Ok((drive, ends))
+    }
 }
 
 /// What is known so far about the session's end.
@@ -276,7 +337,7 @@ impl Drive {
                 self.record(&Event::WorkerState { event, data });
             }
             Ok(Message::Closed) => {
-                let needed = self.worker.take().is_some_and(|worker| worker.needed);
+                let needed = self.worker.take().is_some_and(|worker| worker.of_session);
                 if needed && self.fate.program.is_none() {
                     let gone = Some(Cause::Failure("the worker closed its channel".to_owned()));
                     self.fate
@@ -290,11 +351,7 @@ impl Drive {
     }
 
     fn take_ring_output(&mut self, stream: Stream, bytes: Vec<u8>) {
-        if !self
-            .worker
-            .as_ref()
-            .is_some_and(|worker| worker.output_by_ring)
-        {
+        if !self.worker.as_ref().is_some_and(|worker| worker.of_session) {
             let reason = "output came through the ring of a worker that has its descriptors";
             return self.violated(reason.to_owned());
         }

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::copies::Copies;
-use super::drive::{Drive, Ended, Fate, Interactive, Worker};
+use super::drive::{Drive, Ended, Interactive};
 use super::error::RunError;
 use super::options::{RunOptions, TerminalChoice};
 use super::outcome::Outcome;
 use super::remark::{Audience, Remark, State, Stream};
-use super::sandbox::Sandbox;
 use super::signals::Signals;
 use super::start::{self, Begun, Wanted};
 use super::stdio::{Capture, OutputBudget, Sink, copy_input, copy_output};
@@ -115,59 +114,23 @@ fn foreground(
     capture: Option<Captured>,
     hear: Box<dyn FnMut(Remark) + Send>,
 ) -> Result<Drive, RunError> {
-    let Begun {
-        launched,
-        started,
-        gate,
-        limits,
-        worker,
-        held,
-        ..
-    } = begun;
+    // Handlers stand before the signals that were held back are let through.
     let signals = Signals::listen().map_err(RunError::io("listen for", "signals"))?;
-    // Handlers stand now: what came since the launch is delivered to them.
-    drop(held);
-    let sandbox = Sandbox::adopt(launched.init, launched.notices, launched.cgroup, started)
-        .map_err(RunError::io("watch", "the sandbox"))?;
-    let worker = worker
-        .map(|worker| {
-            Ok::<_, RunError>(Worker {
-                channel: worker.open(launched.channel)?,
-                output_by_ring: false,
-                needed: false,
-            })
-        })
-        .transpose()?;
-    let budget = OutputBudget::new(limits.output);
-    let mut copies = Copies::new();
+    let state = watch::Sender::new(State::Starting);
+    let (mut drive, ends) = Drive::over(begun, Audience::Person(hear), state)?;
+    drive.signals = Some(signals);
     let connected = Connect {
-        copies: &mut copies,
-        budget: &budget,
+        copies: &mut drive.copies,
+        budget: &drive.budget,
         capture,
     };
-    let interactive = match launched.terminal {
-        Some(program) if terminal => Some(connected.terminal(program, launched.stderr)?),
-        _ => {
-            connected.pipes(launched.stdin, launched.stdout, launched.stderr)?;
-            None
+    match ends.terminal {
+        Some(program) if terminal => {
+            drive.interactive = Some(connected.terminal(program, ends.stderr)?);
         }
-    };
-    Ok(Drive {
-        sandbox,
-        gate,
-        fate: Fate::open(worker.is_some()),
-        worker,
-        audience: Audience::Person(hear),
-        copies,
-        budget,
-        signals: Some(signals),
-        commands: None,
-        interactive,
-        wall: limits
-            .wall
-            .map(|wall| tokio::time::Instant::from_std(started) + wall),
-        state: watch::Sender::new(State::Starting),
-    })
+        _ => connected.pipes(ends.stdin, ends.stdout, ends.stderr)?,
+    }
+    Ok(drive)
 }
 
 /// Connects the program's streams with the caller's.
@@ -179,23 +142,15 @@ struct Connect<'a> {
 
 impl Connect<'_> {
     fn pipes(
-        self,
+        mut self,
         stdin: Option<OwnedFd>,
         stdout: Option<OwnedFd>,
         stderr: Option<OwnedFd>,
     ) -> Result<(), RunError> {
-        let Self { copies, budget, .. } = &self;
-        let ended = copies.watch_end();
-        let out = stdout.map(|source| Ok::<_, RunError>((source, self.sink(Stream::Stdout)?)));
-        let err = stderr.map(|source| Ok::<_, RunError>((source, self.sink(Stream::Stderr)?)));
-        let budget = (*budget).clone();
-        if let Some((source, sink)) = out.transpose()? {
-            let copy = copy_output(source, sink, budget.clone(), ended.clone());
-            self.copies.output(Stream::Stdout, copy);
-        }
-        if let Some((source, sink)) = err.transpose()? {
-            let copy = copy_output(source, sink, budget, ended);
-            self.copies.output(Stream::Stderr, copy);
+        for (stream, source) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
+            if let Some(source) = source {
+                self.output(stream, source)?;
+            }
         }
         if let Some(sink) = stdin {
             self.copies.input(copy_input(caller_input()?, sink, b""));
@@ -203,7 +158,11 @@ impl Connect<'_> {
         Ok(())
     }
 
-    fn terminal(self, program: OwnedFd, stderr: Option<OwnedFd>) -> Result<Interactive, RunError> {
+    fn terminal(
+        mut self,
+        program: OwnedFd,
+        stderr: Option<OwnedFd>,
+    ) -> Result<Interactive, RunError> {
         let same = || {
             program
                 .try_clone()
@@ -221,14 +180,9 @@ impl Connect<'_> {
             caller_stdin()
         };
         let caller = caller.map_err(RunError::io("duplicate", "the caller's terminal"))?;
-        let ended = self.copies.watch_end();
-        let sink = self.sink(Stream::Stdout)?;
-        let copy = copy_output(same()?, sink, self.budget.clone(), ended.clone());
-        self.copies.output(Stream::Stdout, copy);
+        self.output(Stream::Stdout, same()?)?;
         if let Some(source) = stderr {
-            let sink = self.sink(Stream::Stderr)?;
-            let copy = copy_output(source, sink, self.budget.clone(), ended);
-            self.copies.output(Stream::Stderr, copy);
+            self.output(Stream::Stderr, source)?;
         }
         // Where input is no terminal, its end is typed as Ctrl-D.
         self.copies
@@ -238,6 +192,14 @@ impl Connect<'_> {
             caller,
             program,
         })
+    }
+
+    fn output(&mut self, stream: Stream, source: OwnedFd) -> Result<(), RunError> {
+        let sink = self.sink(stream)?;
+        let ended = self.copies.watch_end();
+        let copy = copy_output(source, sink, self.budget.clone(), ended);
+        self.copies.output(stream, copy);
+        Ok(())
     }
 
     fn sink(&self, stream: Stream) -> Result<Sink, RunError> {

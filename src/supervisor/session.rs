@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::copies::Copies;
-use super::drive::{Command, Drive, Ended, Fate, Worker};
+use super::drive::{Command, Drive, Ended};
 use super::error::RunError;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
 use super::outcome::Outcome;
 use super::remark::{Audience, SessionEvent, State, Stream};
-use super::sandbox::Sandbox;
 use super::start::{self, Begun, Wanted};
-use super::stdio::{OutputBudget, Sink, copy_output};
+use super::stdio::{Sink, copy_output};
 use crate::ipc::DEFAULT_SEGMENT;
 use crate::launch::StdioRequest;
 use crate::policy::Flags;
@@ -244,56 +242,18 @@ fn background(
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<SessionEvent>,
 ) -> Result<Drive, RunError> {
-    let Begun {
-        launched,
-        started,
-        gate,
-        limits,
-        worker,
-        held,
-        ..
-    } = begun;
-    drop(held);
-    let sandbox = Sandbox::adopt(launched.init, launched.notices, launched.cgroup, started)
-        .map_err(RunError::io("watch", "the sandbox"))?;
-    let worker = worker
-        .map(|worker| {
-            Ok::<_, RunError>(Worker {
-                channel: worker.open(launched.channel)?,
-                output_by_ring: true,
-                needed: true,
-            })
-        })
-        .transpose()?;
-    let budget = OutputBudget::new(limits.output);
-    let mut copies = Copies::new();
+    let audience = Audience::Subscriber(events.clone(), Default::default());
     // What the worker's own process and its children write to their descriptors
     // comes here; nothing is typed into it.
-    drop(launched.stdin);
-    for (stream, source) in [
-        (Stream::Stdout, launched.stdout),
-        (Stream::Stderr, launched.stderr),
-    ] {
+    let (mut drive, ends) = Drive::over(begun, audience, state)?;
+    for (stream, source) in [(Stream::Stdout, ends.stdout), (Stream::Stderr, ends.stderr)] {
         if let Some(source) = source {
             let sink = Sink::Events(events.clone(), stream);
-            let ended = copies.watch_end();
-            copies.output(stream, copy_output(source, sink, budget.clone(), ended));
+            let ended = drive.copies.watch_end();
+            let copy = copy_output(source, sink, drive.budget.clone(), ended);
+            drive.copies.output(stream, copy);
         }
     }
-    Ok(Drive {
-        sandbox,
-        gate,
-        fate: Fate::open(worker.is_some()),
-        worker,
-        audience: Audience::Subscriber(events, Default::default()),
-        copies,
-        budget,
-        signals: None,
-        commands: Some(commands),
-        interactive: None,
-        wall: limits
-            .wall
-            .map(|wall| tokio::time::Instant::from_std(started) + wall),
-        state,
-    })
+    drive.commands = Some(commands);
+    Ok(drive)
 }

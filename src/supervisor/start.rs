@@ -293,9 +293,8 @@ fn read_script(path: &Path) -> Result<Vec<u8>, RunError> {
 /// A process with threads must not clone itself: the child would have one of
 /// them, and the locks of all.
 fn single_threaded() -> Result<(), RunError> {
-    let tasks = std::fs::read_dir("/proc/self/task")
-        .map_err(RunError::io("count the threads in", "/proc/self/task"))?;
-    match tasks.count() {
+    let counted = launch::thread_count();
+    match counted.map_err(RunError::io("count the threads in", "/proc/self/task"))? {
         0 | 1 => Ok(()),
         count => Err(RunError::Threads { count }),
     }

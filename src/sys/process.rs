@@ -39,24 +39,6 @@ pub fn set_name(name: &std::ffi::CStr) -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(|_| ())
 }
 
-/// Makes this process the parent of every orphan below it.
-///
-/// # Errors
-/// None that prctl(2) names for these arguments.
-pub fn set_child_subreaper() -> io::Result<()> {
-    // SAFETY: PR_SET_CHILD_SUBREAPER takes an integer.
-    checked(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong) }).map(|_| ())
-}
-
-/// Gives up gaining privileges by execve(2), for ever.
-///
-/// # Errors
-/// None that prctl(2) names for these arguments.
-pub fn set_no_new_privs() -> io::Result<()> {
-    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
-    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(|_| ())
-}
-
 /// Whether no_new_privs is set.
 ///
 /// # Errors
@@ -222,19 +204,6 @@ pub fn child_signals() -> io::Result<std::os::fd::OwnedFd> {
         ))?;
         Ok(std::os::fd::OwnedFd::from_raw_fd(raw))
     }
-}
-
-/// Sets one resource limit, soft and hard alike.
-///
-/// # Errors
-/// `EPERM` when the hard limit would rise without CAP_SYS_RESOURCE.
-pub fn set_rlimit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
-    };
-    // SAFETY: the structure outlives the call.
-    checked(unsafe { libc::setrlimit(resource, &raw const limit) }).map(|_| ())
 }
 
 /// Drops every supplementary group.

@@ -63,14 +63,10 @@ fn set_mode_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::R
 }
 
 // ioctl numbers of the listener (`linux/seccomp.h`), as the kernel computes them from the sizes of
-// its structures: 80 bytes received, 24 bytes sent, 8 bytes of id or flags.
+// its structures: 80 bytes received, 24 bytes sent, 8 bytes of id.
 const NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
 const NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
 const NOTIF_ID_VALID: libc::Ioctl = 0x4008_2102_u32 as libc::Ioctl;
-const NOTIF_SET_FLAGS: libc::Ioctl = 0x4008_2104_u32 as libc::Ioctl;
-
-/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6: the answer wakes the caller on this CPU.
-const SYNC_WAKE_UP: libc::c_ulong = 1;
 
 /// A system call that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,13 +132,6 @@ pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<(
         flags,
     };
     listener_ioctl(listener, NOTIF_SEND, (&raw mut response).cast())
-}
-
-/// Lets answers wake the caller on the answering CPU, which halves a round trip. Returns whether
-/// this kernel can (6.6); where it cannot nothing but time is lost.
-pub fn wake_synchronously(listener: BorrowedFd<'_>) -> bool {
-    // SAFETY: this request takes its flags as the argument itself.
-    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) == 0 }
 }
 
 fn listener_ioctl(

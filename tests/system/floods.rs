@@ -114,6 +114,15 @@ except OSError as error:
     flood(&[], code).prints("EMFILE True\n");
 }
 
+/// The flood ends at the size of its place, or at the memory limit, which is named then.
+fn ends_without_space(done: &Finished) {
+    match done.status.code() {
+        Some(0) => assert_eq!(done.stdout(), "ENOSPC\n", "{done}"),
+        Some(137) => assert!(done.stderr().contains("memory"), "{done}"),
+        _ => panic!("{done}"),
+    }
+}
+
 /// The private /tmp is memory: it fills at a size that the memory limit covers.
 #[test]
 fn temporary_files() {
@@ -131,12 +140,7 @@ try:
 except OSError as error:
     print(errno.errorcode[error.errno])
 ";
-    let done = flood(&[], code);
-    match done.status.code() {
-        Some(0) => assert_eq!(done.stdout(), "ENOSPC\n", "{done}"),
-        Some(137) => assert!(done.stderr().contains("memory"), "{done}"),
-        _ => panic!("{done}"),
-    }
+    ends_without_space(&flood(&[], code));
 }
 
 /// Empty files take inodes, which are the kernel's memory and no page of the program's.
@@ -156,12 +160,7 @@ try:
 except OSError as error:
     print(errno.errorcode[error.errno])
 ";
-    let done = flood(&[], code);
-    match done.status.code() {
-        Some(0) => assert_eq!(done.stdout(), "ENOSPC\n", "{done}"),
-        Some(137) => assert!(done.stderr().contains("memory"), "{done}"),
-        _ => panic!("{done}"),
-    }
+    ends_without_space(&flood(&[], code));
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{CgroupError, Held};
 
-/// The caller's own group in the hierarchies that matter.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Hierarchies {
+/// The caller's own group in the hierarchies that matter. Written as "v1", "hybrid", "v2" or
+/// "none", which says nothing about permission.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hierarchies {
     /// v1: the memory controller's.
     pub(super) memory: Option<PathBuf>,
     /// v1: the pids controller's.
@@ -19,7 +20,11 @@ pub(super) struct Hierarchies {
 }
 
 impl Hierarchies {
-    pub(super) fn of_this_process() -> Result<Hierarchies, CgroupError> {
+    /// As /proc shows them now.
+    ///
+    /// # Errors
+    /// /proc does not show the calling process.
+    pub fn of_this_process() -> Result<Hierarchies, CgroupError> {
         let read =
             |path| fs::read_to_string(path).map_err(CgroupError::io("reading", Path::new(path)));
         Ok(Hierarchies::parse(
@@ -73,7 +78,7 @@ impl Hierarchies {
         places
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> &'static str {
         let v1 = self.memory.is_some() || self.pids.is_some() || self.cpu.is_some();
         match (v1, self.unified.is_some()) {
             (true, true) => "hybrid",
@@ -81,7 +86,12 @@ impl Hierarchies {
             (false, true) => "v2",
             (false, false) => "none",
         }
-        .to_owned()
+    }
+}
+
+impl serde::Serialize for Hierarchies {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.describe())
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::policy::Limits;
-use hierarchy::Hierarchies;
+pub use hierarchy::Hierarchies;
 
 /// Why a group could not be made, used or removed.
 #[derive(Debug, thiserror::Error)]
@@ -118,23 +118,22 @@ const OWN_PROCESSES: u64 = 1;
 const CPU_PERIOD_US: u64 = 100_000;
 
 impl Cgroup {
-    /// Makes a group that holds as much of memory, pids and cpus of `limits` as this host allows.
+    /// Makes a group below `own` that holds as much of memory, pids and cpus of `limits` as this host allows.
     /// `None` when none of the three is limited, or none can be held here.
     ///
     /// # Errors
     /// The kernel refused a limit in a group that could be made. Nothing is left then.
-    pub fn create(limits: &Limits) -> Result<Option<Cgroup>, CgroupError> {
+    pub fn create(own: &Hierarchies, limits: &Limits) -> Result<Option<Cgroup>, CgroupError> {
         let wanted = Held::wanted(limits);
         if !wanted.any() {
             return Ok(None);
         }
-        let own = Hierarchies::of_this_process()?;
         // A controller lives in one version's tree only, and on hybrid hosts those that limit
         // anything are in v1's.
         if own.controls(wanted) {
             let name = name::fresh()?;
             return Ok(
-                v1::Groups::create(&own, &name, limits)?.map(|g| Cgroup { tree: Tree::V1(g) })
+                v1::Groups::create(own, &name, limits)?.map(|g| Cgroup { tree: Tree::V1(g) })
             );
         }
         let Some(unified) = &own.unified else {
@@ -226,19 +225,12 @@ impl Cgroup {
     }
 }
 
-/// How control groups are laid out here, for a report: it says nothing about permission.
-#[must_use]
-pub fn layout() -> String {
-    Hierarchies::of_this_process().map_or_else(|_| "none".to_owned(), |own| own.describe())
-}
-
 /// Kills and removes the groups of supervisors that are gone, and returns how many there were.
 /// Looks only where [`Cgroup::create`] would make one now.
 ///
 /// # Errors
 /// The first failure, after all others were tried.
-pub fn sweep() -> Result<usize, CgroupError> {
-    let own = Hierarchies::of_this_process()?;
+pub fn sweep(own: &Hierarchies) -> Result<usize, CgroupError> {
     let mut removed = 0;
     let mut failed = Ok(());
     for dir in own.places() {

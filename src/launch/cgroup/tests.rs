@@ -20,7 +20,7 @@ fn is_root(test: &str) -> bool {
 }
 
 fn create(limits: Limits) -> Cgroup {
-    Cgroup::create(&limits)
+    Cgroup::create(&own(), &limits)
         .unwrap()
         .expect("root can make control groups here")
 }
@@ -71,6 +71,10 @@ fn take(mib: usize) -> i32 {
         hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
     0
+}
+
+fn own() -> Hierarchies {
+    Hierarchies::of_this_process().unwrap()
 }
 
 #[test]
@@ -191,7 +195,7 @@ fn limits_that_need_no_group_make_none() {
         output: Some(10),
         ..Limits::default()
     };
-    assert!(Cgroup::create(&limits).unwrap().is_none());
+    assert!(Cgroup::create(&own(), &limits).unwrap().is_none());
 }
 
 #[test]
@@ -207,7 +211,9 @@ fn where_no_group_may_be_made_there_is_none() {
         }
         format!(
             "{:?}",
-            Cgroup::create(&limits).unwrap().map(|group| group.remove())
+            Cgroup::create(&own(), &limits)
+                .unwrap()
+                .map(|group| group.remove())
         )
     });
     // A user's session may be delegated; then the group was made and removed again.
@@ -254,7 +260,7 @@ fn sweeping_takes_what_the_dead_left_and_nothing_else() {
     let left: Vec<&Path> = left.map(Path::new).collect();
     assert!(!left.is_empty() && left.iter().all(|path| path.exists()));
 
-    assert!(sweep().unwrap() >= left.len());
+    assert!(sweep(&own()).unwrap() >= left.len());
     assert!(left.iter().all(|path| !path.exists()));
     let sleeper = rustix::process::Pid::from_raw(sleeper).unwrap();
     let gone = (0..100).any(|_| {

@@ -305,10 +305,20 @@ impl<'c> Descent<'c> {
             self.out.refusals.add(
                 &rule,
                 format!("no mount takes {rest} from {path} and leaves {want}"),
-                "deny everything there (no perms), or all writing (write_file, write_dir), or execute",
+                self.instead_of_a_part(spot, rest),
             );
         }
         blocked
+    }
+
+    fn instead_of_a_part(&self, spot: &Spot, lost: PermSet) -> &'static str {
+        let private = |place: &PathBuf| spot.path.starts_with(place);
+        if PermSet::READ.is_superset(lost) && self.world.private.iter().any(private) {
+            "allow reading there too (--allow-read), because the worker's own place around it is \
+             readable, or name a directory outside of it"
+        } else {
+            "deny everything there (no perms), or all writing (write_file, write_dir), or execute"
+        }
     }
 
     /// Where nothing may run no code is mapped either, though Landlock does not ask for it.
