@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use libcontainer::notify_socket::NotifyListener;
 use libcontainer::oci_spec::runtime as oci;
@@ -89,8 +90,11 @@ fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
     Ok(stage)
 }
 
+/// How long the supervisor takes to map the ids, and some more.
+const MAPPING: Duration = Duration::from_micros(500);
+
 fn wait_for_maps(notices: BorrowedFd<'_>) -> Result<(), Failure> {
-    match socket::receive_record(notices) {
+    match socket::receive_record_soon(notices, MAPPING) {
         Ok((record, _)) if record == b"go" => Ok(()),
         Ok(_) => Err(Failure::new(
             "wait for",

@@ -32,6 +32,10 @@ pub(super) fn live(
         ];
         kept.extend(listener.as_ref().map(AsRawFd::as_raw_fd));
         close_all_but(&kept)?;
+        if let Some(listener) = &listener {
+            // It saves time only, so a kernel that cannot is as good.
+            seccomp::wake_in_place(listener.as_fd());
+        }
         watch(
             notices.as_fd(),
             listener.as_ref(),

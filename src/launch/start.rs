@@ -84,11 +84,15 @@ fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
     move |source| LaunchError::System { operation, source }
 }
 
-/// Launches the program of `request` and returns when it is restricted and about to run.
+/// Launches the program of `request` and returns when it is restricted and about to run. What the
+/// caller does `meanwhile`, while the sandbox is being built, must not start a thread.
 ///
 /// # Errors
 /// See [`LaunchError`]; nothing runs and nothing is left behind then.
-pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
+pub fn launch<T>(
+    request: LaunchRequest,
+    meanwhile: impl FnOnce() -> T,
+) -> Result<(Launched, T), LaunchError> {
     check_required(&request)?;
     let identity = Identity::choose();
     // What a killed supervisor left. A group that cannot be removed limits nobody else.
@@ -96,8 +100,8 @@ pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
         tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
     }
     let cgroup = Cgroup::create(&request.features.cgroup, &request.plan.limits)?;
-    match launch_in(request, identity, cgroup.as_ref()) {
-        Ok(launched) => Ok(Launched { cgroup, ..launched }),
+    match launch_in(request, identity, cgroup.as_ref(), meanwhile) {
+        Ok((launched, done)) => Ok((Launched { cgroup, ..launched }, done)),
         Err(error) => {
             if let Some(Err(leftover)) = cgroup.map(|group| group.remove()) {
                 tracing::debug!(%leftover, "the control group stays until the next start sweeps it");
@@ -125,11 +129,12 @@ fn check_required(request: &LaunchRequest) -> Result<(), LaunchError> {
     Ok(())
 }
 
-fn launch_in(
+fn launch_in<T>(
     request: LaunchRequest,
     identity: Identity,
     cgroup: Option<&Cgroup>,
-) -> Result<Launched, LaunchError> {
+    meanwhile: impl FnOnce() -> T,
+) -> Result<(Launched, T), LaunchError> {
     let held = cgroup.map(Cgroup::held).unwrap_or_default();
     let ground = Ground {
         held,
@@ -187,8 +192,11 @@ fn launch_in(
         .and_then(|()| {
             socket::send_record(ours.as_fd(), b"go", &[]).map_err(system("start the sandbox"))
         })
-        .and_then(|()| hear_ready(&ours));
-    let (enforced, mut carried) = match started {
+        .and_then(|()| {
+            let done = meanwhile();
+            Ok((hear_ready(&ours)?, done))
+        });
+    let ((enforced, mut carried), done) = match started {
         Ok(ready) => ready,
         Err(error) => {
             end(pid, &pidfd);
@@ -202,7 +210,7 @@ fn launch_in(
         _ => None,
     };
     let [stdin, stdout, stderr] = our_ends;
-    Ok(Launched {
+    let launched = Launched {
         pid,
         init: pidfd,
         notices: ours,
@@ -213,7 +221,8 @@ fn launch_in(
         channel,
         cgroup: None,
         enforced,
-    })
+    };
+    Ok((launched, done))
 }
 
 fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {

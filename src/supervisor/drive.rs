@@ -296,10 +296,13 @@ impl Drive {
                     "the sandbox's init said ready twice".to_owned(),
                 ));
             }
-            // Init is gone or going; its death is what counts.
+            // Init is gone or going, and everything inside with it; its death is what counts.
+            // After it has told the program's end, it has its time for that.
             Ok(None) => {
                 self.fate.deaf = true;
-                self.sandbox.kill();
+                if self.fate.program.is_none() {
+                    self.sandbox.kill();
+                }
             }
             Err(error) => {
                 self.fate.deaf = true;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::copies::Copies;
@@ -58,15 +59,11 @@ pub fn run(
         events: options.events.as_deref(),
         report: options.report.as_deref(),
     };
-    let begun = start::begin(&wanted)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::io("start", "the event loop"))?;
+    let (begun, (runtime, signals)) = start::begin(&wanted, event_loop)?;
     let capture = options.capture.then(Captured::default);
     let about = About::of(&options, &begun);
     let ended = runtime.block_on(async {
-        let drive = foreground(begun, terminal, capture.clone(), Box::new(hear))?;
+        let drive = foreground(begun, signals, terminal, capture.clone(), Box::new(hear))?;
         Ok::<_, RunError>(drive.run().await)
     })?;
     let (outcome, written) = about.report(ended);
@@ -79,6 +76,19 @@ pub fn run(
         report: written,
         captured,
     })
+}
+
+/// The loop, with handlers in place before the signals that were held back are let through.
+fn event_loop() -> Result<(Runtime, Signals), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::io("start", "the event loop"))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen().map_err(RunError::io("listen for", "signals"))?
+    };
+    Ok((runtime, signals))
 }
 
 fn wants_terminal(choice: TerminalChoice) -> bool {
@@ -110,12 +120,11 @@ fn take(capture: &Arc<Mutex<Capture>>) -> Capture {
 /// the runtime.
 fn foreground(
     begun: Begun,
+    signals: Signals,
     terminal: bool,
     capture: Option<Captured>,
     hear: Box<dyn FnMut(Remark) + Send>,
 ) -> Result<Drive, RunError> {
-    // Handlers stand before the signals that were held back are let through.
-    let signals = Signals::listen().map_err(RunError::io("listen for", "signals"))?;
     let state = watch::Sender::new(State::Starting);
     let (mut drive, ends) = Drive::over(begun, Audience::Person(hear), state)?;
     drive.signals = Some(signals);

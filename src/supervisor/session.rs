@@ -155,7 +155,7 @@ impl Supervisor {
             name: "-c",
             args: Vec::new(),
         };
-        let begun = start::begin(&Wanted {
+        let wanted = Wanted {
             program: &program,
             policy: &policy,
             surroundings: &surroundings,
@@ -163,7 +163,8 @@ impl Supervisor {
             stdio: StdioRequest::Pipes,
             events: config.events.as_deref(),
             report: None,
-        })?;
+        };
+        let (begun, ()) = start::begin(&wanted, || Ok(()))?;
         let (commands, orders) = mpsc::channel(QUEUE);
         let events = self.events.take().unwrap_or_else(|| mpsc::channel(1).0);
         let drive = background(begun, announce, orders, events)?;

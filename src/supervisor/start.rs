@@ -67,8 +67,12 @@ impl WorkerStart {
 }
 
 /// Starts what is wanted. The order is the contract: nothing is launched before the
-/// policy is whole, the log is open and the start is recorded in it.
-pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
+/// policy is whole, the log is open and the start is recorded in it. What the caller prepares,
+/// `meanwhile`, is done while the sandbox is being built.
+pub(super) fn begin<T>(
+    wanted: &Wanted<'_>,
+    meanwhile: impl FnOnce() -> Result<T, RunError>,
+) -> Result<(Begun, T), RunError> {
     single_threaded()?;
     let session = session_name()?;
     let log = wanted
@@ -90,7 +94,14 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
     })?;
     let held = HeldSignals::hold().map_err(RunError::io("hold back", "signals"))?;
     let started = Instant::now();
-    let launched = launch::launch(request)?;
+    let (launched, done) = launch::launch(request, meanwhile)?;
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => {
+            sandbox::abandon(launched);
+            return Err(error);
+        }
+    };
     let enforced: Vec<Mechanism> = launched.enforced.0.iter().map(mechanism).collect();
     for Mechanism {
         mechanism,
@@ -108,7 +119,7 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
         sandbox::abandon(launched);
         return Err(error.into());
     }
-    Ok(Begun {
+    let begun = Begun {
         launched,
         started,
         session,
@@ -119,7 +130,8 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Begun, RunError> {
         gate,
         worker,
         held,
-    })
+    };
+    Ok((begun, done))
 }
 
 /// What the bundle needs to know.

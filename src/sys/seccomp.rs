@@ -67,6 +67,10 @@ fn set_mode_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::R
 const NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
 const NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
 const NOTIF_ID_VALID: libc::Ioctl = 0x4008_2102_u32 as libc::Ioctl;
+const NOTIF_SET_FLAGS: libc::Ioctl = 0x4008_2104_u32 as libc::Ioctl;
+
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6 (`linux/seccomp.h`).
+const SYNC_WAKE_UP: u64 = 1;
 
 /// A system call that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,14 @@ pub enum Answer {
     Continue,
     /// The call fails with this errno.
     Errno(i32),
+}
+
+/// Asks that whoever waits for an answer, and whoever waits for a notification, runs on the
+/// processor of the one that it waited for: that one is about to sleep, and waking another
+/// processor takes longer than the call. Gives whether the kernel can (6.6).
+pub fn wake_in_place(listener: BorrowedFd<'_>) -> bool {
+    // SAFETY: the argument of this request is the value itself.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) == 0 }
 }
 
 /// Waits for the next notification on `listener`.

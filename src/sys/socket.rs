@@ -3,13 +3,14 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// The largest record, in bytes.
+/// The largest record that is taken, in bytes.
 pub const MAX_RECORD: usize = 128 * 1024;
 
 /// The most descriptors in one record.
@@ -59,12 +60,46 @@ pub fn send_record(
     }
 }
 
+/// Waits for a record and gives its length in bytes, leaving it where it is.
+fn next_length(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    loop {
+        let none: &mut [u8] = &mut [];
+        match rustix::net::recv(socket, none, RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok((_, length)) => return Ok(length),
+        }
+    }
+}
+
+/// Receives as [`receive_record`] does, but stays awake for up to `awake` before it sleeps: for an
+/// answer that takes the other side less time than waking up would take this one.
+///
+/// # Errors
+/// As for [`receive_record`] on a socket that blocks.
+pub fn receive_record_soon(
+    socket: BorrowedFd<'_>,
+    awake: Duration,
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let began = Instant::now();
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+    while began.elapsed() < awake {
+        let none: &mut [u8] = &mut [];
+        match rustix::net::recv(socket, none, flags) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => std::thread::yield_now(),
+            _ => break,
+        }
+    }
+    receive_record(socket)
+}
+
 /// Receives one record and its descriptors; an empty record means that the other end is gone.
 ///
 /// # Errors
 /// `EAGAIN` on a non-blocking socket without a record; `InvalidData` for a truncated one.
 pub fn receive_record(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut record = vec![0; MAX_RECORD];
+    let length = next_length(socket)?;
+    let mut record = vec![0; length.min(MAX_RECORD)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
