@@ -13,6 +13,8 @@ use super::remark::{SessionEvent, Stream};
 
 /// Bytes of one copy: what a Linux pipe holds by default (pipe(7)).
 const BUFFER: usize = 64 * 1024;
+/// Bytes of the first one.
+const FIRST_BUFFER: usize = 4 * 1024;
 
 /// How many bytes of output the program may still write, over all its streams.
 #[derive(Clone)]
@@ -141,7 +143,7 @@ pub(super) async fn copy_output(
         Ok(source) => source,
         Err(error) => return OutputEnd::Failed(error),
     };
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; FIRST_BUFFER];
     loop {
         let read = tokio::select! {
             biased;
@@ -166,9 +168,18 @@ pub(super) async fn copy_output(
             }
             Err(error) => return OutputEnd::Failed(error),
         }
+        grow(&mut buffer, length);
         // A file or /dev/null never makes us wait; timers and signals still get
         // their turn.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Gives a stream that fills its buffer the whole size. Most streams carry little, and every
+/// page of a buffer costs a start its time.
+fn grow(buffer: &mut Vec<u8>, length: usize) {
+    if length == buffer.len() {
+        buffer.resize(BUFFER, 0);
     }
 }
 
@@ -185,7 +196,7 @@ pub(super) async fn copy_input(
 ) -> io::Result<()> {
     let source = CallerFd::duplicate(source, Interest::READABLE)?;
     let sink = OwnFd::adopt(sink, Interest::WRITABLE)?;
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; FIRST_BUFFER];
     loop {
         let length = match source.read(&mut buffer).await {
             Ok(0) if end.is_empty() => return Ok(()),
@@ -205,6 +216,7 @@ pub(super) async fn copy_input(
                 Err(_closed) => return Ok(()),
             }
         }
+        grow(&mut buffer, length);
         tokio::task::yield_now().await;
     }
 }
