@@ -80,7 +80,7 @@ impl Caller {
 
 /// Reads a file; one that is not there says nothing.
 pub(super) fn read(path: &Path, owner: Owner, caller: &Caller) -> anyhow::Result<Settings> {
-    let file = match std::fs::File::open(path) {
+    let file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Settings::default());
@@ -101,6 +101,21 @@ pub(super) fn read(path: &Path, owner: Owner, caller: &Caller) -> anyhow::Result
         path.display()
     );
     parse(&text, path, owner, caller)
+}
+
+/// Opens a file, and nothing that could make us wait: a project may bring a named pipe.
+fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        let cause = "it is no regular file";
+        Err(std::io::Error::new(ErrorKind::InvalidInput, cause))
+    }
 }
 
 /// What a file's text says.

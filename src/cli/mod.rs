@@ -19,6 +19,7 @@ mod said;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -86,7 +87,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("buntime: {error:#}");
+            voice::say(&format!("{error:#}"));
             ExitCode::from(FAILED)
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::voice::harmless;
 use crate::policy::{
     Explanation, Flags, Layer, LoadError, Policy, SCHEMA, Vars, schema_violations, shipped_names,
 };
@@ -161,7 +162,7 @@ fn check(files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             Ok(()) => writeln!(out, "{}: ok", file.display())?,
             Err(error) => {
                 sound = false;
-                eprintln!("{error:#}");
+                eprintln!("{}", harmless(&format!("{error:#}")));
             }
         }
     }

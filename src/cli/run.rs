@@ -13,6 +13,7 @@ use super::FAILED;
 use super::config;
 use super::meant::{Asked, Meant, asked, meant};
 use super::said::{LogLevel, RunArgs};
+use super::voice::{Voice, say};
 use crate::policy::Verdict;
 use crate::supervisor::{self, Capture, Finished, NOT_FOUND, Program, Remark};
 
@@ -45,14 +46,21 @@ pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
         Err(error) => return failure(&format!("{error:#}"), FAILED, as_json),
     };
     start_log(log_level);
+    let voice = Voice::default();
+    let heard = voice.clone();
     let hear = move |remark: Remark| {
         if !quiet {
-            say(&sentence(&remark));
+            heard.mention(&sentence(&remark));
         }
     };
-    match supervisor::run(options, hear) {
+    let result = supervisor::run(options, hear);
+    if let Ok(finished) = &result {
+        explain(finished, &voice);
+    }
+    voice.finish();
+    match result {
         Ok(finished) if json => print_json(&finished),
-        Ok(finished) => Ok(end(&finished)),
+        Ok(finished) => Ok(ExitCode::from(finished.outcome.exit.status)),
         Err(error) => failure(&error.to_string(), error.exit_status(), as_json),
     }
 }
@@ -104,14 +112,6 @@ fn start_log(level: LogLevel) {
         .without_time();
     if let Err(error) = log.try_init() {
         say(&format!("nothing is logged: {error}"));
-    }
-}
-
-/// One line on standard error. Where nobody reads it, the run goes on.
-fn say(text: &str) {
-    let line = format!("buntime: {text}\n");
-    if io::stderr().lock().write_all(line.as_bytes()).is_err() {
-        tracing::debug!("standard error is closed");
     }
 }
 
@@ -168,15 +168,14 @@ fn flag_of(limit: &str) -> &str {
     }
 }
 
-/// The exit status of a run, with a word about it when it was Buntime that ended it.
-fn end(finished: &Finished) -> ExitCode {
+/// A word about the end when it was Buntime that failed.
+fn explain(finished: &Finished, voice: &Voice) {
     let exit = &finished.outcome.exit;
     if exit.cause == "failure"
         && let Some(detail) = &exit.detail
     {
-        say(detail);
+        voice.mention(detail);
     }
-    ExitCode::from(exit.status)
 }
 
 fn print_json(finished: &Finished) -> anyhow::Result<ExitCode> {
@@ -192,7 +191,7 @@ fn print_json(finished: &Finished) -> anyhow::Result<ExitCode> {
         "stderr_truncated": truncated(stderr),
         "report": finished.report,
     }))?;
-    Ok(end(finished))
+    Ok(ExitCode::from(finished.outcome.exit.status))
 }
 
 /// A failure of ours, on standard error in any case.

@@ -67,6 +67,11 @@ pub struct ResourceLimitError {
     pub source: io::Error,
 }
 
+/// A core would carry the worker's memory to where the kernel is told to put it. One byte is too
+/// short for any file, and keeps the kernel from starting a program that takes cores by a pipe
+/// too, which 0 does not (core(5): the limit does not hold for pipes, and 1 means none at all).
+const NO_CORE: u64 = 1;
+
 const NO_CGROUP: &str = "no control group with this controller can be made by this user";
 const USE_CGROUP: &str = "run as root, or inside a control group that is delegated to this user \
     (systemd-run --user --scope -p Delegate=yes), or take the limit out of the policy";
@@ -77,9 +82,8 @@ const USE_CGROUP: &str = "run as root, or inside a control group that is delegat
 /// Every limit that nothing holds there.
 pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<UnheldLimit>> {
     let set = |resource, value| ResourceLimit { resource, value };
-    // A core file would carry the worker's memory to where the kernel is told to put it.
     let mut plan = ResourceLimits {
-        limits: vec![set(Resource::Core, 0)],
+        limits: vec![set(Resource::Core, NO_CORE)],
         inexact: Vec::new(),
     };
     let mut unheld = Vec::new();
@@ -187,7 +191,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             values(&plan),
-            [(Resource::Core, 0), (Resource::Nofile, 128)]
+            [(Resource::Core, 1), (Resource::Nofile, 128)]
         );
         assert!(plan.inexact.is_empty());
     }
@@ -247,7 +251,7 @@ mod tests {
             plan.apply().unwrap();
             let opened: Vec<_> = (0..64).map(|_| std::fs::File::open("/dev/null")).collect();
             assert!(opened.iter().any(Result::is_err));
-            assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
+            assert_eq!(getrlimit(Resource::Core).maximum, Some(1));
             0
         });
         assert_eq!(ended, crate::sys::forked::Ended::Exited(0));

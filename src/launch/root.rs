@@ -273,6 +273,8 @@ impl Root {
                 (c"newinstance", c""),
                 (c"ptmxmode", c"0666"),
                 (c"mode", c"0620"),
+                // All instances together have kernel.pty.max, which one worker could use up.
+                (c"max", c"64"),
             ],
             attr::NOSUID | attr::NOEXEC,
         )

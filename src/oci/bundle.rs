@@ -1,6 +1,8 @@
 //! OCI bundles: the built-in one of Python, and others by directory.
 
-use std::os::unix::fs::symlink;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -36,7 +38,7 @@ impl Bundle {
     /// The file, and what is wrong with it or cannot be carried.
     pub fn load(dir: &Path) -> Result<Bundle, OciError> {
         let file = dir.join("config.json");
-        let text = std::fs::read_to_string(&file).map_err(OciError::io("read", &file))?;
+        let text = read_configuration(&file).map_err(OciError::io("read", &file))?;
         let spec = parse(&file, &text)?;
         let refuse = |cause: &str| OciError::Bundle {
             path: file.clone(),
@@ -91,6 +93,29 @@ impl Bundle {
             })
             .collect()
     }
+}
+
+/// More than any configuration needs, in bytes.
+const LONGEST_CONFIGURATION: u64 = 8 << 20;
+
+/// Reads a regular file: a bundle may bring a named pipe, which would make us wait for ever, or a
+/// link to a device that never ends.
+fn read_configuration(path: &Path) -> io::Result<String> {
+    let refuse = |cause| io::Error::new(io::ErrorKind::InvalidInput, cause);
+    let file = File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(refuse("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(LONGEST_CONFIGURATION + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_CONFIGURATION {
+        return Err(refuse("it is longer than 8 MiB"));
+    }
+    Ok(text)
 }
 
 fn parse(file: &Path, text: &str) -> Result<Spec, OciError> {

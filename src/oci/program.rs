@@ -165,6 +165,10 @@ enum Loader {
 /// is malformed, asks for nothing; running it is then the kernel's refusal.
 fn loader(path: &Path) -> Loader {
     let mut head = Vec::new();
+    // Somebody's root may have a pipe or a device there, which is not to be waited for or touched.
+    if !path.metadata().is_ok_and(|found| found.is_file()) {
+        return Loader::None;
+    }
     let Ok(file) = File::open(path) else {
         return Loader::None;
     };

@@ -32,6 +32,7 @@ mod terminal;
 pub use error::RunError;
 pub use options::{PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice};
 pub use outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Outcome, SIGNALLED, TIMED_OUT};
+pub use printable::printable;
 pub use remark::{Remark, SessionEvent, State, Stream};
 pub use run::{Finished, run};
 pub use session::{Config, Supervisor, WorkerType};

@@ -3,7 +3,8 @@
 /// The text of `bytes` with everything escaped that could move the cursor, hide
 /// or reorder what stands around it: control and format characters, line and
 /// paragraph separators, the marks of bidirectional text, and what is not UTF-8.
-pub(super) fn printable(bytes: &[u8]) -> String {
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -14,7 +14,7 @@ use crate::audit::{Event, EventLog, Mechanism};
 use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
 use crate::launch::{self, Features, HeldSignals, LaunchRequest, Launched, Piece, StdioRequest};
 use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
-use crate::policy::{Flags, Layer, Limits, RuleMechanism, Vars};
+use crate::policy::{Flags, Layer, Limits, LoadError, RuleMechanism, Vars};
 
 /// What is to be started.
 pub(super) struct Wanted<'a> {
@@ -342,10 +342,29 @@ fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
         &vars,
     )?);
     for source in &choice.narrowing {
+        regular(source)?;
         layers.push(load(source)?);
     }
     layers.extend(project_layers(&choice.project, &vars)?);
     Ok(layers)
+}
+
+/// A project may name a pipe without a writer or a device as its policy, which would make us wait
+/// for ever; a person may well give one.
+fn regular(source: &PolicySource) -> Result<(), LoadError> {
+    let PolicySource::File(path) = source else {
+        return Ok(());
+    };
+    let read = |cause| LoadError::Read {
+        path: path.clone(),
+        cause,
+    };
+    if path.metadata().map_err(read)?.is_file() {
+        Ok(())
+    } else {
+        let cause = "a project's policy must be a regular file";
+        Err(read(io::Error::new(io::ErrorKind::InvalidInput, cause)))
+    }
 }
 
 /// A project's lists and its limits. A limit that is larger than

@@ -153,6 +153,7 @@ attacks! {
     personality: "personality.py"
     capabilities: "capabilities.py"
     executing_other_programs: "execute.py"
+    starving_init: "init.py"
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod support;
 
 mod attacks;
+mod attacks_on_the_host;
 mod basics;
 mod cpython;
 mod crowds;

@@ -180,8 +180,16 @@ pub(super) fn is_not_permitted(error: &io::Error) -> bool {
     )
 }
 
+/// The most that the buffers of sockets may take, in bytes. v1 counts them apart and without a
+/// limit of their own they have none but the host's; v2 counts them with everything else.
+const MOST_SOCKET_BYTES: u64 = 16 << 20;
+
 fn limit_memory(group: &Path, bytes: u64) -> Result<(), CgroupError> {
     write(group, "memory.limit_in_bytes", bytes)?;
+    let sockets = (bytes / 16).min(MOST_SOCKET_BYTES);
+    if group.join("memory.kmem.tcp.limit_in_bytes").exists() {
+        write(group, "memory.kmem.tcp.limit_in_bytes", sockets)?;
+    }
     // Without swap accounting there is no limit on memory and swap together; then at least
     // nothing of this group is swapped before it must be.
     if group.join("memory.memsw.limit_in_bytes").exists() {

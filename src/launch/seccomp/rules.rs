@@ -153,6 +153,8 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     for sysno in HIDDEN {
         table.refuse(*sysno, libc::ENOSYS);
     }
+    // Counted for the whole host (fs.aio-max-nr): one worker could take all that there are.
+    table.refuse(Sysno::io_setup, libc::ENOSYS);
     if request.deny_memfd {
         table.refuse(Sysno::memfd_create, libc::EPERM);
     }
@@ -162,6 +164,7 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
         }
     }
     processes(&mut table)?;
+    init(&mut table)?;
     modes(&mut table)?;
     sockets(&mut table, request)?;
     Ok(table.0)
@@ -185,6 +188,28 @@ fn processes(table: &mut Table) -> Result<(), SeccompError> {
         &[[masked(4, whiteout, whiteout)]],
         libc::EPERM,
     )
+}
+
+/// Init has the worker's uid, and these calls ask for nothing else: a worker could take init's
+/// descriptors (and with them the record of what it tried to run) or its processor time.
+fn init(table: &mut Table) -> Result<(), SeccompError> {
+    const INIT: u64 = 1;
+    for sysno in [
+        Sysno::prlimit64,
+        Sysno::sched_setaffinity,
+        Sysno::sched_setscheduler,
+        Sysno::sched_setparam,
+        Sysno::sched_setattr,
+    ] {
+        table.refuse_when(sysno, &[[equal(0, INIT)]], libc::EPERM)?;
+    }
+    // By pid, and for all processes of a user.
+    let user = constant(libc::PRIO_USER as i32);
+    let whom = [vec![equal(0, user)], vec![equal(1, INIT)]];
+    table.refuse_when(Sysno::setpriority, &whom, libc::EPERM)?;
+    // IOPRIO_WHO_USER of linux/ioprio.h.
+    let whom = [vec![equal(0, 3)], vec![equal(1, INIT)]];
+    table.refuse_when(Sysno::ioprio_set, &whom, libc::EPERM)
 }
 
 /// Files that carry another identity or another driver: set-id bits and device nodes, through

@@ -1,0 +1,229 @@
+//! What hostile programs and hostile files can do to the host and to Buntime itself: take what
+//! all sandboxes share, get at host programs through the kernel, or make the supervisor wait.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Child, Finished, PATIENCE, Scratch, alone, binary, buntime, is_root};
+
+/// Runs code inside as root and as an ordinary user, who both must see the same.
+fn both(flags: &[&str], code: &str, expected: &str) {
+    let scratch = Scratch::new();
+    let run = || {
+        Child::new(scratch.binary())
+            .clean_path()
+            .arg("run")
+            .args(flags)
+            .args(["-c", code])
+    };
+    run().current_dir(scratch.path()).run().prints(expected);
+    run().of_user(&scratch.home()).run().prints(expected);
+}
+
+/// The kernel may be set to start a program of the host for every core. It heeds a limit of one
+/// byte and no other (core(5)).
+#[test]
+fn a_crash_starts_no_program_of_the_host() {
+    let _alone = alone();
+    if is_root("a_crash_starts_no_program_of_the_host") {
+        let code = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))";
+        both(&[], code, "(1, 1)\n");
+    }
+}
+
+/// Buffers of sockets are memory that v1 control groups count apart.
+#[test]
+fn memory_in_the_buffers_of_sockets() {
+    let _alone = alone();
+    if !is_root("memory_in_the_buffers_of_sockets") {
+        return;
+    }
+    let code = "
+import socket
+listening = socket.create_server(('127.0.0.1', 0))
+held, total = [], 0
+try:
+    while True:
+        one = socket.create_connection(listening.getsockname())
+        held += [one, listening.accept()[0]]
+        one.settimeout(0.02)
+        try:
+            while True:
+                total += one.send(bytes(1 << 20))
+        except TimeoutError:
+            pass
+        if len(held) > 300:
+            break
+except OSError:
+    pass
+print(total >> 20)
+";
+    let done = buntime(["run", "--memory", "96M", "-c", code]).run();
+    match done.status.code() {
+        Some(0) => {
+            let mebibytes: u64 = done.stdout().trim().parse().expect("a number");
+            assert!(mebibytes <= 96, "{mebibytes} MiB are held\n{done}");
+        }
+        _ => assert!(done.stderr().contains("memory"), "{done}"),
+    }
+}
+
+/// Pseudo-terminals and asynchronous requests are counted for the whole host.
+#[test]
+fn what_all_the_host_has_to_share() {
+    let _alone = alone();
+    if !is_root("what_all_the_host_has_to_share") {
+        return;
+    }
+    let code = "
+import ctypes, errno, os
+held = []
+try:
+    while len(held) < 200:
+        held.append(os.open('/dev/pts/ptmx', os.O_RDWR | os.O_NOCTTY))
+except OSError as error:
+    print(len(held) <= 64, errno.errorcode[error.errno])
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.syscall(206, 128, ctypes.byref(ctypes.c_ulong(0))), errno.errorcode[ctypes.get_errno()])
+";
+    both(&[], code, "True ENOSPC\n-1 ENOSYS\n");
+}
+
+/// The program fills standard error, which nobody reads, and then has the supervisor speak there.
+#[test]
+fn a_full_standard_error_does_not_stop_the_clock() {
+    let _alone = alone();
+    if !is_root("a_full_standard_error_does_not_stop_the_clock") {
+        return;
+    }
+    let code = "
+import os, threading, time
+def fill():
+    while True:
+        os.write(2, bytes(65536))
+threading.Thread(target=fill, daemon=True).start()
+time.sleep(1)
+for number in range(30):
+    try:
+        open('/etc/shadow%d' % number)
+    except OSError:
+        pass
+while True:
+    time.sleep(1)
+";
+    let mut child = Command::new(binary())
+        .args(["run", "--timeout", "3", "-c", code])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let start = Instant::now();
+    let ended = loop {
+        match child.try_wait().expect("the child can be waited for") {
+            Some(status) => break Some(status),
+            None if start.elapsed() > PATIENCE / 2 => break None,
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    let Some(status) = ended else {
+        child.kill().expect("the child can be killed");
+        child.wait().expect("the child can be waited for");
+        panic!("the wall limit of 3 s does not hold");
+    };
+    assert_eq!(status.code(), Some(124));
+    let mut said = Vec::new();
+    let mut stderr = child.stderr.take().expect("standard error is a pipe");
+    stderr.read_to_end(&mut said).expect("a pipe can be read");
+    assert!(said.len() >= 65536, "{} bytes filled nothing", said.len());
+}
+
+/// A run that must end by itself with a failure of ours that says `expected`.
+fn refused(scratch: &Scratch, folder: &str, arguments: &[&str], expected: &str) -> Finished {
+    let done = Child::new(binary())
+        .clean_path()
+        .arg("run")
+        .args(arguments)
+        .current_dir(scratch.path().join(folder))
+        .deadline(PATIENCE / 3)
+        .run();
+    assert!(
+        matches!(done.status.code(), Some(125..=127)) && done.stderr().contains(expected),
+        "{folder}\n{done}"
+    );
+    done
+}
+
+fn pipe(scratch: &Scratch, name: &str) {
+    let path = scratch.file(name, b"");
+    std::fs::remove_file(&path).expect("the file can be removed");
+    Child::new("mkfifo")
+        .args(["-m", "755", &path])
+        .run()
+        .expect(0);
+}
+
+/// Files of others may be pipes without a writer, which would be waited for, or never end.
+#[test]
+fn files_that_would_be_waited_for() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    pipe(&scratch, "project/.buntime.json");
+    refused(&scratch, "project", &["-c", ""], ".buntime.json");
+    pipe(&scratch, "policy/pipe.json");
+    scratch.file("policy/.buntime.json", br#"{"policy": "./pipe.json"}"#);
+    refused(&scratch, "policy", &["-c", ""], "regular file");
+    pipe(&scratch, "bundle/config.json");
+    refused(
+        &scratch,
+        "bundle",
+        &["--bundle", ".", "-c", ""],
+        "regular file",
+    );
+    std::fs::create_dir(scratch.path().join("endless")).expect("a folder can be made");
+    std::os::unix::fs::symlink("/dev/zero", scratch.entry("endless/config.json"))
+        .expect("a link can be made");
+    refused(
+        &scratch,
+        "endless",
+        &["--bundle", ".", "-c", ""],
+        "regular file",
+    );
+    pipe(&scratch, "root/usr/bin/python3");
+    refused(
+        &scratch,
+        "root",
+        &["--rootfs", ".", "-c", ""],
+        "regular file",
+    );
+    pipe(&scratch, "script/bin/pipe");
+    scratch.file("script/bin/x", b"#!/bin/pipe\n");
+    refused(
+        &scratch,
+        "script",
+        &["--rootfs", ".", "--", "/bin/x"],
+        "/bin/x",
+    );
+}
+
+/// What others named stands in our messages, and must not steer the terminal that shows them.
+#[test]
+fn names_that_steer_a_terminal() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let name = r#"{"policy": "./\u001b]0;owned\u0007.json"}"#;
+    scratch.file("project/.buntime.json", name.as_bytes());
+    scratch.file("script/bin/x", b"#!/bin/\x1b]0;owned\x07\n");
+    for done in [
+        refused(&scratch, "project", &["-c", ""], "owned"),
+        refused(
+            &scratch,
+            "script",
+            &["--rootfs", ".", "--", "/bin/x"],
+            "owned",
+        ),
+    ] {
+        assert!(!done.stderr.contains(&0x1b), "{done}");
+    }
+}
