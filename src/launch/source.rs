@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::identity::Identity;
 use super::notice::Failure;
@@ -92,17 +93,30 @@ impl Source {
             return Ok(());
         }
         let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);
-        let tree = mount::clone_tree(None, &self.host).map_err(fail)?;
+        let found = open_plain(&self.host).map_err(fail)?;
+        let tree = mount::clone_tree(Some(found.as_fd()), Path::new("")).map_err(fail)?;
         mount::set_attributes(tree.as_fd(), self.attributes, None).map_err(fail)?;
         if let Some(maps) = maps {
             self.unmapped = maps
-                .apply(&tree, &self.host)
+                .apply(&tree, found.as_fd())
                 .err()
                 .map(|error| error.to_string());
         }
         self.tree = Some(tree);
         Ok(())
     }
+}
+
+/// Opens a path as it was resolved before: a symbolic link in it has been put there since, by
+/// somebody who would have another place shown than the one that was looked at.
+fn open_plain(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat2(
+        rustix::fs::CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS,
+    )?)
 }
 
 fn attributes(writable: bool, executable: bool) -> u64 {
@@ -127,9 +141,9 @@ impl<'a> OwnerMaps<'a> {
         }
     }
 
-    fn apply(&mut self, tree: &OwnedFd, host: &Path) -> io::Result<()> {
-        let found = std::fs::metadata(host)?;
-        let owner = (found.uid(), found.gid());
+    fn apply(&mut self, tree: &OwnedFd, host: BorrowedFd<'_>) -> io::Result<()> {
+        let found = rustix::fs::fstat(host)?;
+        let owner = (found.st_uid, found.st_gid);
         if !self.known.contains_key(&owner) {
             let Some(namespace) = self.identity.mount_map(owner)? else {
                 return Ok(());

@@ -81,7 +81,9 @@ impl Bundle {
         binds
             .filter_map(|mount| {
                 let has = |wanted: &str| mount.options().iter().flatten().any(|o| o == wanted);
-                let source = mount.source().clone()?;
+                let named = mount.source().clone()?;
+                // One that is not there is refused by the launch, with its name.
+                let source = named.canonicalize().unwrap_or(named);
                 Some(Piece::Bind {
                     dir: source.is_dir(),
                     source,

@@ -67,13 +67,7 @@ impl Interpreter {
             }
             directories.push(venv);
         }
-        // PREFIX/bin/pythonX.Y has its library in PREFIX/lib; the system's is shown anyway.
-        let prefix = real.parent().and_then(Path::parent).map(Path::to_owned);
-        directories.extend(prefix.filter(|prefix| {
-            *prefix != Path::new("/usr")
-                && *prefix != Path::new("/")
-                && place.outside(prefix).join("lib").is_dir()
-        }));
+        directories.extend(libraries(place, &real));
         let links = links(place, &path);
         Ok(Interpreter {
             path,
@@ -83,6 +77,34 @@ impl Interpreter {
             loaders,
         })
     }
+}
+
+/// What stands beside `PREFIX/bin/pythonX.Y` and belongs to it. The prefix may be a home, and a
+/// virtual environment of others may lead to any program with any folder above it: so it must have
+/// the file by which Python itself knows its library, and nothing else below it is shown.
+fn libraries(place: &Place, real: &Path) -> Vec<PathBuf> {
+    const LANDMARK: &str = "os.py";
+    let Some(prefix) = real.parent().and_then(Path::parent) else {
+        return Vec::new();
+    };
+    // The system's own is shown anyway.
+    if prefix == Path::new("/usr") || prefix == Path::new("/") {
+        return Vec::new();
+    }
+    let is_library = |entry: std::fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with("python")
+            && entry.path().join(LANDMARK).is_file()
+    };
+    let entries = std::fs::read_dir(place.outside(&prefix.join("lib")));
+    if !entries.is_ok_and(|entries| entries.flatten().any(is_library)) {
+        return Vec::new();
+    }
+    ["lib", "lib64", "ssl", "share/zoneinfo"]
+        .map(|name| prefix.join(name))
+        .into_iter()
+        .filter_map(|path| place.real(&path))
+        .filter(|path| path.starts_with(prefix) && place.outside(path).is_dir())
+        .collect()
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, OciError> {

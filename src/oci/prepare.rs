@@ -104,7 +104,10 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         None => Bundle::python()?,
     };
     let root = match input.rootfs.as_ref().or(bundle.root.as_ref()) {
-        Some(path) => Some(std::path::absolute(path).map_err(OciError::io("resolve", path))?),
+        Some(path) => Some(
+            path.canonicalize()
+                .map_err(OciError::io("open the root", path))?,
+        ),
         None => None,
     };
     let place = Place {
@@ -129,7 +132,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         let dirs = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
         pieces.extend(
             dirs.iter()
-                .filter_map(|dir| root::shown(PathBuf::from(dir), Path::new(dir), true)),
+                .filter_map(|dir| root::shown(&place, Path::new(dir), Path::new(dir), true)),
         );
     }
     pieces.push(Piece::Dir {
@@ -186,7 +189,7 @@ fn draft(
     };
     let mut pieces = Vec::new();
     if own_root {
-        pieces.extend(root::of_directory(&place.root)?);
+        pieces.extend(root::of_directory(place)?);
     } else {
         pieces.extend(root::of_host(uid, gid, HOSTNAME));
     }
@@ -208,7 +211,7 @@ fn draft(
                 .transpose()?;
             pieces.extend(interpreter_pieces(&found, place, own_root));
             if let Some(script) = script {
-                pieces.extend(root::shown(script.clone(), script, false));
+                pieces.extend(root::shown(&Place::host(), script, script, false));
             }
             args = worker_command(&found, worker, channel.as_ref());
             if let Some(worker) = worker {
@@ -311,14 +314,14 @@ fn interpreter_pieces(found: &Interpreter, place: &Place, own_root: bool) -> Vec
     let mut pieces: Vec<Piece> = found
         .directories
         .iter()
-        .filter_map(|dir| root::shown(place.outside(dir), dir, true))
+        .filter_map(|dir| root::shown(place, dir, dir, true))
         .collect();
     if own_root {
         return pieces;
     }
     let shown = |path: &Path| found.directories.iter().any(|dir| path.starts_with(dir));
     if !shown(&found.real) {
-        pieces.extend(root::shown(found.real.clone(), &found.real, true));
+        pieces.extend(root::shown(place, &found.real, &found.real, true));
     }
     let links = found.links.iter().filter(|(path, _)| !shown(path));
     pieces.extend(links.map(|(path, target)| Piece::Link {
@@ -327,7 +330,7 @@ fn interpreter_pieces(found: &Interpreter, place: &Place, own_root: bool) -> Vec
     }));
     if let Some(name) = found.real.file_name() {
         let etc = Path::new("/etc").join(name);
-        pieces.extend(root::shown(etc.clone(), &etc, false));
+        pieces.extend(root::shown(place, &etc, &etc, false));
     }
     pieces
 }
@@ -343,7 +346,7 @@ fn command_pieces(found: &Found, place: &Place, own_root: bool) -> Vec<Piece> {
                 .iter()
                 .any(|library| path.starts_with(library))
         })
-        .filter_map(|path| root::shown(place.outside(path), path, true))
+        .filter_map(|path| root::shown(place, path, path, true))
         .collect();
     // The name by which it is run leads to the file, where the directories on the way are real.
     if let (Some(parent), Some(name)) = (found.path.parent(), found.path.file_name())

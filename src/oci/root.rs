@@ -29,8 +29,10 @@ const ETC: [&str; 6] = [
 /// Names at the top of a root that the launch makes itself.
 const OWN: [&str; 4] = ["dev", "proc", "tmp", "run"];
 
-/// Read-only bind of a host path at `path`.
-pub(super) fn shown(source: PathBuf, path: &Path, executable: bool) -> Option<Piece> {
+/// Read-only bind at `path` of what `named` is in `place`. The source has no symbolic link in it, and
+/// the launch follows none: what becomes one meanwhile is refused.
+pub(super) fn shown(place: &Place, named: &Path, path: &Path, executable: bool) -> Option<Piece> {
+    let source = place.outside(&place.real(named)?);
     let found = source.metadata().ok()?;
     Some(Piece::Bind {
         source,
@@ -51,21 +53,22 @@ pub(super) fn of_host(uid: u32, gid: u32, hostname: &str) -> Vec<Piece> {
         if let Ok(target) = std::fs::read_link(&path) {
             pieces.push(Piece::Link { path, target });
         } else if name.starts_with("lib") {
-            pieces.extend(shown(path.clone(), &path, true));
+            pieces.extend(shown(&host, &path, &path, true));
         }
     }
     let libraries = LIBRARIES
         .iter()
-        .filter_map(|path| shown(PathBuf::from(path), Path::new(path), true));
+        .filter_map(|path| shown(&host, Path::new(path), Path::new(path), true));
     pieces.extend(libraries);
     let data = DATA.iter().chain(&ETC).map(Path::new);
-    pieces.extend(data.filter_map(|path| shown(host.real(path)?, path, false)));
+    pieces.extend(data.filter_map(|path| shown(&host, path, path, false)));
     pieces.extend(etc(uid, gid, hostname));
     pieces
 }
 
 /// The system part of a root that is somebody's directory.
-pub(super) fn of_directory(root: &Path) -> Result<Vec<Piece>, OciError> {
+pub(super) fn of_directory(place: &Place) -> Result<Vec<Piece>, OciError> {
+    let root = &place.root;
     let entries = std::fs::read_dir(root).map_err(OciError::io("read the root", root))?;
     let mut pieces = Vec::new();
     for entry in entries {
@@ -77,7 +80,7 @@ pub(super) fn of_directory(root: &Path) -> Result<Vec<Piece>, OciError> {
         let path = Path::new("/").join(&name);
         match std::fs::read_link(entry.path()) {
             Ok(target) => pieces.push(Piece::Link { path, target }),
-            Err(_) => pieces.extend(shown(entry.path(), &path, true)),
+            Err(_) => pieces.extend(shown(place, &path, &path, true)),
         }
     }
     Ok(pieces)

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Child, Finished, PATIENCE, Scratch, alone, binary, buntime, is_root};
+use crate::support::{Child, Finished, PATIENCE, PYTHON, Scratch, alone, binary, buntime, is_root};
 
 /// Runs code inside as root and as an ordinary user, who both must see the same.
 fn both(flags: &[&str], code: &str, expected: &str) {
@@ -226,4 +226,80 @@ fn names_that_steer_a_terminal() {
     ] {
         assert!(!done.stderr.contains(&0x1b), "{done}");
     }
+}
+
+/// An interpreter in somebody's home, or a virtual environment that leads to a program of the
+/// host, opens its library and not what else there is beside it.
+#[test]
+fn what_lies_beside_an_interpreter() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let key = scratch.file("home/.ssh/key", b"canary");
+    std::fs::create_dir_all(scratch.path().join("home/bin")).expect("a folder can be made");
+    let python = scratch.entry("home/bin/python3");
+    std::fs::copy(PYTHON, &python).expect("the interpreter can be copied");
+    scratch.file("home/lib/notes", b"canary");
+    scratch.file("repository/venv/pyvenv.cfg", b"home = /usr/bin\n");
+    let venv = scratch.entry("repository/venv");
+    std::fs::create_dir(format!("{venv}/bin")).expect("a folder can be made");
+    std::os::unix::fs::symlink("../../../home/bin/python3", format!("{venv}/bin/python"))
+        .expect("a link can be made");
+    let code = format!(
+        "
+for name in {key:?}, {:?}:
+    try:
+        print(open(name).read())
+    except OSError:
+        print('denied')
+",
+        scratch.entry("home/lib/notes")
+    );
+    for flags in [["--python", &python], ["--venv", &venv]] {
+        let run = Child::new(binary()).clean_path().arg("run").args(flags);
+        let done = run.args(["-c", &code]).current_dir(scratch.path()).run();
+        done.prints("denied\ndenied\n");
+    }
+}
+
+/// Somebody who may write into a root swaps a folder of it for a link that leads out, again and
+/// again, while it is started.
+#[test]
+fn a_root_that_changes_while_it_is_started() {
+    let _alone = alone();
+    if !is_root("a_root_that_changes_while_it_is_started") {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.file("outside/key", b"canary");
+    let data = scratch.entry("root/data");
+    for folder in ["root/data", "root/usr/bin", "aside"] {
+        std::fs::create_dir_all(scratch.path().join(folder)).expect("a folder can be made");
+    }
+    std::fs::copy("/bin/busybox", scratch.entry("root/usr/bin/busybox"))
+        .expect("busybox is installed (hack/test does it) and can be copied");
+    let flip = format!(
+        "
+import os
+data, outside, aside = {data:?}, {:?}, {:?}
+while True:
+    os.rename(data, aside)
+    os.symlink(outside, data)
+    os.unlink(data)
+    os.rename(aside, data)
+",
+        scratch.entry("outside"),
+        scratch.entry("aside/data")
+    );
+    let mut flipping = Child::new(PYTHON)
+        .args(["-I", "-c", &flip])
+        .deadline(2 * PATIENCE)
+        .start();
+    let root = scratch.entry("root");
+    for _ in 0..150 {
+        let done = buntime(["run", "--quiet", "--rootfs", &root, "--"])
+            .args(["/usr/bin/busybox", "cat", "/data/key"])
+            .run();
+        assert!(!done.stdout().contains("canary"), "it led out\n{done}");
+    }
+    flipping.kill();
 }
