@@ -75,6 +75,7 @@ impl libcontainer::workload::Executor for Executor {
 impl Stage {
     fn run(&self) -> Result<std::convert::Infallible, Failure> {
         memory::wipe_environment();
+        memory::wipe_arguments().map_err(|c| Failure::new("wipe", "init's arguments", c))?;
         process::set_not_dumpable().map_err(|c| Failure::new("protect", "init's memory", c))?;
         // The change of ids has cleared it.
         process::set_parent_death_signal(libc::SIGKILL)

@@ -1,5 +1,7 @@
 //! What a forked copy of the supervisor must forget.
 
+use std::io;
+
 unsafe extern "C" {
     static mut environ: *mut *mut libc::c_char;
 }
@@ -21,4 +23,32 @@ pub fn wipe_environment() {
         }
         environ = std::ptr::null_mut();
     }
+}
+
+/// Overwrites the process's arguments with zeros, so that /proc/PID/cmdline of a forked copy does
+/// not show what the caller was told.
+///
+/// Only for a copy that will never ask for its arguments again.
+///
+/// # Errors
+/// When /proc does not show the calling process.
+pub fn wipe_arguments() -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (start, end) = arguments(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    let length = end.checked_sub(start).ok_or(io::ErrorKind::InvalidData)?;
+    if length > 0 {
+        // SAFETY: the kernel says that its copy of the arguments lies there, on the initial stack,
+        // which is writable and stays mapped; the launch child has one thread, and nothing of its
+        // program refers to those bytes: std::env::args copies them at each call.
+        unsafe { std::ptr::write_bytes(start as *mut u8, 0, length) };
+    }
+    Ok(())
+}
+
+/// Fields 48 and 49 of /proc/PID/stat: where the arguments begin and end. The second field is a
+/// name in parentheses and may contain anything.
+fn arguments(stat: &str) -> Option<(usize, usize)> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(45);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }

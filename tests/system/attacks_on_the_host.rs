@@ -303,3 +303,13 @@ while True:
     }
     flipping.kill();
 }
+
+/// Init is a copy of the supervisor, whose arguments name files of the host.
+#[test]
+fn the_arguments_of_the_supervisor() {
+    let _alone = alone();
+    if is_root("the_arguments_of_the_supervisor") {
+        let code = "print(open('/proc/1/cmdline', 'rb').read().strip(bytes(1)))";
+        both(&["--quiet"], code, "b''\n");
+    }
+}
