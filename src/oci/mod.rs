@@ -16,5 +16,4 @@ mod world;
 
 pub use bundle::{Bundle, write_python};
 pub use error::OciError;
-pub use interpreter::Interpreter;
 pub use prepare::{PrepareInput, Prepared, Target, WorkerFiles, prepare};

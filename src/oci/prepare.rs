@@ -7,7 +7,7 @@ use super::bundle::Bundle;
 use super::error::OciError;
 use super::grants::{CHANNEL, bundle_grants};
 use super::interpreter::Interpreter;
-use super::program::{Found, PATH, Place};
+use super::program::{Found, PATH, Place, Way};
 use super::{root, world};
 use crate::launch::{ChannelRequest, Features, LaunchRequest, Piece, Program, StdioRequest};
 use crate::policy::{ExecPlan, Layer, Plan, Policy, World};
@@ -110,10 +110,13 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         ),
         None => None,
     };
-    let place = Place {
-        root: root.clone().unwrap_or_else(|| PathBuf::from("/")),
-    };
-    let draft = draft(&input, &bundle, &place, root.is_some())?;
+    let place = Place::at(root.clone().unwrap_or_else(|| PathBuf::from("/")));
+    // What the bundle shows depends on it, and it depends on nothing that the bundle shows.
+    let every = Policy::merge(input.layers.clone(), Vec::new())?.lets_every_program_run();
+    let mut draft = draft(&input, &bundle, &place, root.is_some())?;
+    if every && root.is_none() {
+        every_program(&place, &mut draft.pieces);
+    }
     let out = input
         .out
         .as_deref()
@@ -128,13 +131,6 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         channel,
         ..
     } = draft;
-    if plan.exec == ExecPlan::Any && root.is_none() {
-        let dirs = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
-        pieces.extend(
-            dirs.iter()
-                .filter_map(|dir| root::shown(&place, Path::new(dir), Path::new(dir), true)),
-        );
-    }
     pieces.push(Piece::Dir {
         path: program.cwd.clone(),
     });
@@ -209,7 +205,9 @@ fn draft(
             channel = worker
                 .map(|files| channel_request(files.segment_bytes))
                 .transpose()?;
-            pieces.extend(interpreter_pieces(&found, place, own_root));
+            if !own_root {
+                interpreter_pieces(&found, place, &mut pieces);
+            }
             if let Some(script) = script {
                 pieces.extend(root::shown(&Place::host(), script, script, false));
             }
@@ -228,7 +226,9 @@ fn draft(
         Target::Command { name, args: given } => {
             let (name, given) = command(name.as_ref(), given, bundle, input, &mut env, &mut cwd)?;
             let found = place.find(&name, if own_root { &cwd } else { &here })?;
-            pieces.extend(command_pieces(&found, place, own_root));
+            if !own_root {
+                command_pieces(&found, place, &mut pieces);
+            }
             args = std::iter::once(name).chain(given).collect();
             (path, real, loaders) = (found.path, found.real, found.loaders);
             channel = None;
@@ -310,55 +310,73 @@ fn worker_command(
     args
 }
 
-fn interpreter_pieces(found: &Interpreter, place: &Place, own_root: bool) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = found
-        .directories
-        .iter()
-        .filter_map(|dir| root::shown(place, dir, dir, true))
-        .collect();
-    if own_root {
-        return pieces;
+fn interpreter_pieces(found: &Interpreter, place: &Place, pieces: &mut Vec<Piece>) {
+    for path in std::iter::once(&found.real).chain(&found.parts) {
+        if !covered(pieces, path) {
+            pieces.extend(root::shown(place, path, path, true));
+        }
     }
-    let shown = |path: &Path| found.directories.iter().any(|dir| path.starts_with(dir));
-    if !shown(&found.real) {
-        pieces.extend(root::shown(place, &found.real, &found.real, true));
-    }
-    let links = found.links.iter().filter(|(path, _)| !shown(path));
-    pieces.extend(links.map(|(path, target)| Piece::Link {
-        path: path.clone(),
-        target: target.clone(),
-    }));
+    lead(&found.way, pieces);
     if let Some(name) = found.real.file_name() {
         let etc = Path::new("/etc").join(name);
         pieces.extend(root::shown(place, &etc, &etc, false));
     }
-    pieces
 }
 
-fn command_pieces(found: &Found, place: &Place, own_root: bool) -> Vec<Piece> {
-    if own_root {
-        return Vec::new();
+fn command_pieces(found: &Found, place: &Place, pieces: &mut Vec<Piece>) {
+    for path in std::iter::once(&found.real).chain(&found.loaders) {
+        if !covered(pieces, path) {
+            pieces.extend(root::shown(place, path, path, true));
+        }
     }
-    let mut pieces: Vec<Piece> = std::iter::once(&found.real)
-        .chain(&found.loaders)
-        .filter(|path| {
-            !root::LIBRARIES
-                .iter()
-                .any(|library| path.starts_with(library))
-        })
-        .filter_map(|path| root::shown(place, path, path, true))
-        .collect();
-    // The name by which it is run leads to the file, where the directories on the way are real.
-    if let (Some(parent), Some(name)) = (found.path.parent(), found.path.file_name())
-        && let Some(parent) = place.real(parent)
-        && parent.join(name) != found.real
-    {
-        pieces.push(Piece::Link {
-            path: parent.join(name),
-            target: found.real.clone(),
-        });
+    lead(&found.way, pieces);
+}
+
+/// Makes what the kernel goes over on its way to what is shown, where that is not shown already.
+fn lead(way: &Way, pieces: &mut Vec<Piece>) {
+    for dir in &way.dirs {
+        if !covered(pieces, dir) {
+            pieces.push(Piece::Dir { path: dir.clone() });
+        }
     }
+    for (path, target) in &way.links {
+        let made =
+            |piece: &Piece| matches!(piece, Piece::Link { path: there, .. } if there == path);
+        if !covered(pieces, path) && !pieces.iter().any(made) {
+            pieces.push(Piece::Link {
+                path: path.clone(),
+                target: target.clone(),
+            });
+        }
+    }
+}
+
+/// Whether a host directory that is shown has the path in it.
+fn covered(pieces: &[Piece], path: &Path) -> bool {
     pieces
+        .iter()
+        .any(|piece| matches!(piece, Piece::Bind { path: shown, .. } if path.starts_with(shown)))
+}
+
+/// Where the system keeps programs, for policies under which every visible one may run.
+const PROGRAMS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// Shows the programs of the host, also where they are not below /usr.
+fn every_program(place: &Place, pieces: &mut Vec<Piece>) {
+    let own = ["/bin", "/sbin"].map(Path::new).into_iter();
+    let own = own.filter(|dir| place.real(dir).is_some_and(|real| real == *dir));
+    for dir in PROGRAMS.map(Path::new).into_iter().chain(own) {
+        let Some(real) = place.real(dir) else {
+            continue;
+        };
+        pieces.retain(|piece| match piece {
+            Piece::Bind { path, .. } | Piece::Link { path, .. } => !path.starts_with(&real),
+            _ => true,
+        });
+        if !covered(pieces, &real) {
+            pieces.extend(root::shown(place, &real, &real, true));
+        }
+    }
 }
 
 fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {

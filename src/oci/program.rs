@@ -5,12 +5,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::error::OciError;
 
 /// Where commands are looked for, as POSIX's default PATH does it.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many links the kernel follows in one path (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// How deep scripts may stand in for each other, as the kernel allows it.
 const SCRIPT_DEPTH: usize = 4;
@@ -27,30 +30,73 @@ pub(super) struct Found {
     pub real: PathBuf,
     /// Interpreters of scripts, and dynamic loaders, by their real paths.
     pub loaders: Vec<PathBuf>,
+    /// What leads to them.
+    pub way: Way,
+}
+
+/// What resolving a path goes over besides the directories of its result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Symbolic links in any component: where each stands, and what it says.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// Directories that `..` leaves again: the kernel looks whether they are there.
+    pub dirs: Vec<PathBuf>,
+}
+
+impl Way {
+    pub(super) fn extend(&mut self, other: Way) {
+        for link in other.links {
+            if !self.links.contains(&link) {
+                self.links.push(link);
+            }
+        }
+        self.dirs.extend(other.dirs);
+    }
 }
 
 /// A place in which paths are resolved: the host's root, or a directory that becomes the root.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub root: PathBuf,
+    /// What is mounted over it: the path inside and the host path, both without symbolic links.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Place {
     pub(super) fn host() -> Place {
+        Place::at(PathBuf::from("/"))
+    }
+
+    pub(super) fn at(root: PathBuf) -> Place {
         Place {
-            root: PathBuf::from("/"),
+            root,
+            mounts: Vec::new(),
         }
     }
 
+    /// Where on the host a path is that has no symbolic links inside.
     pub(super) fn outside(&self, path: &Path) -> PathBuf {
+        for (inside, host) in self.mounts.iter().rev() {
+            match path.strip_prefix(inside) {
+                Ok(rest) if rest.as_os_str().is_empty() => return host.clone(),
+                Ok(rest) => return host.join(rest),
+                Err(_) => {}
+            }
+        }
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// The path without symbolic links, all of them resolved inside the place.
     pub(super) fn real(&self, path: &Path) -> Option<PathBuf> {
+        self.walk(path).map(|(real, _)| real)
+    }
+
+    /// Resolves a path as the kernel does, and notes what it goes over.
+    pub(super) fn walk(&self, path: &Path) -> Option<(PathBuf, Way)> {
         let mut todo: Vec<PathBuf> = vec![path.to_owned()];
         let mut real = PathBuf::from("/");
-        let mut links = 0;
+        let mut way = Way::default();
+        let mut followed = 0;
         while let Some(next) = todo.pop() {
             let mut components = next.components();
             let Some(first) = components.next() else {
@@ -61,26 +107,47 @@ impl Place {
                 todo.push(rest);
             }
             match first {
-                std::path::Component::RootDir => real = PathBuf::from("/"),
-                std::path::Component::ParentDir => drop(real.pop()),
-                std::path::Component::Normal(name) => {
+                Component::RootDir => real = PathBuf::from("/"),
+                Component::ParentDir => {
+                    way.dirs.push(real.clone());
+                    real.pop();
+                }
+                Component::Normal(name) => {
                     let candidate = real.join(name);
                     let outside = self.outside(&candidate);
                     let found = outside.symlink_metadata().ok()?;
                     if found.is_symlink() {
-                        links += 1;
-                        if links > 40 {
+                        followed += 1;
+                        if followed > MOST_LINKS {
                             return None;
                         }
-                        todo.push(std::fs::read_link(&outside).ok()?);
+                        let target = std::fs::read_link(&outside).ok()?;
+                        todo.push(target.clone());
+                        way.extend(Way {
+                            links: vec![(candidate, target)],
+                            dirs: Vec::new(),
+                        });
                     } else {
                         real = candidate;
                     }
                 }
-                std::path::Component::CurDir | std::path::Component::Prefix(_) => {}
+                Component::CurDir | Component::Prefix(_) => {}
             }
         }
-        Some(real)
+        Some((real, way))
+    }
+
+    /// The path without symbolic links, as far as there is something.
+    pub(super) fn real_as_far(&self, path: &Path) -> PathBuf {
+        for existing in path.ancestors() {
+            if let Some(real) = self.real(existing) {
+                return match path.strip_prefix(existing) {
+                    Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+                    _ => real,
+                };
+            }
+        }
+        path.to_owned()
     }
 
     /// Finds a command as a shell would: a name with a slash is a path, any other is looked for.
@@ -91,16 +158,16 @@ impl Place {
         };
         if name.as_bytes().contains(&b'/') {
             let path = cwd.join(name);
-            return match self.real(&path) {
-                Some(real) => self.examine(path, real),
+            return match self.walk(&path) {
+                Some(walked) => self.examine(path, walked),
                 None => Err(lost("the place it names")),
             };
         }
         let mut unusable = None;
         for dir in PATH.split(':') {
             let path = Path::new(dir).join(name);
-            if let Some(real) = self.real(&path) {
-                match self.examine(path, real) {
+            if let Some(walked) = self.walk(&path) {
+                match self.examine(path, walked) {
                     Ok(found) => return Ok(found),
                     Err(error) => unusable = Some(error),
                 }
@@ -110,7 +177,11 @@ impl Place {
     }
 
     /// What a path that exists is as a program.
-    pub(super) fn examine(&self, path: PathBuf, real: PathBuf) -> Result<Found, OciError> {
+    pub(super) fn examine(
+        &self,
+        path: PathBuf,
+        (real, mut way): (PathBuf, Way),
+    ) -> Result<Found, OciError> {
         let unfit = |cause: &str| OciError::NotExecutable {
             path: path.clone(),
             cause: cause.to_owned(),
@@ -131,11 +202,15 @@ impl Place {
             match loader(&self.outside(&current)) {
                 Loader::None => break,
                 Loader::Elf(interpreter) => {
-                    loaders.extend(self.real(&interpreter));
+                    if let Some((real, led)) = self.walk(&interpreter) {
+                        loaders.push(real);
+                        way.extend(led);
+                    }
                     break;
                 }
-                Loader::Script(interpreter) => match self.real(&interpreter) {
-                    Some(next) => {
+                Loader::Script(interpreter) => match self.walk(&interpreter) {
+                    Some((next, led)) => {
+                        way.extend(led);
                         loaders.push(next.clone());
                         current = next;
                     }
@@ -151,6 +226,7 @@ impl Place {
             path,
             real,
             loaders,
+            way,
         })
     }
 }

@@ -20,7 +20,7 @@ const HELPER_DEPTH: usize = 6;
 /// What `path` is on the host, and whether `pieces` show it.
 pub(super) fn entry(place: &Place, pieces: &[Piece], path: &Path) -> Entry {
     let host = Place::host();
-    let inside = in_bundle(pieces, path);
+    let inside = in_bundle(place, pieces, path);
     // What the bundle shows is looked up where the bundle has it from; anything else is the host's.
     let real = if inside {
         place.real(path)
@@ -28,11 +28,12 @@ pub(super) fn entry(place: &Place, pieces: &[Piece], path: &Path) -> Entry {
         host.real(path)
     };
     let Some(real) = real else {
+        let real = if inside { place } else { &host }.real_as_far(path);
         return Entry {
             kind: EntryKind::Missing,
             links: 0,
             in_bundle: inside,
-            real: path.to_owned(),
+            real,
         };
     };
     let outside = if inside {
@@ -63,8 +64,8 @@ pub(super) fn entry(place: &Place, pieces: &[Piece], path: &Path) -> Entry {
     }
 }
 
-fn in_bundle(pieces: &[Piece], path: &Path) -> bool {
-    let real = Place::host().real(path).unwrap_or_else(|| path.to_owned());
+fn in_bundle(place: &Place, pieces: &[Piece], path: &Path) -> bool {
+    let real = place.real_as_far(path);
     in_bundle_at(pieces, path) || in_bundle_at(pieces, &real)
 }
 

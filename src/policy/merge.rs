@@ -100,6 +100,12 @@ impl Policy {
         Policy::build(self.layers.clone(), self.bundle.clone(), Some(world))
     }
 
+    /// Whether every program that is visible may run, but for those that a rule denies.
+    #[must_use]
+    pub fn lets_every_program_run(&self) -> bool {
+        self.mode == ExecMode::Any
+    }
+
     /// The absolute literal paths that fs and exec rules name, sorted.
     pub fn literal_paths(&self) -> Vec<PathBuf> {
         let fs = self

@@ -9,6 +9,7 @@ mod basics;
 mod cpython;
 mod crowds;
 mod floods;
+mod interpreters;
 mod killed;
 mod terminal;
 mod venv;
