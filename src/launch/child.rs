@@ -17,16 +17,16 @@ use libcontainer::process::{channel, init::container_init_process};
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::fs::OFlags;
 
-use super::executor::{Executor, Stage};
+use super::executor::{Executor, Stage, give_up};
 use super::identity::Identity;
-use super::notice::{self, Failure, FailureKind, Notice};
+use super::notice::{Failure, FailureKind};
 use super::request::{ChannelRequest, LaunchRequest, StdioRequest};
 use super::rlimits::ResourceLimits;
 use super::root::{ROOT_NAME, Root};
 use super::seccomp::Filters;
 use super::start::Sources;
 use super::{Cgroup, Enforced};
-use crate::sys::{clone, interface, mount, process, socket, terminal};
+use crate::sys::{interface, mount, process, socket, terminal};
 
 /// Everything the child was born with.
 pub(super) struct Birth<'a> {
@@ -49,11 +49,7 @@ pub(super) fn live(mut birth: Birth<'_>) -> ! {
         Ok(stage) => run_libcontainer(&birth, stage),
         Err(failure) => failure,
     };
-    // Nobody is there to be told when this fails; the supervisor sees the end of the socket.
-    if notice::send(birth.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
-        clone::exit_now(1);
-    }
-    clone::exit_now(0)
+    give_up(&birth.notices, failure)
 }
 
 fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E) -> Failure {
@@ -80,6 +76,9 @@ fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
     if birth.identity.own.is_some() {
         process::drop_groups().map_err(step("drop", "the supplementary groups"))?;
         process::become_ids(0, 0).map_err(step("become", "the namespace's root"))?;
+        // The change of ids has cleared it.
+        process::set_parent_death_signal(libc::SIGKILL)
+            .map_err(step("set", "the parent death signal"))?;
     }
     rustix::process::umask(rustix::fs::Mode::empty());
     mount::make_all_private().map_err(step("make private", "the mounts"))?;

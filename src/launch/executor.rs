@@ -57,7 +57,8 @@ impl Executor {
 impl libcontainer::workload::Executor for Executor {
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
         match self.0.run() {
-            Err(failure) => Err(ExecutorError::Other(failure.to_string())),
+            // Here and now: libcontainer's own way out would close descriptors that are ours.
+            Err(failure) => give_up(&self.0.notices, failure),
             Ok(never) => match never {},
         }
     }
@@ -70,6 +71,13 @@ impl libcontainer::workload::Executor for Executor {
     fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }
+}
+
+/// Tells the supervisor why nothing runs, and ends the process.
+pub(super) fn give_up(notices: &OwnedFd, failure: Failure) -> ! {
+    // Nobody is there to be told when this fails; the supervisor sees the end of the socket.
+    let told = notice::send(notices.as_fd(), &Notice::Failed(failure), &[]);
+    clone::exit_now(i32::from(told.is_err()))
 }
 
 impl Stage {

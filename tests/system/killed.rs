@@ -1,13 +1,14 @@
-//! The supervisor killed with SIGKILL, before each of its system calls and at random
-//! moments: no worker outlives it, and nothing stays that the next start does not clean.
-//! `hack/soak` asks for all of it; a plain test run takes a sample.
+//! The supervisor killed with SIGKILL: before and after each system call that it or the sandbox
+//! makes until the program runs, and at random moments. No worker outlives it, and nothing stays
+//! that the next start does not clean. `hack/soak` asks for all; a plain test run takes a sample.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::leftovers::Leftovers;
-use crate::support::{Child, PATIENCE, Scratch, alone, binary, buntime, eventually, is_root};
+use crate::support::tracer::{Whose, kill_supervisor_at};
+use crate::support::{Child, PATIENCE, Scratch, alone, buntime, eventually, is_root};
 
 /// What the workers do: they would go on for long after the test.
 const SLEEP: &str = "import time; time.sleep(300)";
@@ -48,74 +49,65 @@ fn judge(mut times: Vec<Duration>) {
     assert!(most < Duration::from_secs(10), "{most:?}");
 }
 
-#[test]
-fn at_every_system_call() {
-    let _alone = alone();
-    // Minutes long: hack/soak runs it.
-    if !full() || !is_root("at_every_system_call") {
-        return;
-    }
-    let scratch = Scratch::new();
+/// Kills the supervisor at stops of `whose`: at all of them, or at a sample that is spread over
+/// the start and lies elsewhere each time.
+fn at_stops_of(whose: Whose, sample: usize) {
     let before = Leftovers::now();
-    let calls = calls_of_a_start(&scratch);
-    assert!(calls > 50, "strace counted only {calls} calls");
-    // strace counts the calls of each number apart: the n-th call of whichever comes first.
-    let mut times = Vec::new();
-    for index in 1..=calls {
-        let inject = format!("inject=all:signal=SIGKILL:when={index}");
-        // The program sleeps, so that only the injected signal can end the run so early.
-        let mut running = Child::new("strace")
-            .args(["-q", "-o", "/dev/null", "-e", "trace=all", "-e", &inject])
-            .arg(binary())
-            .args(["run", "-c", SLEEP])
-            .clean_path()
-            .start();
-        // When no call comes so often, the program runs on, and there is nothing more to kill.
-        let over = running.wait(Duration::from_secs(20)).is_none();
-        if over {
-            assert!(index > 8, "the kill before call {index} did not happen");
-            running.kill();
-        }
-        times.push(survivors_end(&before));
-        if over {
-            break;
+    let fewer = |index| !kill_supervisor_at(whose, index, SLEEP);
+    // How many there are differs by a few from start to start; twice as many are never reached.
+    let mut stops = 1;
+    while !fewer(stops) {
+        stops *= 2;
+    }
+    let (mut known, mut past) = (stops / 2, stops);
+    while past - known > 1 {
+        let middle = usize::midpoint(known, past);
+        if fewer(middle) {
+            past = middle;
+        } else {
+            known = middle;
         }
     }
+    assert!(known > 200, "only {known} stops were seen");
+    let step = if full() { 1 } else { (known / sample).max(1) };
+    let first = 1 + std::process::id() as usize % step;
+    eprintln!("{whose:?}: {known} stops; killing at every {step}th from {first} on");
+    let mut times = Vec::new();
+    for index in (first..=known).step_by(step) {
+        if !fewer(index) {
+            let took = survivors_end(&before);
+            if took > Duration::from_secs(1) {
+                eprintln!("stop {index}: {took:?}");
+            }
+            times.push(took);
+        }
+        if times.len() % 100 == 0 {
+            the_next_start_cleans(&before);
+        }
+    }
+    assert!(
+        times.len() * 10 >= known / step * 9,
+        "{} kills",
+        times.len()
+    );
     judge(times);
     the_next_start_cleans(&before);
 }
 
-/// How many system calls the supervisor makes until its worker runs and it has nothing to do.
-fn calls_of_a_start(scratch: &Scratch) -> usize {
-    let log = scratch.entry("calls");
-    let mut running = Child::new("strace")
-        .args(["-q", "-o", &log])
-        .arg(binary())
-        .args([
-            "run",
-            "-c",
-            "import time; print('up', flush=True); time.sleep(300)",
-        ])
-        .clean_path()
-        .start();
-    running.wait_for_output("up");
-    let count = || {
-        std::fs::read_to_string(&log)
-            .unwrap_or_default()
-            .lines()
-            .count()
-    };
-    let calls = eventually(PATIENCE, || {
-        let first = count();
-        std::thread::sleep(Duration::from_millis(300));
-        if first == count() {
-            Ok(first)
-        } else {
-            Err("it goes on making calls".to_owned())
-        }
-    });
-    running.kill();
-    calls
+#[test]
+fn at_system_calls_of_the_supervisor() {
+    let _alone = alone();
+    if is_root("at_system_calls_of_the_supervisor") {
+        at_stops_of(Whose::Supervisor, 60);
+    }
+}
+
+#[test]
+fn at_system_calls_of_the_sandbox() {
+    let _alone = alone();
+    if is_root("at_system_calls_of_the_sandbox") {
+        at_stops_of(Whose::Sandbox, 60);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod leftovers;
+pub mod tracer;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
