@@ -10,6 +10,7 @@
 //! what both together ask for.
 
 mod bundle;
+mod completions;
 mod config;
 mod limit;
 mod meant;
@@ -25,6 +26,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 /// Exit status of Buntime's own failures, wrong usage among them.
@@ -87,10 +89,23 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            voice::say(&format!("{error:#}"));
+            voice::say(&told(&error));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// An error and its causes, without those that an outer one has in its own text.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -101,31 +116,56 @@ fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             drop(out);
             run::run(*said, arguments)
         }
-        Verb::Policy(command) => policy::run(command, &mut out),
-        Verb::InitPolicy(asked) => policy::init(asked, &mut out),
-        Verb::Bundle(command) => bundle::run(command, &mut out),
+        Verb::Policy(command) => policy::run(command, &mut Answer(&mut out)),
+        Verb::InitPolicy(asked) => policy::init(asked, &mut Answer(&mut out)),
+        Verb::Bundle(command) => bundle::run(command, &mut Answer(&mut out)),
         Verb::Completions { shell } => {
             // Written at once, so that a closed pipe is an error and not a panic.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "buntime", &mut script);
-            out.write_all(&script)?;
+            let script = completions::script(shell, Cli::command());
+            Answer(&mut out).write_all(script.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
+/// Standard output, whose failures say what they are about.
+struct Answer<'a>(&'a mut dyn Write);
+
+impl Write for Answer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(unwritten)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(unwritten)
+    }
+}
+
+fn unwritten(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("write to standard output: {error}"))
+}
+
 /// Help and version are answers; everything else that the parser says is a failure
 /// of ours like any other.
 fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() {
-        let text = error.render().to_string();
-        eprint!("buntime: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        voice::print_help(&text);
         return ExitCode::from(FAILED);
     }
-    match error.print() {
+    if error.use_stderr() {
+        let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        voice::say(text);
+        return ExitCode::from(FAILED);
+    }
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(FAILED),
+        Err(failure) => {
+            voice::say(&format!("write to standard output: {failure}"));
+            ExitCode::from(FAILED)
+        }
     }
 }
 

@@ -4,12 +4,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use clap::builder::TypedValueParser;
+use serde_json::json;
 
+use super::completions::PolicyName;
 use super::voice::harmless;
+use super::{settings, told};
 use crate::policy::{
-    Explanation, Flags, Layer, LoadError, Policy, SCHEMA, Vars, schema_violations, shipped_names,
+    Explanation, Flags, Layer, Policy, SCHEMA, Vars, schema_violations, shipped_names,
 };
+
+fn names() -> impl TypedValueParser<Value = PathBuf> {
+    PolicyName.map(PathBuf::from)
+}
 
 /// What can be done with policies.
 #[derive(Debug, clap::Subcommand)]
@@ -22,6 +30,9 @@ pub enum PolicyCommand {
         /// Policy files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// As JSON, on standard output.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows what a policy says, with everything expanded
     #[command(
@@ -29,7 +40,7 @@ pub enum PolicyCommand {
     )]
     Show {
         /// A file, or the name of a shipped policy.
-        #[arg(value_name = "FILE|NAME")]
+        #[arg(value_name = "FILE|NAME", value_parser = names(), hide_possible_values = true)]
         policy: PathBuf,
         /// As a policy file.
         #[arg(long)]
@@ -41,11 +52,14 @@ pub enum PolicyCommand {
     )]
     Diff {
         /// A file, or the name of a shipped policy.
-        #[arg(value_name = "FILE|NAME")]
+        #[arg(value_name = "FILE|NAME", value_parser = names(), hide_possible_values = true)]
         one: PathBuf,
         /// Another.
-        #[arg(value_name = "FILE|NAME")]
+        #[arg(value_name = "FILE|NAME", value_parser = names(), hide_possible_values = true)]
         other: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows the verdict and the deciding rule for paths, programs and hosts
     #[command(
@@ -53,7 +67,13 @@ pub enum PolicyCommand {
     )]
     Explain {
         /// A file, or the name of a shipped policy; several are merged.
-        #[arg(long = "policy", value_name = "FILE|NAME", default_value = "default")]
+        #[arg(
+            long = "policy",
+            value_name = "FILE|NAME",
+            default_value = "default",
+            value_parser = names(),
+            hide_possible_values = true
+        )]
         policies: Vec<PathBuf>,
         /// As JSON.
         #[arg(long)]
@@ -64,7 +84,11 @@ pub enum PolicyCommand {
     },
     /// Lists the policies inside the program
     #[command(after_help = "Example:\n  buntime policy list")]
-    List,
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints the JSON Schema of the policy language
     #[command(after_help = "Example:\n  buntime policy schema > schema.json")]
     Schema,
@@ -105,9 +129,9 @@ pub struct InitPolicy {
 /// Runs `buntime policy ...`.
 pub fn run(command: PolicyCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyCommand::Check { files } => return check(&files, out),
+        PolicyCommand::Check { files, json } => return check(&files, json, out),
         PolicyCommand::Show { policy, json } => show(&policy, json, out)?,
-        PolicyCommand::Diff { one, other } => return diff(&one, &other, out),
+        PolicyCommand::Diff { one, other, json } => return diff(&one, &other, json, out),
         PolicyCommand::Explain {
             policies,
             json,
@@ -115,7 +139,7 @@ pub fn run(command: PolicyCommand, out: &mut dyn Write) -> anyhow::Result<ExitCo
         } => {
             explain(&policies, json, &subjects, out)?;
         }
-        PolicyCommand::List => list(out)?,
+        PolicyCommand::List { json } => list(json, out)?,
         PolicyCommand::Schema => out.write_all(SCHEMA.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -123,6 +147,24 @@ pub fn run(command: PolicyCommand, out: &mut dyn Write) -> anyhow::Result<ExitCo
 
 /// Runs `buntime init-policy ...`.
 pub fn init(asked: InitPolicy, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    for path in [
+        &asked.allow_read,
+        &asked.deny_read,
+        &asked.allow_write,
+        &asked.deny_write,
+    ]
+    .into_iter()
+    .chain([&asked.allow_run, &asked.deny_run])
+    .flatten()
+    .flatten()
+    {
+        // JSON is text, and another name put in its place would be another file.
+        ensure!(
+            path.to_str().is_some(),
+            "{}: a policy file cannot name it, because it is not UTF-8; name its directory",
+            path.display()
+        );
+    }
     let programs = |list: Option<Vec<PathBuf>>| {
         list.map(|list| list.into_iter().map(look_up).collect::<anyhow::Result<_>>())
             .transpose()
@@ -145,7 +187,8 @@ pub fn init(asked: InitPolicy, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
 }
 
 fn vars() -> anyhow::Result<Vars> {
-    let pwd = std::env::current_dir().context("cannot find the working directory")?;
+    let pwd = std::env::current_dir()
+        .context("cannot find the working directory; change to one that is there")?;
     let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
     Ok(Vars {
         home,
@@ -154,17 +197,24 @@ fn vars() -> anyhow::Result<Vars> {
     })
 }
 
-fn check(files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+fn check(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let vars = vars()?;
     let mut sound = true;
+    let mut checked = Vec::new();
     for file in files {
-        match problems(file, &vars) {
-            Ok(()) => writeln!(out, "{}: ok", file.display())?,
-            Err(error) => {
-                sound = false;
-                eprintln!("{}", harmless(&format!("{error:#}")));
-            }
+        let error = problems(file, &vars).err().map(|error| told(&error));
+        sound &= error.is_none();
+        if json {
+            let file = file.display().to_string();
+            checked.push(json!({ "file": file, "ok": error.is_none(), "error": error }));
+        } else if let Some(error) = error {
+            eprintln!("{}", harmless(&error));
+        } else {
+            writeln!(out, "{}: ok", file.display())?;
         }
+    }
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&checked)?)?;
     }
     Ok(if sound {
         ExitCode::SUCCESS
@@ -208,12 +258,20 @@ fn show(policy: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn diff(one: &Path, other: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+fn diff(one: &Path, other: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let (left, right) = (named(one)?, named(other)?);
     let (before, after) = (left.statements(), right.statements());
     let gone: Vec<&String> = before.iter().filter(|line| !after.contains(line)).collect();
     let new: Vec<&String> = after.iter().filter(|line| !before.contains(line)).collect();
-    if gone.is_empty() && new.is_empty() {
+    let same = gone.is_empty() && new.is_empty();
+    if json {
+        let document = json!({
+            "one": left.name(), "other": right.name(), "only_one": gone, "only_other": new,
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+        return Ok(ExitCode::from(u8::from(!same)));
+    }
+    if same {
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(out, "--- {}\n+++ {}", left.name(), right.name())?;
@@ -260,6 +318,10 @@ fn explanation(policy: &Policy, subject: &str) -> anyhow::Result<Explanation> {
             .with_context(|| format!("{subject}: {port:?} is no port"))?;
         return Ok(policy.explain_host(host, port));
     }
+    ensure!(
+        !subject.is_empty(),
+        "an empty word is no path, no program and no HOST:PORT"
+    );
     let path = match subject.strip_prefix("~/") {
         Some(rest) => vars()?.home.join(rest),
         None if subject.contains('/') || subject.starts_with('.') => PathBuf::from(subject),
@@ -268,21 +330,11 @@ fn explanation(policy: &Policy, subject: &str) -> anyhow::Result<Explanation> {
     Ok(policy.explain_path(&resolved(&path)?))
 }
 
-/// A program by its name, where the system keeps programs.
+/// A program by its name, found as `buntime run` finds it.
 fn look_up(name: PathBuf) -> anyhow::Result<PathBuf> {
-    if name.components().count() != 1 || name.is_absolute() {
-        return Ok(name);
-    }
-    ["/usr/local/bin", "/usr/bin", "/bin"]
-        .iter()
-        .map(|directory| Path::new(directory).join(&name))
-        .find(|candidate| candidate.is_file())
-        .with_context(|| {
-            format!(
-                "no program {} in /usr/local/bin, /usr/bin or /bin; give its path",
-                name.display()
-            )
-        })
+    let search = std::env::var_os("PATH");
+    settings::look_up(name.as_os_str(), search.as_deref())
+        .with_context(|| name.display().to_string())
 }
 
 /// The path after symbolic links, as far as it exists: a policy speaks of real paths.
@@ -291,21 +343,32 @@ fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
         std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))?;
     for existing in path.ancestors() {
         if let Ok(real) = existing.canonicalize() {
-            return Ok(real.join(path.strip_prefix(existing)?));
+            let rest = path.strip_prefix(existing)?;
+            // Joining nothing would leave a slash at the end.
+            return Ok(if rest.as_os_str().is_empty() {
+                real
+            } else {
+                real.join(rest)
+            });
         }
     }
     Ok(path)
 }
 
-fn list(out: &mut dyn Write) -> anyhow::Result<()> {
+fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let vars = vars()?;
+    let mut listed = Vec::new();
     for name in shipped_names() {
-        let layer: Result<Layer, LoadError> = Layer::shipped(name, &vars);
-        writeln!(
-            out,
-            "{name:13} {}",
-            layer?.description().unwrap_or_default()
-        )?;
+        let layer = Layer::shipped(name, &vars)?;
+        let description = layer.description().unwrap_or_default();
+        if json {
+            listed.push(json!({ "name": name, "description": description }));
+        } else {
+            writeln!(out, "{name:13} {description}")?;
+        }
+    }
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&listed)?)?;
     }
     Ok(())
 }

@@ -1,19 +1,23 @@
 //! `buntime run`.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use super::FAILED;
 use super::config;
 use super::meant::{Asked, Meant, asked, meant};
 use super::said::{LogLevel, RunArgs};
 use super::voice::{Voice, say};
+use super::{FAILED, told, unwritten};
 use crate::policy::Verdict;
 use crate::supervisor::{self, Capture, Finished, NOT_FOUND, Program, Remark};
 
@@ -26,12 +30,18 @@ const MAX_CODE: u64 = 64 * 1024 * 1024;
 /// When nothing was run because of something that was said.
 pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
     let as_json = said.output.json;
-    let asked = asked(&said, raw)?;
+    let asked = match asked(&said, raw) {
+        Ok(asked) => asked,
+        Err(error) => return failure(&told(&error), FAILED, as_json),
+    };
     if let Asked::Script(path, _) = &asked
         && matches!(path.try_exists(), Ok(false))
     {
         let path = path.display();
-        let text = format!("no file {path}; a program is run by: buntime run -- {path}");
+        let text = match path.to_string().as_str() {
+            "" => "the name of the script is empty".to_owned(),
+            path => format!("no file {path}; a program is run by: buntime run -- {path}"),
+        };
         return failure(&text, NOT_FOUND, as_json);
     }
     let caller = config::caller(|name| std::env::var_os(name));
@@ -43,7 +53,7 @@ pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
         log_level,
     } = match wanted {
         Ok(meant) => meant,
-        Err(error) => return failure(&format!("{error:#}"), FAILED, as_json),
+        Err(error) => return failure(&told(&error), FAILED, as_json),
     };
     start_log(log_level);
     let voice = Voice::default();
@@ -70,29 +80,44 @@ fn program(asked: Asked) -> anyhow::Result<Program> {
     Ok(match asked {
         Asked::Code(code, args) => Program::Code {
             code: code.into_vec(),
-            name: "-c",
+            name: "-c".into(),
             args,
         },
-        Asked::StandardInput(args) => {
-            let mut code = Vec::new();
-            io::stdin()
-                .lock()
-                .take(MAX_CODE + 1)
-                .read_to_end(&mut code)
-                .context("cannot read the code from standard input")?;
-            ensure!(
-                code.len() as u64 <= MAX_CODE,
-                "the code on standard input is longer than {MAX_CODE} bytes"
-            );
+        Asked::StandardInput(args) => Program::Code {
+            code: code(io::stdin().lock(), "standard input")?,
+            name: "-".into(),
+            args,
+        },
+        // A pipe, as of `<(...)`, cannot be shown to the program: it is read here.
+        Asked::Script(path, args) if is_stream(&path) => {
+            let file =
+                File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
             Program::Code {
-                code,
-                name: "-",
+                code: code(file, &path.display().to_string())?,
+                name: path.into_os_string(),
                 args,
             }
         }
         Asked::Script(path, args) => Program::Script { path, args },
         Asked::Command(name, args) => Program::Command { name, args },
     })
+}
+
+fn is_stream(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+fn code(from: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
+    let mut code = Vec::new();
+    from.take(MAX_CODE + 1)
+        .read_to_end(&mut code)
+        .with_context(|| format!("cannot read the code from {name}"))?;
+    ensure!(
+        code.len() as u64 <= MAX_CODE,
+        "the code from {name} is longer than {MAX_CODE} bytes"
+    );
+    Ok(code)
 }
 
 fn start_log(level: LogLevel) {
@@ -104,12 +129,22 @@ fn start_log(level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
+    // What a library says about its failure, we say in our own words.
+    let others = match level {
+        LevelFilter::DEBUG | LevelFilter::TRACE => level,
+        _ => LevelFilter::OFF,
+    };
+    let ours = Targets::new()
+        .with_default(others)
+        .with_target("buntime", level);
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false)
-        .without_time();
+        .without_time()
+        .finish()
+        .with(ours);
     if let Err(error) = log.try_init() {
         say(&format!("nothing is logged: {error}"));
     }
@@ -183,30 +218,34 @@ fn print_json(finished: &Finished) -> anyhow::Result<ExitCode> {
     let truncated = |capture: Option<&Capture>| capture.is_some_and(Capture::truncated);
     let stdout = finished.captured.as_ref().map(|(stdout, _)| stdout);
     let stderr = finished.captured.as_ref().map(|(_, stderr)| stderr);
-    print(&json!({
-        "status": finished.outcome.exit.status,
+    let status = finished.outcome.exit.status;
+    let document = json!({
+        "status": status,
         "stdout": text(stdout),
         "stdout_truncated": truncated(stdout),
         "stderr": text(stderr),
         "stderr_truncated": truncated(stderr),
         "report": finished.report,
-    }))?;
-    Ok(ExitCode::from(finished.outcome.exit.status))
+    });
+    print(&document, status)
 }
 
 /// A failure of ours, on standard error in any case.
 fn failure(text: &str, status: u8, as_json: bool) -> anyhow::Result<ExitCode> {
     say(text);
     if as_json {
-        print(&json!({ "status": status, "error": text }))?;
+        return print(&json!({ "status": status, "error": text }), status);
     }
     Ok(ExitCode::from(status))
 }
 
-fn print(document: &serde_json::Value) -> anyhow::Result<()> {
+/// Prints the one object, and gives back the run's status also when nobody reads it.
+fn print(document: &serde_json::Value, status: u8) -> anyhow::Result<ExitCode> {
+    let mut text = serde_json::to_vec(document)?;
+    text.push(b'\n');
     let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, document)?;
-    out.write_all(b"\n")?;
-    out.flush()?;
-    Ok(())
+    match out.write_all(&text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(error).into()),
+        _ => Ok(ExitCode::from(status)),
+    }
 }

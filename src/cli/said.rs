@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::completions::PolicyName;
 use super::limit::{self, Ceiling};
 
 const EXAMPLES: &str = "\
@@ -25,6 +26,9 @@ Policy: without --policy, the shipped `default` holds and the --allow flags add 
 it. With --policy, every flag can only narrow. A flag of a list without a value
 means everything; values are separated by commas; programs without a slash are
 looked up in the PATH. Network cannot be allowed today and is refused by name.
+
+Standard input is handed on through a pipe, which takes up to 128 KiB more of it than
+the program reads; in a loop that reads the same input, add < /dev/null.
 
 Configuration: $XDG_CONFIG_HOME/buntime/config.json (or ~/.config/buntime/config.json)
 has defaults for these flags, by their names: {\"policy\": \"strict\", \"timeout\": \"60s\"}.
@@ -73,7 +77,7 @@ pub(super) struct RunArgs {
 #[command(next_help_heading = "Policy")]
 pub(super) struct PolicyArgs {
     /// A policy file, or a shipped policy by name; given again, each narrows the others
-    #[arg(long, value_name = "FILE|NAME")]
+    #[arg(long, value_name = "FILE|NAME", value_parser = PolicyName, hide_possible_values = true)]
     pub policy: Vec<OsString>,
     /// Allow reading these files and directories, or all
     #[arg(long, value_name = "PATHS", num_args = 0..=1, require_equals = true, default_missing_value = LIST)]

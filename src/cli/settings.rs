@@ -159,7 +159,7 @@ pub(super) fn programs(
 
 /// The program that a shell would start. An empty or relative entry of the PATH would
 /// mean whatever directory we are started in, and is passed over.
-fn look_up(item: &OsStr, search: Option<&OsStr>) -> anyhow::Result<PathBuf> {
+pub(super) fn look_up(item: &OsStr, search: Option<&OsStr>) -> anyhow::Result<PathBuf> {
     if item.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(item));
     }

@@ -53,7 +53,7 @@ fn meant(words: &[&str], user: &str, project: &str) -> anyhow::Result<Meant> {
     let said = said(&[words, &["-c", "pass"]].concat())?;
     let program = Program::Code {
         code: b"pass".to_vec(),
-        name: "-c",
+        name: "-c".into(),
         args: Vec::new(),
     };
     let user = file(user, Owner::User)?;

@@ -45,6 +45,13 @@ pub(super) fn say(text: &str) {
     }
 }
 
+/// What a person gets who gave too few words to act on; the text is all ours.
+pub(super) fn print_help(text: &str) {
+    if io::stderr().lock().write_all(text.as_bytes()).is_err() {
+        tracing::debug!("standard error is closed");
+    }
+}
+
 fn line(text: &str) -> String {
     format!("buntime: {}\n", harmless(text))
 }

@@ -81,6 +81,15 @@ impl Channel {
         }
     }
 
+    /// Says that every process that could connect is dead. What a worker had sent still comes
+    /// from [`Channel::next`], and then `Closed`, also when none ever connected.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn seal(&mut self) -> Result<(), ChannelError> {
+        self.control.seal()
+    }
+
     /// Tells the worker how to run. Once, before the first code.
     ///
     /// # Errors

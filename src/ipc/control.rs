@@ -1,10 +1,10 @@
 //! The control socket: lines in, doorbells out.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use buntime_abi::line;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, SocketFlags};
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -97,6 +97,31 @@ impl Control {
             }
             Peer::Handed(_) | Peer::Closed => {}
         }
+        Ok(())
+    }
+
+    /// Takes the connection that still waits, if there is one: whoever could make another is
+    /// dead. Without one there is nothing to wait for.
+    pub(super) fn seal(&mut self) -> Result<(), ChannelError> {
+        let listener = match &self.peer {
+            Peer::Handed(listener) => listener.as_fd(),
+            Peer::Listening(listener) => listener.as_fd(),
+            Peer::Connected(_) | Peer::Closed => return Ok(()),
+        };
+        rustix::io::ioctl_fionbio(listener, true)
+            .map_err(ChannelError::io("listen on the control socket"))?;
+        let failed = "accept the worker's connection";
+        self.peer = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(stream) => {
+                let stream = std::os::unix::net::UnixStream::from(stream);
+                stream
+                    .set_nonblocking(true)
+                    .map_err(ChannelError::io(failed))?;
+                Peer::Connected(UnixStream::from_std(stream).map_err(ChannelError::io(failed))?)
+            }
+            Err(Errno::AGAIN | Errno::CONNABORTED) => Peer::Closed,
+            Err(errno) => return Err(ChannelError::io(failed)(errno)),
+        };
         Ok(())
     }
 

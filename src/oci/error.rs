@@ -7,12 +7,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
     /// The program is nowhere (exit status 127).
-    #[error("cannot find {name}: it is not in {places}; give its path")]
+    #[error("cannot find {name}: {cause}")]
     NotFound {
         /// As it was named.
         name: String,
-        /// Where it was looked for.
-        places: String,
+        /// Where it was looked for, and what to do.
+        cause: String,
     },
     /// The program is there and is no program (exit status 126).
     #[error("cannot run {path}: {cause}")]
@@ -37,6 +37,14 @@ pub enum OciError {
         path: PathBuf,
         /// Why, and what to do.
         cause: String,
+    },
+    /// The program cannot start where it should.
+    #[error("cannot start in {path}: {source}; name a directory with --workdir")]
+    Workdir {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// The output directory cannot be used.
     #[error("cannot use the output directory {path}: {cause}")]

@@ -66,11 +66,10 @@ impl Interpreter {
                 .map(|dir| Environment::Around(dir.to_owned())),
         };
         let Some((real, way)) = place.walk(&wanted) else {
-            let places =
-                "/usr/bin; install python3 or name an interpreter with --python".to_owned();
+            let cause = "install python3, or name an interpreter with --python";
             return Err(OciError::NotFound {
                 name: wanted.display().to_string(),
-                places,
+                cause: cause.to_owned(),
             });
         };
         if is_script(&place.outside(&real)) {

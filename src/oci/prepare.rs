@@ -1,6 +1,7 @@
 //! Everything together: policy, plan, root and program become one launch request.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::bundle::Bundle;
@@ -183,6 +184,9 @@ fn draft(
         Some(dir) => std::path::absolute(dir).map_err(OciError::io("resolve", dir))?,
         None => here.clone(),
     };
+    if input.cwd.is_some() && !own_root {
+        existing_directory(&cwd)?;
+    }
     let mut pieces = Vec::new();
     if own_root {
         pieces.extend(root::of_directory(place)?);
@@ -450,7 +454,27 @@ fn channel_request(segment_bytes: u64) -> Result<ChannelRequest, OciError> {
     })
 }
 
+/// A mistyped directory must not turn into an empty one of the program's own. One that we may
+/// not look into can only be one of its own.
+fn existing_directory(path: &Path) -> Result<(), OciError> {
+    let source = match path.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => ErrorKind::NotADirectory.into(),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => error,
+    };
+    let path = path.to_owned();
+    Err(OciError::Workdir { path, source })
+}
+
+/// Makes the directory where it is not there yet, but not the one that it stands in.
 fn out_directory(path: &Path, keep: bool) -> Result<PathBuf, OciError> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(OciError::io("make the output directory", path)(error));
+        }
+        _ => {}
+    }
     let real =
         std::fs::canonicalize(path).map_err(OciError::io("open the output directory", path))?;
     let refuse = |cause| OciError::Out {

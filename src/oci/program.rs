@@ -152,15 +152,18 @@ impl Place {
 
     /// Finds a command as a shell would: a name with a slash is a path, any other is looked for.
     pub(super) fn find(&self, name: &OsStr, cwd: &Path) -> Result<Found, OciError> {
-        let lost = |places: &str| OciError::NotFound {
+        let lost = |cause: String| OciError::NotFound {
             name: name.to_string_lossy().into_owned(),
-            places: places.to_owned(),
+            cause,
         };
+        if name.is_empty() {
+            return Err(lost("the name of the program is empty".to_owned()));
+        }
         if name.as_bytes().contains(&b'/') {
             let path = cwd.join(name);
             return match self.walk(&path) {
                 Some(walked) => self.examine(path, walked),
-                None => Err(lost("the place it names")),
+                None => Err(lost("there is no such file".to_owned())),
             };
         }
         let mut unusable = None;
@@ -173,7 +176,7 @@ impl Place {
                 }
             }
         }
-        Err(unusable.unwrap_or_else(|| lost(PATH)))
+        Err(unusable.unwrap_or_else(|| lost(format!("it is not in {PATH}; give its path"))))
     }
 
     /// What a path that exists is as a program.

@@ -79,16 +79,19 @@ impl Policy {
     }
 }
 
-/// One line for each run of operations with the same answer.
+/// One line for all operations with the same answer, in the order of the first of each.
 impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.subject)?;
         let same =
             |one: &Answer, other: &Answer| (one.verdict, &one.rule) == (other.verdict, &other.rule);
-        for group in self.answers.chunk_by(same) {
-            let Some(first) = group.first() else { continue };
-            let operations: Vec<&str> = group
+        for (index, first) in self.answers.iter().enumerate() {
+            if self.answers[..index].iter().any(|said| same(said, first)) {
+                continue;
+            }
+            let operations: Vec<&str> = self.answers[index..]
                 .iter()
+                .filter(|answer| same(answer, first))
                 .map(|answer| answer.operation.as_str())
                 .collect();
             write!(

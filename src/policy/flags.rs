@@ -143,6 +143,7 @@ fn silent() -> Layer {
         deny_syscalls: Vec::new(),
         syscalls_rule: RuleRef::named("flags", "flags"),
         audit: Audit::default(),
+        audit_rule: RuleRef::named("flags", "flags"),
         limits: Limits::default(),
         on_violation: OnViolation::default(),
         risk: Vec::new(),

@@ -145,6 +145,7 @@ pub struct Layer {
     pub(super) deny_syscalls: Vec<String>,
     pub(super) syscalls_rule: RuleRef,
     pub(super) audit: Audit,
+    pub(super) audit_rule: RuleRef,
     pub(super) limits: Limits,
     pub(super) on_violation: OnViolation,
     /// Rules that only a classifier can carry out.

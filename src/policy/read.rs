@@ -241,6 +241,7 @@ impl Reader<'_> {
             description,
             plugins: Plugins::default(),
             plugins_rule: self.rule(place("plugins"), "plugins"),
+            audit_rule: self.rule(place("audit"), "audit.events"),
             fs_defaults: Vec::new(),
             net_default: None,
             exec_default: None,

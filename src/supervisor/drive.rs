@@ -154,6 +154,8 @@ pub(super) struct Fate {
     patience: Option<(Instant, Option<Cause>)>,
     /// Init's socket has nothing more to say.
     deaf: bool,
+    /// Whether a worker that there should be has not been heard yet.
+    unheard: bool,
     violations: Vec<String>,
 }
 
@@ -173,6 +175,7 @@ impl Fate {
             asked,
             patience,
             deaf: false,
+            unheard: worker,
             violations: Vec::new(),
         }
     }
@@ -203,6 +206,9 @@ impl Drive {
     pub(super) async fn run(mut self) -> Ended {
         while !matches!(self.next().await, Some(Happening::Died)) {}
         self.take_last_notices();
+        if let Some(Err(error)) = self.worker.as_mut().map(|worker| worker.channel.seal()) {
+            self.end(Cause::Failure(error.to_string()));
+        }
         self.copies.sandbox_ended();
         self.drain().await;
         self.finish().await
@@ -316,6 +322,7 @@ impl Drive {
         match said {
             Ok(Message::Ready) => {
                 self.fate.patience = None;
+                self.fate.unheard = false;
                 self.enter(State::Ready);
             }
             Ok(Message::Stdout(bytes)) => self.take_ring_output(Stream::Stdout, bytes),

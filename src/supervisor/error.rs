@@ -37,6 +37,25 @@ pub enum RunError {
     /// The channel to the worker cannot be made.
     #[error(transparent)]
     Channel(#[from] crate::ipc::ChannelError),
+    /// The script is not there, or cannot be read.
+    #[error("cannot run the script {path}: {cause}")]
+    Script {
+        /// As it was named.
+        path: String,
+        /// Why, and what to do.
+        cause: String,
+        /// Whether it is not there at all.
+        missing: bool,
+    },
+    /// The policy wants events recorded, and there is no log.
+    #[error(
+        "record {events}, as the policy's audit.events asks: there is no event log; name one with \
+         --events FILE"
+    )]
+    NoLog {
+        /// The kinds of events.
+        events: String,
+    },
     /// A system call failed.
     #[error("{operation} {object}: {source}")]
     Io {
@@ -104,8 +123,10 @@ impl RunError {
                 FailureKind::NotExecutable => NOT_EXECUTABLE,
                 FailureKind::Namespaces | FailureKind::Other => FAILED,
             },
-            Self::Prepare(OciError::NotFound { .. }) => NOT_FOUND,
-            Self::Prepare(OciError::NotExecutable { .. }) => NOT_EXECUTABLE,
+            Self::Prepare(OciError::NotFound { .. }) | Self::Script { missing: true, .. } => {
+                NOT_FOUND
+            }
+            Self::Prepare(OciError::NotExecutable { .. }) | Self::Script { .. } => NOT_EXECUTABLE,
             _ => FAILED,
         }
     }

@@ -13,8 +13,8 @@ pub enum Program {
     Code {
         /// The source text.
         code: Vec<u8>,
-        /// What stands in `sys.argv[0]`: `-c` or `-`.
-        name: &'static str,
+        /// What stands in `sys.argv[0]`: `-c`, `-`, or the name of a pipe.
+        name: OsString,
         /// The program's arguments.
         args: Vec<OsString>,
     },
@@ -39,7 +39,7 @@ impl Program {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let (name, args) = match self {
-            Self::Code { name, args, .. } => (OsString::from(name), args),
+            Self::Code { name, args, .. } => (name.clone(), args),
             Self::Script { path, args } => (path.clone().into_os_string(), args),
             Self::Command { name, args } => (name.clone(), args),
         };

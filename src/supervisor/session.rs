@@ -152,7 +152,7 @@ impl Supervisor {
         };
         let program = Program::Code {
             code: Vec::new(),
-            name: "-c",
+            name: "-c".into(),
             args: Vec::new(),
         };
         let wanted = Wanted {

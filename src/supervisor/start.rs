@@ -14,7 +14,7 @@ use crate::audit::{Event, EventLog, Mechanism};
 use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
 use crate::launch::{self, Features, HeldSignals, LaunchRequest, Launched, Piece, StdioRequest};
 use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
-use crate::policy::{Flags, Layer, Limits, LoadError, RuleMechanism, Vars};
+use crate::policy::{Flags, Layer, Limits, LoadError, Policy, RuleMechanism, Vars};
 
 /// What is to be started.
 pub(super) struct Wanted<'a> {
@@ -83,6 +83,7 @@ pub(super) fn begin<T>(
     let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
     let Prepared { policy, request } = oci::prepare(input(wanted, layers)?)?;
     unexposed(&request, wanted)?;
+    recorded(&policy, wanted)?;
     let worker = worker_start(wanted)?;
     let (limits, rules) = (request.plan.limits, request.plan.mechanisms.clone());
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
@@ -156,9 +157,7 @@ fn input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<PrepareInput, RunErr
             true,
         ),
         Program::Script { path, .. } => {
-            let real = path
-                .canonicalize()
-                .map_err(RunError::io("find the script", path.display().to_string()))?;
+            let real = path.canonicalize().map_err(unreadable(path))?;
             (
                 Target::Python {
                     python,
@@ -223,6 +222,16 @@ fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
     }
 }
 
+/// What a policy wants recorded by name must have a place to be recorded in.
+fn recorded(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
+    let audit = policy.audit();
+    if audit.enabled && !audit.events.is_empty() && wanted.events.is_none() {
+        let events = audit.events.join(", ");
+        return Err(RunError::NoLog { events });
+    }
+    Ok(())
+}
+
 /// The log and the report are evidence about the program, so it must not be able to
 /// write where they are kept: in a host path that is shown to it writable.
 fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunError> {
@@ -261,7 +270,7 @@ fn worker_start(wanted: &Wanted<'_>) -> Result<Option<WorkerStart>, RunError> {
     }
     let start = match wanted.program {
         Program::Code { code, name, args } => {
-            let argv = std::iter::once(name.into())
+            let argv = std::iter::once(name.clone())
                 .chain(args.iter().cloned())
                 .collect();
             WorkerStart {
@@ -288,18 +297,29 @@ fn worker_start(wanted: &Wanted<'_>) -> Result<Option<WorkerStart>, RunError> {
 const LONGEST_SCRIPT: u64 = 64 * 1024 * 1024;
 
 fn read_script(path: &Path) -> Result<Vec<u8>, RunError> {
-    let failed = |operation| RunError::io(operation, path.display().to_string());
-    let file = File::open(path).map_err(failed("open the script"))?;
+    let file = File::open(path).map_err(unreadable(path))?;
     let mut code = Vec::new();
     let limit = LONGEST_SCRIPT + 1;
     file.take(limit)
         .read_to_end(&mut code)
-        .map_err(failed("read the script"))?;
+        .map_err(unreadable(path))?;
     if code.len() as u64 > LONGEST_SCRIPT {
-        let error = io::Error::from(io::ErrorKind::FileTooLarge);
-        return Err(failed("read the script")(error));
+        return Err(unreadable(path)(io::ErrorKind::FileTooLarge.into()));
     }
     Ok(code)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> RunError {
+    let path = path.display().to_string();
+    move |error| RunError::Script {
+        path,
+        missing: error.kind() == io::ErrorKind::NotFound,
+        cause: match error.kind() {
+            io::ErrorKind::IsADirectory => "it is a directory; name a file in it".to_owned(),
+            io::ErrorKind::FileTooLarge => format!("it is longer than {LONGEST_SCRIPT} bytes"),
+            _ => error.to_string(),
+        },
+    }
 }
 
 /// A process with threads must not clone itself: the child would have one of
@@ -414,11 +434,16 @@ fn project_layers(project: &Flags, vars: &Vars) -> Result<Vec<Layer>, RunError> 
     Ok(layers)
 }
 
+fn no_directory(source: io::Error) -> RunError {
+    let object = "the working directory, which this policy speaks of; change to one that is there";
+    RunError::io("find", object)(source)
+}
+
 /// How a project's limits are named in messages.
 const PROJECT: &str = "the project's configuration";
 
 fn vars() -> Result<Vars, RunError> {
-    let pwd = std::env::current_dir().map_err(RunError::io("find", "the working directory"))?;
+    let pwd = std::env::current_dir().map_err(no_directory)?;
     let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
     Ok(Vars {
         home,

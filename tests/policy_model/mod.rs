@@ -243,6 +243,23 @@ pub fn layers(all: bool) -> impl Strategy<Value = Vec<Model>> {
     proptest::collection::vec(layer(all), 1..4)
 }
 
+/// Layers of which one at least has a default for files, and one for the network.
+pub fn layers_with_defaults() -> impl Strategy<Value = Vec<Model>> {
+    let verdict = || select(vec!["allow", "deny", "warn", "ask"]);
+    let place = any::<proptest::sample::Index>;
+    (layers(true), (place(), verdict()), (place(), verdict())).prop_map(|(mut layers, fs, net)| {
+        if layers.iter().all(|layer| layer.fs_default.is_none()) {
+            let at = fs.0.index(layers.len());
+            layers[at].fs_default = Some(fs.1);
+        }
+        if layers.iter().all(|layer| layer.net_default.is_none()) {
+            let at = net.0.index(layers.len());
+            layers[at].net_default = Some(net.1);
+        }
+        layers
+    })
+}
+
 pub fn bundle() -> impl Strategy<Value = Vec<Grant>> {
     let code = PermSet::READ.with(Perm::Execute);
     let all = vec![

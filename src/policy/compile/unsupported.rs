@@ -37,6 +37,7 @@ pub(super) fn rules(policy: &Policy, refusals: &mut Refusals) {
         for rule in &layer.net {
             action(rule.action, &rule.rule, refusals);
         }
+        events(layer, refusals);
         for rule in &layer.risk {
             refusals.add(
                 rule,
@@ -44,6 +45,25 @@ pub(super) fn rules(policy: &Policy, refusals: &mut Refusals) {
                 "remove the rule",
             );
         }
+    }
+}
+
+/// What no log can have whole: the kernel denies and allows these by itself and tells nobody.
+const UNSEEN: [&str; 4] = ["exec", "fs", "net", "syscalls"];
+
+/// Kinds of events that are asked for by name. A layer that names none asks for what there is.
+fn events(layer: &Layer, refusals: &mut Refusals) {
+    let asked = layer.audit.events.iter().map(String::as_str);
+    let unseen: Vec<&str> = asked.filter(|event| UNSEEN.contains(event)).collect();
+    if layer.audit.enabled && !unseen.is_empty() {
+        refusals.add(
+            &layer.audit_rule,
+            format!(
+                "the kernel decides about {} by itself, and nothing here sees each operation to record it yet",
+                unseen.join(", ")
+            ),
+            "leave them out; what Buntime itself is asked is recorded in any case",
+        );
     }
 }
 

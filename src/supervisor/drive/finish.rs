@@ -61,6 +61,14 @@ impl Drive {
         if killed && reached.contains(&"memory") {
             self.fate.cause.get_or_insert(Cause::Limit("memory"));
         }
+        if let (true, None, Some(ProgramEnd::Code(code))) =
+            (self.fate.unheard, &self.fate.cause, self.fate.program)
+        {
+            let text = format!(
+                "the interpreter ended with {code} before it ran anything; is it a Python 3?"
+            );
+            self.fate.cause = Some(Cause::Failure(text));
+        }
         let ended_by = match &self.fate.cause {
             Some(Cause::Timeout) => Some("wall"),
             Some(Cause::Limit(limit)) => Some(*limit),
