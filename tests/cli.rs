@@ -227,7 +227,7 @@ fn what_cannot_be_run_is_126_and_what_is_not_there_127() {
     let folder = Folder::new("unfit");
     fs::create_dir(folder.0.join("folder")).expect("a folder");
     folder.file("text", "words");
-    let unfit: [(&[&str], i32, &str); 9] = [
+    let unfit: [(&[&str], i32, &str); 8] = [
         (&["folder"], 126, "it is a directory"),
         (&["--", "./folder"], 126, "it is not a regular file"),
         (&["--", "./text"], 126, "chmod +x"),
@@ -240,7 +240,6 @@ fn what_cannot_be_run_is_126_and_what_is_not_there_127() {
             127,
             "cannot find /absent: install python3",
         ),
-        (&["--venv", "folder", "-c", "1"], 127, "python3 -m venv"),
     ];
     for (words, status, says) in unfit {
         let done = folder.run(&[&["run"], words].concat()).expect(status);

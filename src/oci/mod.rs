@@ -6,6 +6,7 @@
 //! refused by name. Never starts or mounts anything.
 
 mod bundle;
+mod directories;
 mod error;
 mod grants;
 mod interpreter;

@@ -1,10 +1,10 @@
 //! Everything together: policy, plan, root and program become one launch request.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::bundle::Bundle;
+use super::directories::{existing_directory, out_directory};
 use super::error::OciError;
 use super::grants::{CHANNEL, bundle_grants};
 use super::interpreter::Interpreter;
@@ -452,43 +452,6 @@ fn channel_request(segment_bytes: u64) -> Result<ChannelRequest, OciError> {
         segment: Path::new(CHANNEL).join("segment"),
         socket: Path::new(CHANNEL).join(name),
     })
-}
-
-/// A mistyped directory must not turn into an empty one of the program's own. One that we may
-/// not look into can only be one of its own.
-fn existing_directory(path: &Path) -> Result<(), OciError> {
-    let source = match path.metadata() {
-        Ok(found) if found.is_dir() => return Ok(()),
-        Ok(_) => ErrorKind::NotADirectory.into(),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => error,
-    };
-    let path = path.to_owned();
-    Err(OciError::Workdir { path, source })
-}
-
-/// Makes the directory where it is not there yet, but not the one that it stands in.
-fn out_directory(path: &Path, keep: bool) -> Result<PathBuf, OciError> {
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            return Err(OciError::io("make the output directory", path)(error));
-        }
-        _ => {}
-    }
-    let real =
-        std::fs::canonicalize(path).map_err(OciError::io("open the output directory", path))?;
-    let refuse = |cause| OciError::Out {
-        path: path.to_owned(),
-        cause,
-    };
-    let mut entries =
-        std::fs::read_dir(&real).map_err(OciError::io("read the output directory", path))?;
-    if !keep && entries.next().is_some() {
-        return Err(refuse(
-            "it is not empty; name an empty one, or pass --out-keep",
-        ));
-    }
-    Ok(real)
 }
 
 fn clean_environment(terminal: bool) -> Vec<(OsString, OsString)> {
