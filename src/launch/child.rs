@@ -17,7 +17,7 @@ use libcontainer::process::{channel, init::container_init_process};
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::fs::OFlags;
 
-use super::executor::{Executor, Stage, give_up};
+use super::executor::{Channel, Executor, Stage, give_up};
 use super::identity::Identity;
 use super::notice::{Failure, FailureKind};
 use super::request::{ChannelRequest, LaunchRequest, StdioRequest};
@@ -152,7 +152,7 @@ fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
     })
 }
 
-fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<(OwnedFd, File), Failure> {
+fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<Channel, Failure> {
     let fail = |cause: std::io::Error| Failure::new("make", "the channel", cause);
     let space = root.channel_space(asked.segment_bytes)?;
     // Through /proc, because the file system is reached by a descriptor and a socket's path is short.
@@ -165,6 +165,7 @@ fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<(OwnedFd, Fil
         .map_err(fail)?;
     segment.set_len(asked.segment_bytes).map_err(fail)?;
     let listener = std::os::unix::net::UnixListener::bind(inside("control")).map_err(fail)?;
+    let connection = UnixStream::connect(inside("control")).map_err(fail)?;
     for (name, path) in [("segment", &asked.segment), ("control", &asked.socket)] {
         let file = inside(name);
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))
@@ -174,7 +175,12 @@ fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<(OwnedFd, Fil
         let set = mount::attr::NOSUID | mount::attr::NODEV | mount::attr::NOEXEC;
         root.show(space.as_fd(), Path::new(name), path, set)?;
     }
-    Ok((listener.into(), segment))
+    Ok(Channel {
+        listener: listener.into(),
+        segment,
+        connection: connection.into(),
+        socket: asked.socket.clone(),
+    })
 }
 
 type Stdio = (Option<OwnedFd>, [Option<OwnedFd>; 3]);

@@ -20,7 +20,7 @@ use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::Program;
 use super::rlimits::ResourceLimits;
 use super::seccomp::Filters;
-use super::{Enforced, State, init, landlock};
+use super::{Enforced, State, connection, init, landlock};
 use crate::policy::Grant;
 use crate::sys::mount::attr;
 use crate::sys::{clone, memory, process, socket, terminal};
@@ -32,7 +32,7 @@ const DENY_TCP: bool = false;
 pub(super) struct Stage {
     pub terminal: Option<OwnedFd>,
     pub stdio: [Option<OwnedFd>; 3],
-    pub channel: Option<(OwnedFd, File)>,
+    pub channel: Option<Channel>,
     pub expected: Vec<(PathBuf, u64)>,
     pub grants: Vec<Grant>,
     pub landlock_abi: u32,
@@ -42,6 +42,14 @@ pub(super) struct Stage {
     pub notices: OwnedFd,
     pub uid: u32,
     pub enforced: Enforced,
+}
+
+/// The channel's ends: two for the supervisor, one for the worker, and where the socket is seen.
+pub(super) struct Channel {
+    pub listener: OwnedFd,
+    pub segment: File,
+    pub connection: OwnedFd,
+    pub socket: PathBuf,
 }
 
 /// libcontainer wants its executors cloneable; the stage is shared, not copied.
@@ -94,8 +102,8 @@ impl Stage {
             .map_err(|c| Failure::new("limit", "resources", c))?;
         let mut carried: Vec<BorrowedFd<'_>> = Vec::new();
         carried.extend(self.terminal.as_ref().map(AsFd::as_fd));
-        if let Some((listener, segment)) = &self.channel {
-            carried.extend([listener.as_fd(), segment.as_fd()]);
+        if let Some(channel) = &self.channel {
+            carried.extend([channel.listener.as_fd(), channel.segment.as_fd()]);
         }
         let (to_init, from_init) =
             socket::record_pair().map_err(|c| Failure::new("make", "init's socket", c))?;
@@ -181,7 +189,7 @@ impl Stage {
     fn become_program(&self, to_init: &OwnedFd) -> ! {
         let failure = match self.restrict(to_init) {
             Err(failure) => failure,
-            Ok(()) => self.execute(),
+            Ok(program) => execute(&program),
         };
         if notice::send(self.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
             clone::exit_now(1);
@@ -189,7 +197,8 @@ impl Stage {
         clone::exit_now(127)
     }
 
-    fn restrict(&self, to_init: &OwnedFd) -> Result<(), Failure> {
+    /// Gives the program as it is to be executed.
+    fn restrict(&self, to_init: &OwnedFd) -> Result<Program, Failure> {
         process::new_session().map_err(|c| Failure::new("start", "a session", c))?;
         for (number, end) in (0..).zip(&self.stdio) {
             if let Some(end) = end {
@@ -202,6 +211,14 @@ impl Stage {
                 .map_err(|c| Failure::new("take", "the terminal", c))?;
         }
         process::close_on_exec_from(3).map_err(|c| Failure::new("mark", "descriptors", c))?;
+        let mut program = self.program.clone();
+        if let Some(channel) = &self.channel {
+            let handed = connection::hand_over(&channel.connection)
+                .map_err(|c| Failure::new("hand over", "the channel's connection", c))?;
+            connection::name_in(&mut program.args, &channel.socket, &handed);
+            // Stays open over the execve.
+            std::mem::forget(handed);
+        }
         landlock::restrict(&self.grants, self.landlock_abi, DENY_TCP)
             .map_err(|c| Failure::new("apply", "Landlock", c))?;
         process::reset_signals().map_err(|c| Failure::new("reset", "signals", c))?;
@@ -218,39 +235,38 @@ impl Stage {
         }
         let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
         socket::send_record(to_init.as_fd(), b"restricted", &carried)
-            .map_err(|c| Failure::new("report to", "init", c))
+            .map_err(|c| Failure::new("report to", "init", c))?;
+        Ok(program)
     }
+}
 
-    fn execute(&self) -> Failure {
-        let path = &self.program.path;
-        let fail = |cause: String| Failure::new("execute", path.display().to_string(), cause);
-        let text =
-            |bytes: &[u8]| CString::new(bytes).map_err(|_| fail("it has a NUL byte".to_owned()));
-        let prepared = || -> Result<_, Failure> {
-            let args: Result<Vec<_>, _> = self
-                .program
-                .args
-                .iter()
-                .map(|arg| text(arg.as_bytes()))
-                .collect();
-            let pairs: Result<Vec<_>, _> = self
-                .program
-                .env
-                .iter()
-                .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
-                .collect();
-            Ok((text(path.as_os_str().as_bytes())?, args?, pairs?))
-        };
-        match prepared() {
-            Err(failure) => failure,
-            Ok((path, args, env)) => {
-                let error = clone::execve(&path, &args, &env);
-                let kind = match error.raw_os_error() {
-                    Some(libc::ENOENT | libc::ENOTDIR) => FailureKind::NotFound,
-                    _ => FailureKind::NotExecutable,
-                };
-                fail(error.to_string()).of_kind(kind)
-            }
+/// Becomes the program; returns only with the reason why not.
+pub(super) fn execute(program: &Program) -> Failure {
+    let path = &program.path;
+    let fail = |cause: String| Failure::new("execute", path.display().to_string(), cause);
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| fail("it has a NUL byte".to_owned()));
+    let prepared = || -> Result<_, Failure> {
+        let args: Result<Vec<_>, _> = program
+            .args
+            .iter()
+            .map(|arg| text(arg.as_bytes()))
+            .collect();
+        let pairs: Result<Vec<_>, _> = program
+            .env
+            .iter()
+            .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect();
+        Ok((text(path.as_os_str().as_bytes())?, args?, pairs?))
+    };
+    match prepared() {
+        Err(failure) => failure,
+        Ok((path, args, env)) => {
+            let error = clone::execve(&path, &args, &env);
+            let kind = match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => FailureKind::NotFound,
+                _ => FailureKind::NotExecutable,
+            };
+            fail(error.to_string()).of_kind(kind)
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 mod child;
+mod connection;
 pub mod enforced;
 mod executor;
 pub mod features;

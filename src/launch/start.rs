@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use super::child::{self, Birth};
 use super::identity::{self, Identity};
@@ -12,7 +13,7 @@ use super::rlimits::{self, Ground};
 use super::seccomp::{Filters, SeccompRequest};
 use super::source::{OwnerMaps, Source};
 use super::{Cgroup, Enforced, State, cgroup};
-use crate::policy::{ExecPlan, NetPlan};
+use crate::policy::{ExecPlan, MaskKind, NetPlan, Perm};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
 
@@ -252,9 +253,40 @@ fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
         exec_once: request.plan.exec == ExecPlan::Once,
         deny_memfd: matches!(request.plan.exec, ExecPlan::Programs(_)),
         network: request.plan.net != NetPlan::Sealed,
-        unix: true,
+        unix: unix_sockets(request),
         deny: request.plan.deny_syscalls.clone(),
     }
+}
+
+/// Whether sockets with names may be made: only where no folder of the host is shown read-only. A
+/// read-only mount does not keep a socket in it from being connected to, and Landlock has no right
+/// for that; so what could hold a socket of the host, which no rule lets the program write to,
+/// takes the means away. The system's own folders hold none.
+fn unix_sockets(request: &LaunchRequest) -> bool {
+    let grants = &request.plan.landlock;
+    let written = |path: &Path| {
+        let mut of_path = grants.iter().filter(|grant| grant.path == path);
+        of_path.any(|grant| grant.perms.contains(Perm::WriteFile))
+    };
+    let of_policy = request.plan.binds.iter().all(|bind| {
+        !bind.dir || is_of_the_system(&bind.path) || bind.writable && written(&bind.path)
+    });
+    let of_bundle = request.pieces.iter().all(|piece| match piece {
+        Piece::Bind {
+            source,
+            dir: true,
+            writable: false,
+            ..
+        } => is_of_the_system(source),
+        _ => true,
+    });
+    let mut masks = request.plan.masks.iter();
+    of_policy && of_bundle && masks.all(|mask| mask.kind != MaskKind::ReadOnly)
+}
+
+fn is_of_the_system(path: &Path) -> bool {
+    const FOLDERS: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc"];
+    FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
 /// Where the binds come from.
@@ -340,6 +372,12 @@ fn describe(
         ExecPlan::Any => "every visible program".to_owned(),
     };
     enforced.full("exec", exec);
+    let sockets = if unix_sockets(request) {
+        "with names too: nothing is shown that could hold one of the host"
+    } else {
+        "no names: a folder is shown that could hold a socket of the host"
+    };
+    enforced.full("unix sockets", sockets);
     if let Some(cgroup) = cgroup {
         enforced.full("control group", cgroup.describe());
     }

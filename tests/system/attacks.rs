@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
 use crate::support::child::Running;
 use crate::support::{Child, Finished, PYTHON, Scratch, alone, binary, is_root};
@@ -256,6 +256,37 @@ fn connecting_to_the_loopback_of_the_host() {
     Attack::new("loopback", body, &places)
         .succeeds_on_the_host()
         .is_denied();
+}
+
+/// A read-only mount alone does not hold this: a socket in it can be connected to.
+#[test]
+fn reaching_a_socket_in_a_granted_folder() {
+    let _alone = alone();
+    if !is_root("reaching_a_socket_in_a_granted_folder") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (stream, datagram) = (scratch.entry("stream.sock"), scratch.entry("datagram.sock"));
+    let listener = UnixListener::bind(&stream).expect("a socket can be made");
+    let receiver = UnixDatagram::bind(&datagram).expect("a socket can be made");
+    for path in [&stream, &datagram] {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(path, all).expect("the mode can be set");
+    }
+    greet(move || listener.accept().map(|(stream, _)| stream));
+    std::thread::spawn(move || while receiver.recv(&mut [0; 8]).is_ok() {});
+    let places = |outside| {
+        [
+            ("STREAM", &*stream),
+            ("DATAGRAM", &*datagram),
+            ("OUTSIDE", outside),
+        ]
+    };
+    let body = include_str!("attacks/granted_sockets.py");
+    Attack::new("granted sockets", body, &places("yes")).succeeds_on_the_host();
+    let folder = scratch.path().display();
+    let attack = Attack::new("granted sockets", body, &places("no"));
+    attack.is_denied_to(&[&format!("--allow-read={folder}")]);
 }
 
 /// Says hello to everybody who connects, for as long as the test program runs.

@@ -77,6 +77,12 @@ class MappedMemory:
 def connect(path):
     """Connects to the supervisor, which may need a moment to listen. Gives a descriptor."""
     directory = None
+    name = path.rpartition("/")[2]
+    if name.startswith("@"):
+        # A connection that was made before sockets were taken away.
+        descriptor = int(name[1:])
+        posix.set_inheritable(descriptor, False)
+        return descriptor
     if len(path) > 100:
         # The name of a socket is limited; the way to its directory is not.
         directory = posix.open(path.rpartition("/")[0], posix.O_PATH | posix.O_CLOEXEC)

@@ -32,7 +32,8 @@ pub struct SeccompRequest {
     pub deny_memfd: bool,
     /// Permit TCP and UDP sockets of AF_INET and AF_INET6 (the network namespace holds the rest).
     pub network: bool,
-    /// Permit AF_UNIX sockets. A connected pair of them is always permitted.
+    /// Permit AF_UNIX sockets that can be connected, or send, to a path. A pair of them that is
+    /// connected for good is always permitted.
     pub unix: bool,
     /// System calls that the policy refuses by name, answered `EPERM`.
     pub deny: Vec<String>,

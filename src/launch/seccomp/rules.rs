@@ -248,12 +248,25 @@ fn nodes(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> 
     table.admit(sysno, &[[masked(mode, device | SET_ID, 0)]], libc::EPERM)
 }
 
+/// The kernel's mask for a type without SOCK_NONBLOCK and SOCK_CLOEXEC (`linux/net.h`).
+const SOCK_TYPE_MASK: u64 = 0xf;
+
 /// Socket families by argument. Under AF_INET and AF_INET6 only plain TCP and UDP: SOCK_RAW, and
 /// SOCK_PACKET which the kernel turns into AF_PACKET, are refused, and other protocols (SCTP,
 /// DCCP, MPTCP, ICMP) answer as on a kernel without them.
 fn sockets(table: &mut Table, request: &SeccompRequest) -> Result<(), SeccompError> {
     let unix = constant(libc::AF_UNIX);
-    table.admit(Sysno::socketpair, &[[equal(0, unix)]], libc::EAFNOSUPPORT)?;
+    // Each end of a pair for datagrams can still send to any path, and be connected to another.
+    let connected = |kind| vec![equal(0, unix), masked(1, SOCK_TYPE_MASK, constant(kind))];
+    let pairs = if request.unix {
+        vec![vec![equal(0, unix)]]
+    } else {
+        vec![
+            connected(libc::SOCK_STREAM),
+            connected(libc::SOCK_SEQPACKET),
+        ]
+    };
+    table.admit(Sysno::socketpair, &pairs, libc::EAFNOSUPPORT)?;
 
     let mut families = Vec::new();
     if request.unix {
@@ -285,10 +298,9 @@ fn sockets(table: &mut Table, request: &SeccompRequest) -> Result<(), SeccompErr
 
 fn internet_only_tcp_and_udp(unix: bool) -> Result<[Clause; 3], SeccompError> {
     let families = [constant(libc::AF_INET), constant(libc::AF_INET6)];
-    // The type without SOCK_NONBLOCK and SOCK_CLOEXEC: the kernel's SOCK_TYPE_MASK is 0xf.
     let typed = |kinds: [i32; 2]| {
         families.iter().flat_map(move |family| {
-            kinds.map(|kind| vec![equal(0, *family), masked(1, 0xf, constant(kind))])
+            kinds.map(|kind| vec![equal(0, *family), masked(1, SOCK_TYPE_MASK, constant(kind))])
         })
     };
     let raw: Vec<_> = typed([libc::SOCK_RAW, SOCK_PACKET]).collect();

@@ -312,6 +312,24 @@ fn pairs_of_sockets_are_of_the_unix_family_only() {
     let (with, without) = with_and_without(&request, Sysno::socketpair, args([2, 1, 0, place]));
     assert_eq!(with, Err(libc::EAFNOSUPPORT));
     assert_ne!(without, with);
+    // A pair of datagram sockets can send to any name, so it goes with the sockets that have one.
+    let datagrams = args([
+        1,
+        i64::from(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC),
+        0,
+        place,
+    ]);
+    let (with, without) = with_and_without(&request, Sysno::socketpair, datagrams);
+    assert_eq!(with, Err(libc::EAFNOSUPPORT));
+    assert_eq!(without, Ok(0));
+    let named = SeccompRequest {
+        unix: true,
+        ..SeccompRequest::default()
+    };
+    assert_eq!(
+        with_and_without(&named, Sysno::socketpair, datagrams).0,
+        Ok(0)
+    );
 }
 
 #[test]
