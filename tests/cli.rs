@@ -534,3 +534,46 @@ fn zsh_loads_its_completions() {
     let script = fs::read_to_string(folder.0.join("_buntime")).expect("a script");
     assert_eq!(script.matches(":_buntime_policies").count(), 5, "{script}");
 }
+
+#[test]
+fn a_path_that_is_not_there_is_said_to_allow_nothing() {
+    let _alone = alone();
+    let folder = Folder::new("absent");
+    folder.file("there", "words");
+    let warned = |args: &[&str]| {
+        let done = folder
+            .run(&[&["run"], args, &["-c", "pass"]].concat())
+            .expect(0);
+        done.stderr().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for flag in ["--allow-read", "--allow-write"] {
+        assert_eq!(warned(&[&format!("{flag}=there,/tmp/own")]), [""; 0]);
+        let lines = warned(&[&format!("{flag}=there,thare")]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let start = format!("buntime: warning: {flag}=thare allows nothing");
+        assert!(lines[0].starts_with(&start), "{lines:?}");
+        assert_eq!(warned(&["--quiet", &format!("{flag}=thare")]), [""; 0]);
+    }
+}
+
+/// What a denial advises has to work.
+#[test]
+fn advice_is_only_given_where_it_helps() {
+    let _alone = alone();
+    let connect = "import socket; socket.create_connection(('192.0.2.1', 80))";
+    let done = buntime(["run", "-c", connect]).run().expect(1);
+    assert!(done.stderr().contains("nothing allows it yet"), "{done}");
+    assert!(!done.stderr().contains("--allow-net"), "{done}");
+    let read = [
+        "run",
+        "--policy",
+        "readonly",
+        "-c",
+        "open('/srv/no-such-file')",
+    ];
+    let done = buntime(read).run().expect(1);
+    assert!(
+        denial(&done).ends_with("buntime policy show --json readonly"),
+        "{done}"
+    );
+}

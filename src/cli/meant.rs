@@ -24,6 +24,8 @@ pub(super) struct Meant {
     pub quiet: bool,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// What was asked for and is not there, in words.
+    pub absent: Vec<String>,
 }
 
 /// What is to be run, before code is read from standard input.
@@ -92,6 +94,12 @@ pub(super) fn together(
         said.surroundings.bundle.is_none() || said.surroundings.rootfs.is_none(),
         "--bundle and --rootfs: a bundle has its own root; give one of them"
     );
+    let own_root = said.surroundings.bundle.is_some() || said.surroundings.rootfs.is_some();
+    let absent = if own_root {
+        Vec::new()
+    } else {
+        absent(&settings.lists)
+    };
     let env = environment(&settings.env, |name| std::env::var_os(name))?;
     let mut own = Flags {
         over_policy: !settings.policies.is_empty(),
@@ -131,7 +139,28 @@ pub(super) fn together(
         json: said.output.json,
         quiet: settings.quiet.unwrap_or(false),
         log_level: settings.log_level.unwrap_or(LogLevel::Error),
+        absent,
     })
+}
+
+/// The program's own places, where a path need not be on the host.
+const PRIVATE: [&str; 3] = ["/tmp", "/dev", "/proc"];
+
+/// Only what is there can be shown, and a misspelt path should not look like a denial.
+fn absent(lists: &Flags) -> Vec<String> {
+    [("read", &lists.allow_read), ("write", &lists.allow_write)]
+        .into_iter()
+        .flat_map(|(flag, list)| list.iter().flatten().map(move |path| (flag, path)))
+        .filter(|(_, path)| !PRIVATE.iter().any(|place| path.starts_with(place)))
+        .filter(|(_, path)| matches!(path.try_exists(), Ok(false)))
+        .map(|(flag, path)| {
+            let path = path.display();
+            format!(
+                "warning: --allow-{flag}={path} allows nothing, because {path} is not there; \
+                 make it, or allow the directory that it is in"
+            )
+        })
+        .collect()
 }
 
 /// A shipped policy by its name; a word that can be no file is a misspelt name.

@@ -51,12 +51,16 @@ pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
         json,
         quiet,
         log_level,
+        absent,
     } = match wanted {
         Ok(meant) => meant,
         Err(error) => return failure(&told(&error), FAILED, as_json),
     };
     start_log(log_level);
     let voice = Voice::default();
+    if !quiet {
+        absent.iter().for_each(|text| voice.mention(text));
+    }
     let heard = voice.clone();
     let hear = move |remark: Remark| {
         if !quiet {

@@ -143,7 +143,7 @@ impl Gate {
                 remark: None,
             });
         }
-        let remedy = self.remedy(rule, flag);
+        let remedy = self.remedy(operation, rule, flag);
         let reason = format!("rule {rule}; {remedy}");
         let remark = self.remark(operation, target, decision, remedy);
         Ok(Ruling {
@@ -181,11 +181,16 @@ impl Gate {
 
     /// What a person can do about a denial. A flag cannot lift a rule of a file
     /// (layers only narrow), nor another flag.
-    fn remedy(&self, rule: &RuleRef, flag: String) -> String {
+    fn remedy(&self, operation: Operation, rule: &RuleRef, flag: String) -> String {
+        if operation == Operation::Connect && flag.starts_with("--allow-net") {
+            return "nothing allows it yet: there is no way out of the sandbox".to_owned();
+        }
         if rule.what.starts_with("--") {
             format!("leave {} away to allow it", rule.what)
         } else if self.flags_widen && rule.what.starts_with("defaults") {
             format!("allow with {}", printable(flag.as_bytes()))
+        } else if let Some(name) = shipped(rule) {
+            format!("to allow it, change a copy: buntime policy show --json {name}")
         } else {
             format!("to allow it, change {}", rule.location())
         }
@@ -202,6 +207,15 @@ impl Gate {
     pub(super) fn counted(&mut self) -> Vec<Counted> {
         std::mem::take(&mut self.tally).into_counted()
     }
+}
+
+/// The shipped policy that a rule stands in: it has lines and no file.
+fn shipped(rule: &RuleRef) -> Option<&str> {
+    let name = rule
+        .layer
+        .strip_prefix("policies/")?
+        .strip_suffix(".json")?;
+    (rule.file.is_none() && rule.line.is_some()).then_some(name)
 }
 
 fn operation(kind: CheckKind) -> Operation {
