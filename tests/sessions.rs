@@ -95,8 +95,8 @@ fn a_signal_that_was_ignored_stays_ignored() {
 fn a_stop_stops_the_program_too_and_a_continue_continues_it() {
     let _alone = alone();
     let code = "import time
-print('up', flush=True)
 last = time.monotonic()
+print('up', flush=True)
 longest = 0
 for turn in range(150):
     time.sleep(0.01)
