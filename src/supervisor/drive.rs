@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::copies::{Copies, CopyEnd};
 use super::error::RunError;
 use super::gate::{Gate, Ruling};
+use super::masks::{Listening, Lost, MaskWatch};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
 use super::sandbox::{Sandbox, Used};
@@ -72,6 +73,8 @@ pub(super) struct Drive {
     pub sandbox: Sandbox,
     pub gate: Gate,
     pub worker: Option<Worker>,
+    /// The masks that the host could take away.
+    pub masks: Option<Listening>,
     pub audience: Audience,
     pub copies: Copies,
     pub budget: OutputBudget,
@@ -106,6 +109,7 @@ impl Drive {
             gate,
             limits,
             worker,
+            masks,
             held,
             ..
         } = begun;
@@ -119,6 +123,10 @@ impl Drive {
             }),
             None => None,
         };
+        let masks = masks
+            .map(MaskWatch::listen)
+            .transpose()
+            .map_err(RunError::io("watch", "the host's folders"))?;
         let ends = Ends {
             stdin: launched.stdin,
             stdout: launched.stdout,
@@ -130,6 +138,7 @@ impl Drive {
             gate,
             fate: Fate::open(worker.is_some()),
             worker,
+            masks,
             audience,
             copies: Copies::new(),
             budget: OutputBudget::new(limits.output),
@@ -195,6 +204,7 @@ enum Happening {
     Copy(CopyEnd),
     Signal(Incoming),
     Command(Option<Command>),
+    Unmasked(io::Result<Lost>),
     Delivered,
     Wall,
     Patience,
@@ -227,6 +237,7 @@ impl Drive {
             end = self.copies.next() => Happening::Copy(end),
             signal = next_signal(&mut self.signals) => Happening::Signal(signal),
             command = next_command(&mut self.commands) => Happening::Command(command),
+            lost = next_lost(&self.masks) => Happening::Unmasked(lost),
             () = self.audience.deliver(), if !listening => Happening::Delivered,
             () = at(self.wall) => Happening::Wall,
             () = at(patience) => Happening::Patience,
@@ -239,6 +250,7 @@ impl Drive {
             Happening::Copy(end) => self.take_copy_end(end),
             Happening::Signal(signal) => self.take_signal(signal),
             Happening::Command(command) => self.take_command(command),
+            Happening::Unmasked(lost) => self.take_lost(lost),
             Happening::Delivered => {}
             Happening::Wall => {
                 self.wall = None;
@@ -316,6 +328,18 @@ impl Drive {
                 self.end(Cause::Failure(failure));
             }
         }
+    }
+
+    /// What stands in the place of a lost mask would be seen, so nothing goes on.
+    fn take_lost(&mut self, lost: io::Result<Lost>) {
+        self.masks = None;
+        self.end(Cause::Failure(match lost {
+            Ok(Lost { path, rule }) => {
+                let path = path.display();
+                format!("{path}, which {rule} takes away, was changed on the host during the run")
+            }
+            Err(error) => format!("watch what the policy takes away: {error}"),
+        }));
     }
 
     fn take_message(&mut self, said: Result<Message, ChannelError>) {
@@ -474,6 +498,13 @@ mod libc_signal {
 async fn next_message(worker: &mut Option<Worker>) -> Result<Message, ChannelError> {
     match worker {
         Some(worker) => worker.channel.next().await,
+        None => pending().await,
+    }
+}
+
+async fn next_lost(masks: &Option<Listening>) -> io::Result<Lost> {
+    match masks {
+        Some(masks) => masks.lost().await,
         None => pending().await,
     }
 }

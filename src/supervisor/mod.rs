@@ -16,6 +16,7 @@ mod descriptor;
 mod drive;
 mod error;
 mod gate;
+mod masks;
 mod notices;
 mod options;
 mod outcome;

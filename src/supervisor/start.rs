@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::error::RunError;
 use super::gate::Gate;
+use super::masks::MaskWatch;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
 use super::sandbox;
 use crate::audit::{Event, EventLog, Mechanism};
@@ -40,6 +41,7 @@ pub(super) struct Begun {
     pub limits: Limits,
     pub gate: Gate,
     pub worker: Option<WorkerStart>,
+    pub masks: Option<MaskWatch>,
     /// Signals that end us wait until there is a loop to take them.
     pub held: HeldSignals,
 }
@@ -93,6 +95,7 @@ pub(super) fn begin<T>(
         program: wanted.program.words(),
         layers: names.clone(),
     })?;
+    let masks = MaskWatch::over(&request.plan)?;
     let held = HeldSignals::hold().map_err(RunError::io("hold back", "signals"))?;
     let started = Instant::now();
     let (launched, done) = launch::launch(request, meanwhile)?;
@@ -130,6 +133,7 @@ pub(super) fn begin<T>(
         limits,
         gate,
         worker,
+        masks,
         held,
     };
     Ok((begun, done))

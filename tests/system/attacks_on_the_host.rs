@@ -313,3 +313,48 @@ fn the_arguments_of_the_supervisor() {
         both(&["--quiet"], code, "b''\n");
     }
 }
+
+/// A mask is a mount on the host's file; when that is replaced, the mask goes with it.
+#[test]
+fn a_hidden_file_that_the_host_replaces() {
+    let _alone = alone();
+    if !is_root("a_hidden_file_that_the_host_replaces") {
+        return;
+    }
+    let code = "import time; print('up', flush=True); time.sleep(120)";
+    type Change = fn(&Scratch);
+    let replaced: Change = |scratch| {
+        scratch.file("d/sub/.env.tmp", b"new secret");
+        rename(scratch, "d/sub/.env.tmp", "d/sub/.env");
+    };
+    let moved: Change = |scratch| rename(scratch, "d/sub", "d/other");
+    let removed: Change = |scratch| {
+        std::fs::remove_file(scratch.entry("d/sub/.env")).expect("the file can be removed");
+    };
+    for change in [replaced, moved, removed] {
+        let scratch = Scratch::new();
+        let secret = scratch.file("d/sub/.env", b"old secret");
+        let granted = scratch.entry("d");
+        let read = format!("--allow-read={granted}");
+        let deny = format!("--deny-read={secret}");
+        let run = Child::new(binary())
+            .clean_path()
+            .args(["run", &read, &deny]);
+        let mut running = run.args(["-c", code]).current_dir("/").start();
+        running.wait_for_output("up");
+        // Changes of other files are nobody's business.
+        scratch.file("d/sub/other", b"x");
+        rename(&scratch, "d/sub/other", "d/sub/third");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(running.wait(std::time::Duration::ZERO).is_none());
+        change(&scratch);
+        let done = running.wait(PATIENCE).expect("the run ends");
+        let done = done.expect(125);
+        assert!(done.stderr().contains("was changed on the host"), "{done}");
+        assert!(done.stderr().contains(".env"), "{done}");
+    }
+}
+
+fn rename(scratch: &Scratch, from: &str, to: &str) {
+    std::fs::rename(scratch.entry(from), scratch.entry(to)).expect("it can be renamed");
+}

@@ -1,0 +1,153 @@
+//! Watches the host's folders for what takes a mask away.
+//!
+//! A mask is a mount, and the kernel drops a mount when its place is removed or replaced from
+//! another mount namespace: by an editor of the host that saves `.env`, say. What stands there
+//! afterwards would be seen, so a run whose mask may be gone is ended. The kernel tells of it after
+//! the fact; between the two the program may have looked.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::descriptor::register;
+use super::error::RunError;
+use crate::policy::{Mask, Plan};
+
+/// A mask that may be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// The path that was to stay hidden, or as it is.
+    pub path: PathBuf,
+    /// The rule that asked for it.
+    pub rule: String,
+}
+
+/// The folders above the masks of one plan. Its descriptor is registered with the runtime by
+/// [`MaskWatch::listen`], once there is one.
+#[derive(Debug)]
+pub(super) struct MaskWatch {
+    events: OwnedFd,
+    /// By watch: which entries of the folder lead to which mask.
+    entries: HashMap<i32, Vec<(OsString, Lost)>>,
+}
+
+impl MaskWatch {
+    /// Watches every folder from a shown one down to each mask in it; `None` without masks. To be
+    /// called before the masks are made, so that no change goes unseen.
+    ///
+    /// # Errors
+    /// A folder that cannot be watched: the limit of watches (inotify(7)) is reached, or it is gone.
+    pub(super) fn over(plan: &Plan) -> Result<Option<MaskWatch>, RunError> {
+        let shown: Vec<&Path> = plan.binds.iter().map(|bind| bind.path.as_path()).collect();
+        let mut masks = plan.masks.iter().filter_map(|mask| {
+            let root = shown.iter().filter(|root| mask.path.starts_with(root));
+            // From the highest folder down, as any of them can be replaced.
+            Some((mask, *root.min_by_key(|root| root.as_os_str().len())?))
+        });
+        let Some(first) = masks.next() else {
+            return Ok(None);
+        };
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|errno| RunError::io("watch", "the host's folders")(errno.into()))?;
+        let mut watch = MaskWatch {
+            events,
+            entries: HashMap::new(),
+        };
+        for (mask, root) in std::iter::once(first).chain(masks) {
+            watch.add(mask, root)?;
+        }
+        Ok(Some(watch))
+    }
+
+    fn add(&mut self, mask: &Mask, root: &Path) -> Result<(), RunError> {
+        let changes = WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::ONLYDIR;
+        let above = mask.path.ancestors().take_while(|path| *path != root);
+        for entry in above {
+            let (Some(folder), Some(name)) = (entry.parent(), entry.file_name()) else {
+                continue;
+            };
+            let number = inotify::add_watch(&self.events, folder, changes).map_err(|errno| {
+                RunError::io("watch", folder.display().to_string())(errno.into())
+            })?;
+            let lost = Lost {
+                path: mask.path.clone(),
+                rule: mask.rule.clone(),
+            };
+            self.entries
+                .entry(number)
+                .or_default()
+                .push((name.to_owned(), lost));
+        }
+        Ok(())
+    }
+
+    /// Registers with the runtime. Must be called inside it.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be registered.
+    pub(super) fn listen(self) -> io::Result<Listening> {
+        Ok(Listening {
+            events: register(self.events, Interest::READABLE)?,
+            entries: self.entries,
+        })
+    }
+}
+
+/// A [`MaskWatch`] inside the runtime.
+#[derive(Debug)]
+pub(super) struct Listening {
+    events: AsyncFd<OwnedFd>,
+    entries: HashMap<i32, Vec<(OsString, Lost)>>,
+}
+
+impl Listening {
+    /// Waits until a mask may be gone. Safe to drop.
+    ///
+    /// # Errors
+    /// What the kernel says of the watch; an overflow of its queue among it, since nobody knows
+    /// what was lost then.
+    pub(super) async fn lost(&self) -> io::Result<Lost> {
+        loop {
+            let mut ready = self.events.readable().await?;
+            // When it would block, all that there was has been about other entries.
+            if let Ok(read) = ready.try_io(|events| self.read(events.get_ref())) {
+                return read;
+            }
+        }
+    }
+
+    fn read(&self, events: &OwnedFd) -> io::Result<Lost> {
+        let mut space = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(events, &mut space);
+        loop {
+            let event = match reader.next() {
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                return Err(io::Error::other("more changes than its queue holds"));
+            }
+            let Some(name) = event.file_name() else {
+                continue;
+            };
+            let entries = self.entries.get(&event.wd()).into_iter().flatten();
+            let mut named = entries.filter(|(entry, _)| entry.as_bytes() == name.to_bytes());
+            if let Some((_, lost)) = named.next() {
+                return Ok(lost.clone());
+            }
+        }
+    }
+}
