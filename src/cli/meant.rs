@@ -39,6 +39,8 @@ pub(super) enum Asked {
     Script(PathBuf, Vec<OsString>),
     /// `-- CMD`.
     Command(OsString, Vec<OsString>),
+    /// `--bundle DIR` and nothing more.
+    OfBundle,
 }
 
 /// `raw` is the whole command line, of which the words are the end: the parser keeps
@@ -48,6 +50,9 @@ pub(super) fn asked(said: &RunArgs, raw: &[OsString]) -> anyhow::Result<Asked> {
         return Ok(Asked::Code(code.clone(), args.to_vec()));
     }
     let Some((first, args)) = said.words.split_first() else {
+        if said.surroundings.bundle.is_some() {
+            return Ok(Asked::OfBundle);
+        }
         bail!("nothing to run: give -c CODE, FILE.py, - or -- CMD (see buntime run --help)");
     };
     let args = args.to_vec();

@@ -104,6 +104,7 @@ fn program(asked: Asked) -> anyhow::Result<Program> {
         }
         Asked::Script(path, args) => Program::Script { path, args },
         Asked::Command(name, args) => Program::Command { name, args },
+        Asked::OfBundle => Program::OfBundle,
     })
 }
 

@@ -236,6 +236,9 @@ impl Stage {
         let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
         socket::send_record(to_init.as_fd(), b"restricted", &carried)
             .map_err(|c| Failure::new("report to", "init", c))?;
+        self.rlimits
+            .apply_asked()
+            .map_err(|c| Failure::new("limit", "resources as the bundle asks", c))?;
         Ok(program)
     }
 }

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::enforced::Mechanism;
 use super::features::Features;
+use super::rlimits::AskedLimit;
 use crate::policy::Plan;
 
 /// Everything that one launch needs.
@@ -29,6 +31,10 @@ pub struct LaunchRequest {
     pub masked_paths: Vec<String>,
     /// Paths that are remounted read-only (`linux.readonlyPaths` of the bundle).
     pub readonly_paths: Vec<String>,
+    /// Resource limits that the bundle asks for beside the policy's.
+    pub rlimits: Vec<AskedLimit>,
+    /// What the bundle asks for and how far that is carried, for the report.
+    pub remarks: Vec<Mechanism>,
 }
 
 /// The program and what it starts with.

@@ -34,11 +34,24 @@ pub struct ResourceLimit {
     pub value: u64,
 }
 
+/// A resource limit of somebody's bundle. Where a lower one holds, that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedLimit {
+    /// Which resource.
+    pub resource: Resource,
+    /// The limit that holds at first; `u64::MAX` is none.
+    pub soft: u64,
+    /// The limit up to which a process may raise it; `u64::MAX` is none.
+    pub hard: u64,
+}
+
 /// The resource limits of one launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceLimits {
     /// What the child sets on itself.
     pub limits: Vec<ResourceLimit>,
+    /// What the bundle asks for.
+    pub asked: Vec<AskedLimit>,
     /// Limits that are held less than exactly, for the report: name and how.
     pub inexact: Vec<(&'static str, &'static str)>,
 }
@@ -84,6 +97,7 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
     let set = |resource, value| ResourceLimit { resource, value };
     let mut plan = ResourceLimits {
         limits: vec![set(Resource::Core, NO_CORE)],
+        asked: Vec::new(),
         inexact: Vec::new(),
     };
     let mut unheld = Vec::new();
@@ -147,6 +161,32 @@ impl ResourceLimits {
             setrlimit(resource, limit).map_err(|error| ResourceLimitError {
                 resource,
                 value,
+                source: error.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sets what the bundle asks for on the calling process, as the last thing before it runs the
+    /// program: with few descriptors or little memory nothing else could be done.
+    ///
+    /// # Errors
+    /// The kernel refused one.
+    pub fn apply_asked(&self) -> Result<(), ResourceLimitError> {
+        // The limit on cores is the lowest there is: 0 would let them go through a pipe.
+        let asked = self.asked.iter();
+        for asked in asked.filter(|asked| asked.resource != Resource::Core) {
+            let held = getrlimit(asked.resource);
+            let hard = asked.hard.min(held.maximum.unwrap_or(u64::MAX));
+            let soft = asked.soft.min(held.current.unwrap_or(u64::MAX)).min(hard);
+            let some = |value: u64| (value != u64::MAX).then_some(value);
+            let limit = Rlimit {
+                current: some(soft),
+                maximum: some(hard),
+            };
+            setrlimit(asked.resource, limit).map_err(|error| ResourceLimitError {
+                resource: asked.resource,
+                value: hard,
                 source: error.into(),
             })?;
         }
@@ -235,6 +275,41 @@ mod tests {
             let unheld = plan(&limits, ground).unwrap_err();
             assert_eq!(unheld[0].limit, "pids");
         }
+    }
+
+    #[test]
+    fn what_a_bundle_asks_for_only_lowers() {
+        let mut plan = plan(
+            &Limits {
+                files: Some(64),
+                ..Limits::default()
+            },
+            Ground::default(),
+        )
+        .unwrap();
+        let ask = |resource, soft, hard| AskedLimit {
+            resource,
+            soft,
+            hard,
+        };
+        plan.asked = vec![
+            ask(Resource::Nofile, 32, u64::MAX),
+            ask(Resource::Core, 0, 0),
+            ask(Resource::Fsize, 10, 20),
+        ];
+        let ended = crate::sys::forked::run(|| {
+            plan.apply().unwrap();
+            plan.apply_asked().unwrap();
+            let held = |resource| {
+                let limit = getrlimit(resource);
+                (limit.current, limit.maximum)
+            };
+            assert_eq!(held(Resource::Nofile), (Some(32), Some(64)));
+            assert_eq!(held(Resource::Core), (Some(1), Some(1)));
+            assert_eq!(held(Resource::Fsize), (Some(10), Some(20)));
+            0
+        });
+        assert_eq!(ended, crate::sys::forked::Ended::Exited(0));
     }
 
     #[test]

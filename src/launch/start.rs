@@ -142,7 +142,8 @@ fn launch_in<T>(
         user_namespace: true,
         host_root: false,
     };
-    let rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
+    let mut rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
+    rlimits.asked.clone_from(&request.rlimits);
     let filters = Filters::compile(&seccomp_request(&request))?;
     let mut sources = Sources::of(&request, &identity).map_err(LaunchError::Failed)?;
     let enforced = describe(&request, &identity, cgroup, &rlimits, &mut sources);
@@ -384,6 +385,7 @@ fn describe(
     for (limit, how) in &rlimits.inexact {
         enforced.note(&format!("{limit} limit"), State::Partial, *how);
     }
+    enforced.0.extend(request.remarks.iter().cloned());
     for source in sources.each() {
         if let Some(why) = &source.unmapped {
             let detail = format!(

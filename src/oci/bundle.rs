@@ -1,25 +1,63 @@
 //! OCI bundles: the built-in one of Python, and others by directory.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Linux, Mount, Process, Spec};
+use serde::de::DeserializeOwned;
 
 use super::error::OciError;
-use crate::launch::Piece;
+use super::mounts::{self, Mounted};
+use super::program::Place;
+use super::{requests, settings};
+use crate::launch::rlimits::AskedLimit;
+use crate::launch::{Mechanism, State};
+use crate::policy::Limits;
 
 /// The built-in bundle's configuration.
-const PYTHON: &str = include_str!("../../bundles/python/config.json");
+pub(super) const PYTHON: &str = include_str!("../../bundles/python/config.json");
 
 /// A bundle as far as a run uses it.
-#[derive(Debug, Clone)]
-pub struct Bundle {
-    /// Its configuration.
-    pub spec: Spec,
+#[derive(Debug, Default)]
+pub(super) struct Bundle {
+    /// Its own directory, without symbolic links.
+    pub dir: PathBuf,
     /// Its root, if it is a directory of its own.
     pub root: Option<PathBuf>,
+    /// What it runs by itself.
+    pub process: Option<OwnProcess>,
+    /// Its mounts.
+    pub mounts: Vec<Mount>,
+    /// The host name inside.
+    pub hostname: Option<String>,
+    /// Paths to cover.
+    pub masked: Vec<String>,
+    /// Paths to make read-only.
+    pub readonly: Vec<String>,
+    /// Limits beside the policy's.
+    pub limits: Limits,
+    /// Resource limits of each process.
+    pub rlimits: Vec<AskedLimit>,
+    /// System calls that fail with EPERM, beside the policy's.
+    pub deny_syscalls: Vec<String>,
+    /// What is carried more narrowly than it asks.
+    pub remarks: Vec<Mechanism>,
+}
+
+/// The process of a bundle.
+#[derive(Debug, Clone)]
+pub(super) struct OwnProcess {
+    /// The program and its arguments.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// Its file mode creation mask.
+    pub umask: Option<u32>,
 }
 
 impl Bundle {
@@ -27,74 +65,127 @@ impl Bundle {
     ///
     /// # Errors
     /// None in a released program: the configuration is part of it.
-    pub fn python() -> Result<Bundle, OciError> {
-        let spec = parse(Path::new("bundles/python/config.json"), PYTHON)?;
-        Ok(Bundle { spec, root: None })
+    pub(super) fn python() -> Result<Bundle, OciError> {
+        let file = Path::new("bundles/python/config.json");
+        let spec: Spec = parse(file, PYTHON)?;
+        let linux = spec.linux().as_ref();
+        let paths = |list: fn(&Linux) -> &Option<Vec<String>>| {
+            linux
+                .and_then(|linux| list(linux).clone())
+                .unwrap_or_default()
+        };
+        Ok(Bundle {
+            masked: paths(Linux::masked_paths),
+            readonly: paths(Linux::readonly_paths),
+            hostname: spec.hostname().clone(),
+            ..Bundle::default()
+        })
     }
 
     /// A bundle in a directory.
     ///
     /// # Errors
     /// The file, and what is wrong with it or cannot be carried.
-    pub fn load(dir: &Path) -> Result<Bundle, OciError> {
+    pub(super) fn load(dir: &Path) -> Result<Bundle, OciError> {
         let file = dir.join("config.json");
         let text = read_configuration(&file).map_err(OciError::io("read", &file))?;
-        let spec = parse(&file, &text)?;
-        let refuse = |cause: &str| OciError::Bundle {
+        let refuse = |cause: String| OciError::Bundle {
             path: file.clone(),
-            cause: cause.to_owned(),
+            cause,
         };
-        if spec.hooks().is_some() {
-            return Err(refuse(
-                "`run` carries no hooks; take `hooks` out of the configuration",
-            ));
-        }
-        let root = spec
-            .root()
-            .as_ref()
-            .ok_or_else(|| refuse("it names no root"))?
-            .path();
-        let root = std::path::absolute(dir.join(root)).map_err(OciError::io("resolve", root))?;
-        if !root.is_dir() {
-            return Err(refuse(&format!(
-                "its root {} is no directory",
-                root.display()
-            )));
-        }
-        Ok(Bundle {
-            spec,
-            root: Some(root),
+        let value: serde_json::Value = parse(&file, &text)?;
+        let remarks = settings::sort(&value).map_err(&refuse)?;
+        let spec: Spec = parse(&file, &text)?;
+        let dir = dir.canonicalize().map_err(OciError::io("find", dir))?;
+        let mut bundle = Bundle {
+            dir,
+            remarks,
+            ..Bundle::python()?
+        };
+        bundle.take(&spec).map_err(refuse)?;
+        Ok(bundle)
+    }
+
+    /// Its mounts, which are also put into `place`.
+    ///
+    /// # Errors
+    /// The mount that cannot be carried.
+    pub(super) fn mounted(&self, place: &mut Place) -> Result<Mounted, OciError> {
+        mounts::take(&self.mounts, &self.dir, place).map_err(|cause| OciError::Bundle {
+            path: self.dir.join("config.json"),
+            cause,
         })
     }
 
-    /// The bundle's bind mounts that are not of the system part.
-    pub(super) fn binds(&self) -> Vec<Piece> {
-        let mounts = self.spec.mounts().iter().flatten();
-        let binds = mounts.filter(|mount| {
-            mount.typ().as_deref() == Some("bind")
-                || mount
-                    .options()
-                    .iter()
-                    .flatten()
-                    .any(|option| option == "bind" || option == "rbind")
-        });
-        binds
-            .filter_map(|mount| {
-                let has = |wanted: &str| mount.options().iter().flatten().any(|o| o == wanted);
-                let named = mount.source().clone()?;
-                // One that is not there is refused by the launch, with its name.
-                let source = named.canonicalize().unwrap_or(named);
-                Some(Piece::Bind {
-                    dir: source.is_dir(),
-                    source,
-                    path: mount.destination().clone(),
-                    writable: has("rw"),
-                    executable: !has("noexec"),
-                    optional: false,
-                })
-            })
-            .collect()
+    fn take(&mut self, spec: &Spec) -> Result<(), String> {
+        if !spec.version().starts_with("1.") {
+            return Err(format!(
+                "its ociVersion is {:?}; version 1 of the specification is understood",
+                spec.version()
+            ));
+        }
+        let root = spec.root().as_ref().ok_or("it names no root")?;
+        let path = self.dir.join(root.path());
+        self.root = Some(
+            path.canonicalize()
+                .ok()
+                .filter(|path| path.is_dir())
+                .ok_or_else(|| format!("its root {} is no directory", path.display()))?,
+        );
+        if root.readonly() != Some(true) {
+            let how = "read-only; a policy's rule or --out gives what may be written";
+            self.remarks
+                .push(settings::remark("root.readonly", State::Partial, how));
+        }
+        self.mounts = spec.mounts().clone().unwrap_or_default();
+        if spec.hostname().is_some() {
+            self.hostname = spec.hostname().clone();
+        }
+        if let Some(process) = spec.process() {
+            self.process = Some(own_process(process)?);
+            let (limits, remarks) = requests::of_process(process)?;
+            self.rlimits = limits;
+            self.remarks.extend(remarks);
+        }
+        if let Some(linux) = spec.linux() {
+            self.masked
+                .extend(linux.masked_paths().iter().flatten().cloned());
+            self.readonly
+                .extend(linux.readonly_paths().iter().flatten().cloned());
+            let asked = requests::of_linux(linux)?;
+            self.limits = asked.limits;
+            self.deny_syscalls = asked.deny_syscalls;
+            self.remarks.extend(asked.remarks);
+        }
+        Ok(())
     }
+}
+
+fn own_process(process: &Process) -> Result<OwnProcess, String> {
+    let variable = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err(format!("process.env has {text:?}; write NAME=VALUE")),
+    };
+    if !process.cwd().is_absolute() {
+        let cwd = process.cwd().display();
+        return Err(format!("process.cwd is {cwd:?}, which is no absolute path"));
+    }
+    Ok(OwnProcess {
+        args: process
+            .args()
+            .iter()
+            .flatten()
+            .map(OsString::from)
+            .collect(),
+        env: process
+            .env()
+            .iter()
+            .flatten()
+            .map(variable)
+            .collect::<Result<_, _>>()?,
+        cwd: process.cwd().clone(),
+        umask: process.user().umask(),
+    })
 }
 
 /// More than any configuration needs, in bytes.
@@ -120,49 +211,9 @@ fn read_configuration(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(file: &Path, text: &str) -> Result<Spec, OciError> {
+fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, OciError> {
     serde_json::from_str(text).map_err(|error| OciError::Bundle {
         path: file.to_owned(),
         cause: format!("{error}; see the OCI runtime specification for its form"),
     })
-}
-
-/// Writes the built-in bundle of Python to `dir`, for any OCI runtime.
-///
-/// # Errors
-/// `dir` exists and is not empty, or cannot be written.
-pub fn write_python(dir: &Path) -> Result<(), OciError> {
-    let occupied = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        let cause = "it is not empty; name a new directory".to_owned();
-        return Err(OciError::Bundle {
-            path: dir.to_owned(),
-            cause,
-        });
-    }
-    let rootfs = dir.join("rootfs");
-    for name in [
-        "usr/bin",
-        "usr/lib",
-        "usr/lib64",
-        "etc",
-        "tmp",
-        "proc",
-        "dev",
-    ] {
-        let path = rootfs.join(name);
-        std::fs::create_dir_all(&path).map_err(OciError::io("make", &path))?;
-    }
-    for (name, target) in [
-        ("lib", "usr/lib"),
-        ("lib64", "usr/lib64"),
-        ("bin", "usr/bin"),
-    ] {
-        let path = rootfs.join(name);
-        symlink(target, &path).map_err(OciError::io("link", &path))?;
-    }
-    let place = rootfs.join("usr/bin/python3");
-    std::fs::write(&place, b"").map_err(OciError::io("write", &place))?;
-    let file = dir.join("config.json");
-    std::fs::write(&file, PYTHON).map_err(OciError::io("write", &file))
 }

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::policy::{Grant, Perm, PermSet};
 
-/// The worker's own writable places.
-pub(super) const PRIVATE: [&str; 2] = ["/tmp", "/dev/shm"];
-
 /// Where the channel and the worker's files stand.
 pub(super) const CHANNEL: &str = "/run/buntime";
 
@@ -33,9 +30,6 @@ pub(super) fn bundle_grants(
         })
         .collect();
     grants.extend(programs.map(Grant::program));
-    for place in PRIVATE {
-        grants.push(grant(Path::new(place), PermSet::READ.union(PermSet::WRITE)));
-    }
     grants.extend(writable.map(|path| grant(&path, PermSet::READ.union(PermSet::WRITE))));
     grants.push(grant(
         Path::new("/dev"),

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::error::OciError;
-use super::program::{Found, Place, Way, is_script};
+use super::program::{Found, PATH, Place, Way, is_script};
 use super::root::LIBRARIES;
 
 /// An interpreter as it is shown to a worker.
@@ -53,7 +53,11 @@ impl Interpreter {
         let wanted = match (python, venv) {
             (_, Some(venv)) => absolute(&venv.join("bin/python"))?,
             (Some(python), None) if python.components().count() > 1 => absolute(python)?,
-            (Some(python), None) => place.find(python.as_os_str(), Path::new("/"))?.path,
+            (Some(python), None) => {
+                place
+                    .find(python.as_os_str(), Path::new("/"), PATH.as_ref())?
+                    .path
+            }
             (None, None) => PathBuf::from("/usr/bin/python3"),
         };
         let venv = match venv {

@@ -10,11 +10,15 @@ mod directories;
 mod error;
 mod grants;
 mod interpreter;
+mod mounts;
 mod prepare;
 mod program;
+mod requests;
 mod root;
+mod settings;
+mod skeleton;
 mod world;
 
-pub use bundle::{Bundle, write_python};
 pub use error::OciError;
 pub use prepare::{PrepareInput, Prepared, Target, WorkerFiles, prepare};
+pub use skeleton::write_python;

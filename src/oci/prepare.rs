@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, OwnProcess};
 use super::directories::{existing_directory, out_directory};
 use super::error::OciError;
 use super::grants::{CHANNEL, bundle_grants};
 use super::interpreter::Interpreter;
-use super::program::{Found, PATH, Place, Way};
+use super::mounts::Mounted;
+use super::program::{PATH, Place};
+use super::root::{command_pieces, every_program, interpreter_pieces};
 use super::{root, world};
 use crate::launch::{ChannelRequest, Features, LaunchRequest, Piece, Program, StdioRequest};
 use crate::policy::{ExecPlan, Layer, Plan, Policy, World};
@@ -83,7 +85,7 @@ pub struct Prepared {
     pub request: LaunchRequest,
 }
 
-const HOSTNAME: &str = "buntime";
+pub(super) const HOSTNAME: &str = "buntime";
 
 /// What is found out before the policy is compiled.
 struct Draft {
@@ -93,6 +95,7 @@ struct Draft {
     program: Program,
     real: PathBuf,
     channel: Option<ChannelRequest>,
+    umask: Option<u32>,
 }
 
 /// Prepares a launch. Touches nothing.
@@ -111,10 +114,14 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         ),
         None => None,
     };
-    let place = Place::at(root.clone().unwrap_or_else(|| PathBuf::from("/")));
+    let mut place = Place::at(root.clone().unwrap_or_else(|| PathBuf::from("/")));
+    let mounted = match &input.bundle {
+        Some(_) => bundle.mounted(&mut place)?,
+        None => Mounted::default(),
+    };
     // What the bundle shows depends on it, and it depends on nothing that the bundle shows.
     let every = Policy::merge(input.layers.clone(), Vec::new())?.lets_every_program_run();
-    let mut draft = draft(&input, &bundle, &place, root.is_some())?;
+    let mut draft = draft(&input, &bundle, &place, &mounted, root.is_some())?;
     if every && root.is_none() {
         every_program(&place, &mut draft.pieces);
     }
@@ -124,12 +131,13 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         .map(|path| out_directory(path, input.out_keep))
         .transpose()?;
     let policy = Policy::merge(input.layers, grants(&draft, out.as_deref()))?;
-    let (policy, plan) = compile(policy, &draft, &place, &input.features)?;
+    let (policy, mut plan) = compile(policy, &draft, &place, &input.features)?;
 
     let Draft {
         mut pieces,
         program,
         channel,
+        umask,
         ..
     } = draft;
     pieces.push(Piece::Dir {
@@ -151,7 +159,10 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
             *executable = plan.private_executable.contains(path);
         }
     }
-    let linux = bundle.spec.linux().clone().unwrap_or_default();
+    plan.limits = plan.limits.meet(bundle.limits);
+    plan.deny_syscalls.extend(bundle.deny_syscalls);
+    let mut remarks = bundle.remarks;
+    remarks.extend(mounted.remarks);
     let request = LaunchRequest {
         plan,
         pieces,
@@ -159,14 +170,12 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         channel,
         stdio: input.stdio,
         features: input.features,
-        hostname: bundle
-            .spec
-            .hostname()
-            .clone()
-            .unwrap_or_else(|| HOSTNAME.to_owned()),
-        umask: input.umask,
-        masked_paths: linux.masked_paths().clone().unwrap_or_default(),
-        readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
+        hostname: bundle.hostname.unwrap_or_else(|| HOSTNAME.to_owned()),
+        umask: umask.unwrap_or(input.umask),
+        masked_paths: bundle.masked,
+        readonly_paths: bundle.readonly,
+        rlimits: bundle.rlimits,
+        remarks,
     };
     Ok(Prepared { policy, request })
 }
@@ -175,6 +184,7 @@ fn draft(
     input: &PrepareInput,
     bundle: &Bundle,
     place: &Place,
+    mounted: &Mounted,
     own_root: bool,
 ) -> Result<Draft, OciError> {
     let (uid, gid) = worker_ids();
@@ -193,10 +203,9 @@ fn draft(
     } else {
         pieces.extend(root::of_host(uid, gid, HOSTNAME));
     }
-    pieces.extend(root::own_places());
-    if input.bundle.is_some() {
-        pieces.extend(bundle.binds());
-    }
+    pieces.extend(root::own_places(mounted.tmp_bytes, mounted.shm_bytes));
+    pieces.extend(mounted.pieces.iter().cloned());
+    let mut umask = None;
     let (path, real, args, loaders, channel);
     match &input.target {
         Target::Python {
@@ -228,12 +237,26 @@ fn draft(
             (path, real, loaders) = (found.path, found.real, found.loaders);
         }
         Target::Command { name, args: given } => {
-            let (name, given) = command(name.as_ref(), given, bundle, input, &mut env, &mut cwd)?;
-            let found = place.find(&name, if own_root { &cwd } else { &here })?;
+            let mut search = OsString::from(PATH);
+            args = match name {
+                Some(name) => std::iter::once(name).chain(given).cloned().collect(),
+                None => {
+                    let process = own_process(bundle, input)?;
+                    let path = process.env.iter().find(|(name, _)| name == "PATH");
+                    search = path.map_or(search, |(_, value)| value.clone());
+                    env = process.env;
+                    umask = process.umask;
+                    if input.cwd.is_none() {
+                        cwd = process.cwd;
+                    }
+                    process.args
+                }
+            };
+            let name = args.first().map(OsString::as_os_str).unwrap_or_default();
+            let found = place.find(name, if own_root { &cwd } else { &here }, &search)?;
             if !own_root {
                 command_pieces(&found, place, &mut pieces);
             }
-            args = std::iter::once(name).chain(given).collect();
             (path, real, loaders) = (found.path, found.real, found.loaders);
             channel = None;
         }
@@ -256,46 +279,29 @@ fn draft(
         program,
         real,
         channel,
+        umask,
     })
 }
 
-/// The command line's program, or the bundle's own process with its environment and directory.
-fn command(
-    name: Option<&OsString>,
-    given: &[OsString],
-    bundle: &Bundle,
-    input: &PrepareInput,
-    env: &mut Vec<(OsString, OsString)>,
-    cwd: &mut PathBuf,
-) -> Result<(OsString, Vec<OsString>), OciError> {
-    if let Some(name) = name {
-        return Ok((name.clone(), given.to_vec()));
-    }
-    let path = || input.bundle.clone().unwrap_or_default();
+/// The bundle's own process, of which the command line may say where it starts.
+fn own_process(bundle: &Bundle, input: &PrepareInput) -> Result<OwnProcess, OciError> {
     let refuse = |cause: &str| OciError::Bundle {
-        path: path(),
+        path: input.bundle.clone().unwrap_or_default(),
         cause: cause.to_owned(),
     };
-    let process = bundle
-        .spec
-        .process()
-        .as_ref()
-        .ok_or_else(|| refuse("it names no process"))?;
-    let mut words = process.args().iter().flatten().map(OsString::from);
-    let name = words
-        .next()
-        .ok_or_else(|| refuse("its process has no arguments"))?;
-    *env = process
-        .env()
-        .iter()
-        .flatten()
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key.into(), value.into()))
-        .collect();
-    if input.cwd.is_none() {
-        process.cwd().clone_into(cwd);
+    let mut process = bundle
+        .process
+        .clone()
+        .ok_or_else(|| refuse("it names no process; give a command after --"))?;
+    if process.args.is_empty() {
+        return Err(refuse("its process.args is empty; give a command after --"));
     }
-    Ok((name, words.collect()))
+    if matches!(input.stdio, StdioRequest::Terminal { .. })
+        && !process.env.iter().any(|(name, _)| name == "TERM")
+    {
+        process.env.push(terminal_kind());
+    }
+    Ok(process)
 }
 
 fn worker_command(
@@ -312,75 +318,6 @@ fn worker_command(
         ]);
     }
     args
-}
-
-fn interpreter_pieces(found: &Interpreter, place: &Place, pieces: &mut Vec<Piece>) {
-    for path in std::iter::once(&found.real).chain(&found.parts) {
-        if !covered(pieces, path) {
-            pieces.extend(root::shown(place, path, path, true));
-        }
-    }
-    lead(&found.way, pieces);
-    if let Some(name) = found.real.file_name() {
-        let etc = Path::new("/etc").join(name);
-        pieces.extend(root::shown(place, &etc, &etc, false));
-    }
-}
-
-fn command_pieces(found: &Found, place: &Place, pieces: &mut Vec<Piece>) {
-    for path in std::iter::once(&found.real).chain(&found.loaders) {
-        if !covered(pieces, path) {
-            pieces.extend(root::shown(place, path, path, true));
-        }
-    }
-    lead(&found.way, pieces);
-}
-
-/// Makes what the kernel goes over on its way to what is shown, where that is not shown already.
-fn lead(way: &Way, pieces: &mut Vec<Piece>) {
-    for dir in &way.dirs {
-        if !covered(pieces, dir) {
-            pieces.push(Piece::Dir { path: dir.clone() });
-        }
-    }
-    for (path, target) in &way.links {
-        let made =
-            |piece: &Piece| matches!(piece, Piece::Link { path: there, .. } if there == path);
-        if !covered(pieces, path) && !pieces.iter().any(made) {
-            pieces.push(Piece::Link {
-                path: path.clone(),
-                target: target.clone(),
-            });
-        }
-    }
-}
-
-/// Whether a host directory that is shown has the path in it.
-fn covered(pieces: &[Piece], path: &Path) -> bool {
-    pieces
-        .iter()
-        .any(|piece| matches!(piece, Piece::Bind { path: shown, .. } if path.starts_with(shown)))
-}
-
-/// Where the system keeps programs, for policies under which every visible one may run.
-const PROGRAMS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
-
-/// Shows the programs of the host, also where they are not below /usr.
-fn every_program(place: &Place, pieces: &mut Vec<Piece>) {
-    let own = ["/bin", "/sbin"].map(Path::new).into_iter();
-    let own = own.filter(|dir| place.real(dir).is_some_and(|real| real == *dir));
-    for dir in PROGRAMS.map(Path::new).into_iter().chain(own) {
-        let Some(real) = place.real(dir) else {
-            continue;
-        };
-        pieces.retain(|piece| match piece {
-            Piece::Bind { path, .. } | Piece::Link { path, .. } => !path.starts_with(&real),
-            _ => true,
-        });
-        if !covered(pieces, &real) {
-            pieces.extend(root::shown(place, &real, &real, true));
-        }
-    }
 }
 
 fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {
@@ -402,7 +339,9 @@ fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {
     bundle_grants(
         readable,
         draft.programs.iter().cloned(),
-        out.map(Path::to_owned).into_iter(),
+        world::private(&draft.pieces)
+            .into_iter()
+            .chain(out.map(Path::to_owned)),
         &channel,
     )
 }
@@ -423,7 +362,7 @@ fn compile(
         .collect();
     let mut world = World {
         entries,
-        private: world::private(),
+        private: world::private(&draft.pieces),
         namespaces: true,
         landlock_abi: features.landlock_abi,
         command: Some(draft.real.clone()),
@@ -462,16 +401,18 @@ fn clean_environment(terminal: bool) -> Vec<(OsString, OsString)> {
         ("LANG".into(), "C.UTF-8".into()),
     ];
     if terminal {
-        env.push((
-            "TERM".into(),
-            std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()),
-        ));
+        env.push(terminal_kind());
     }
     env
 }
 
+fn terminal_kind() -> (OsString, OsString) {
+    let kind = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into());
+    ("TERM".into(), kind)
+}
+
 /// The ids that the worker will have inside, for the curated /etc.
-fn worker_ids() -> (u32, u32) {
+pub(super) fn worker_ids() -> (u32, u32) {
     let own = |id: u32| if id == 0 { 1000 } else { id };
     (
         own(rustix::process::getuid().as_raw()),

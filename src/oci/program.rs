@@ -151,7 +151,8 @@ impl Place {
     }
 
     /// Finds a command as a shell would: a name with a slash is a path, any other is looked for.
-    pub(super) fn find(&self, name: &OsStr, cwd: &Path) -> Result<Found, OciError> {
+    /// `search` is a list of directories as PATH has it.
+    pub(super) fn find(&self, name: &OsStr, cwd: &Path, search: &OsStr) -> Result<Found, OciError> {
         let lost = |cause: String| OciError::NotFound {
             name: name.to_string_lossy().into_owned(),
             cause,
@@ -167,8 +168,8 @@ impl Place {
             };
         }
         let mut unusable = None;
-        for dir in PATH.split(':') {
-            let path = Path::new(dir).join(name);
+        for dir in std::env::split_paths(search) {
+            let path = cwd.join(dir).join(name);
             if let Some(walked) = self.walk(&path) {
                 match self.examine(path, walked) {
                     Ok(found) => return Ok(found),
@@ -176,7 +177,10 @@ impl Place {
                 }
             }
         }
-        Err(unusable.unwrap_or_else(|| lost(format!("it is not in {PATH}; give its path"))))
+        Err(unusable.unwrap_or_else(|| {
+            let places = search.to_string_lossy();
+            lost(format!("it is not in {places}; give its path"))
+        }))
     }
 
     /// What a path that exists is as a program.

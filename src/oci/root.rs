@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::error::OciError;
-use super::program::Place;
+use super::interpreter::Interpreter;
+use super::program::{Found, Place, Way};
 use crate::launch::Piece;
 
 /// Size of the private /tmp and of /dev/shm, in bytes.
-const TMP_BYTES: u64 = 64 << 20;
+pub(super) const TMP_BYTES: u64 = 64 << 20;
 const SHM_BYTES: u64 = 16 << 20;
 
 /// System directories that hold libraries: read-only, and code is mapped from them.
@@ -86,17 +87,90 @@ pub(super) fn of_directory(place: &Place) -> Result<Vec<Piece>, OciError> {
     Ok(pieces)
 }
 
+/// An interpreter with its library.
+pub(super) fn interpreter_pieces(found: &Interpreter, place: &Place, pieces: &mut Vec<Piece>) {
+    for path in std::iter::once(&found.real).chain(&found.parts) {
+        if !covered(pieces, path) {
+            pieces.extend(shown(place, path, path, true));
+        }
+    }
+    lead(&found.way, pieces);
+    if let Some(name) = found.real.file_name() {
+        let etc = Path::new("/etc").join(name);
+        pieces.extend(shown(place, &etc, &etc, false));
+    }
+}
+
+/// A program, and what the kernel needs to start it.
+pub(super) fn command_pieces(found: &Found, place: &Place, pieces: &mut Vec<Piece>) {
+    for path in std::iter::once(&found.real).chain(&found.loaders) {
+        if !covered(pieces, path) {
+            pieces.extend(shown(place, path, path, true));
+        }
+    }
+    lead(&found.way, pieces);
+}
+
+/// Makes what the kernel goes over on its way to what is shown, where that is not shown already.
+fn lead(way: &Way, pieces: &mut Vec<Piece>) {
+    for dir in &way.dirs {
+        if !covered(pieces, dir) {
+            pieces.push(Piece::Dir { path: dir.clone() });
+        }
+    }
+    for (path, target) in &way.links {
+        let made =
+            |piece: &Piece| matches!(piece, Piece::Link { path: there, .. } if there == path);
+        if !covered(pieces, path) && !pieces.iter().any(made) {
+            pieces.push(Piece::Link {
+                path: path.clone(),
+                target: target.clone(),
+            });
+        }
+    }
+}
+
+/// Whether a host directory that is shown has the path in it.
+fn covered(pieces: &[Piece], path: &Path) -> bool {
+    pieces
+        .iter()
+        .any(|piece| matches!(piece, Piece::Bind { path: shown, .. } if path.starts_with(shown)))
+}
+
+/// Where the system keeps programs, for policies under which every visible one may run.
+const PROGRAMS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// Shows the programs of the host, also where they are not below /usr.
+pub(super) fn every_program(place: &Place, pieces: &mut Vec<Piece>) {
+    let own = ["/bin", "/sbin"].map(Path::new).into_iter();
+    let own = own.filter(|dir| place.real(dir).is_some_and(|real| real == *dir));
+    for dir in PROGRAMS.map(Path::new).into_iter().chain(own) {
+        let Some(real) = place.real(dir) else {
+            continue;
+        };
+        pieces.retain(|piece| match piece {
+            Piece::Bind { path, .. } | Piece::Link { path, .. } => !path.starts_with(&real),
+            _ => true,
+        });
+        if !covered(pieces, &real) {
+            pieces.extend(shown(place, &real, &real, true));
+        }
+    }
+}
+
 /// What every root has beside its system part.
-pub(super) fn own_places() -> Vec<Piece> {
+///
+/// `tmp_bytes` and `shm_bytes` are what a bundle asks for; only less is given.
+pub(super) fn own_places(tmp_bytes: Option<u64>, shm_bytes: Option<u64>) -> Vec<Piece> {
     vec![
         Piece::Tmpfs {
             path: PathBuf::from("/tmp"),
-            bytes: TMP_BYTES,
+            bytes: tmp_bytes.unwrap_or(TMP_BYTES).min(TMP_BYTES),
             executable: false,
         },
         Piece::Dev {
             path: PathBuf::from("/dev"),
-            shm_bytes: SHM_BYTES,
+            shm_bytes: shm_bytes.unwrap_or(SHM_BYTES).min(SHM_BYTES),
         },
         Piece::Proc {
             path: PathBuf::from("/proc"),

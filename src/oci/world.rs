@@ -4,7 +4,6 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::grants::PRIVATE;
 use super::program::Place;
 use super::root::LIBRARIES;
 use crate::launch::Piece;
@@ -85,9 +84,17 @@ fn in_bundle_at(pieces: &[Piece], path: &Path) -> bool {
     })
 }
 
-/// The private places as the compiler wants them.
-pub(super) fn private() -> Vec<PathBuf> {
-    PRIVATE.iter().map(PathBuf::from).collect()
+/// The worker's own writable places.
+pub(super) fn private(pieces: &[Piece]) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Tmpfs { path, .. } => places.push(path.clone()),
+            Piece::Dev { path, .. } => places.push(path.join("shm")),
+            _ => {}
+        }
+    }
+    places
 }
 
 /// Programs inside the library directories that are shown.

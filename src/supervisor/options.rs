@@ -32,6 +32,8 @@ pub enum Program {
         /// Its arguments.
         args: Vec<OsString>,
     },
+    /// The process that an OCI bundle names itself.
+    OfBundle,
 }
 
 impl Program {
@@ -42,6 +44,7 @@ impl Program {
             Self::Code { name, args, .. } => (name.clone(), args),
             Self::Script { path, args } => (path.clone().into_os_string(), args),
             Self::Command { name, args } => (name.clone(), args),
+            Self::OfBundle => return vec!["the bundle's process".to_owned()],
         };
         std::iter::once(&name)
             .chain(args)

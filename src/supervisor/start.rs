@@ -175,6 +175,10 @@ fn input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<PrepareInput, RunErr
             let (name, args) = (Some(name.clone()), args.clone());
             (Target::Command { name, args }, false)
         }
+        Program::OfBundle => {
+            let (name, args) = (None, Vec::new());
+            (Target::Command { name, args }, false)
+        }
     };
     Ok(PrepareInput {
         layers,
@@ -292,7 +296,7 @@ fn worker_start(wanted: &Wanted<'_>) -> Result<Option<WorkerStart>, RunError> {
                 code: Some(code),
             }
         }
-        Program::Command { .. } => return Ok(None),
+        Program::Command { .. } | Program::OfBundle => return Ok(None),
     };
     Ok(Some(start))
 }

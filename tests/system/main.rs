@@ -6,6 +6,7 @@ mod support;
 mod attacks;
 mod attacks_on_the_host;
 mod basics;
+mod bundles;
 mod cpython;
 mod crowds;
 mod floods;
