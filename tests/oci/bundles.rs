@@ -8,13 +8,24 @@ use buntime::policy::{Flags, Perm};
 
 use crate::support::{Scratch, flags, input, place, real};
 
-/// The OCI runtime specification's own schema.
-fn schema() -> jsonschema::Validator {
+/// Where Debian's package golang-github-opencontainers-specs-dev has the OCI runtime
+/// specification's own schema; `hack/test` installs it.
+const SCHEMA: &str = "/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema";
+
+/// The specification's schema. Without it a test fails in CI, and tells why elsewhere.
+fn schema() -> Option<jsonschema::Validator> {
+    if !Path::new(SCHEMA).exists() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{SCHEMA} is missing, and CI must check bundles with it"
+        );
+        eprintln!("not checked, because {SCHEMA} is missing; hack/test installs it");
+        return None;
+    }
     let mut options = jsonschema::options();
     let base = "https://schema.invalid/";
     let mut top = None;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oci/schema");
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(SCHEMA).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.extension().is_none_or(|extension| extension != "json") {
@@ -28,11 +39,10 @@ fn schema() -> jsonschema::Validator {
         let resource = jsonschema::Draft::Draft4.create_resource(part);
         options = options.with_resource(format!("{base}{name}"), resource);
     }
-    options
+    let options = options
         .with_draft(jsonschema::Draft::Draft4)
-        .with_base_uri(format!("{base}config-schema.json"))
-        .build(&top.unwrap())
-        .unwrap()
+        .with_base_uri(format!("{base}config-schema.json"));
+    Some(options.build(&top.unwrap()).unwrap())
 }
 
 #[test]
@@ -43,7 +53,9 @@ fn the_written_bundle_is_one_by_the_specifications_schema() {
     assert!(write_python(&bundle).is_err(), "it is there already");
     let text = std::fs::read_to_string(bundle.join("config.json")).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let schema = schema();
+    let Some(schema) = schema() else {
+        return;
+    };
     let wrong: Vec<String> = schema
         .iter_errors(&value)
         .map(|error| error.to_string())
