@@ -209,7 +209,7 @@ fn audit(layers: &[Layer]) -> Audit {
 
 /// The bundle's private places are its own to give, and a host path that a rule shows below one
 /// (`/tmp/data` over the private `/tmp`) is not: there the bundle's allows end.
-fn host_paths_over_private_places(layers: &[Layer], world: &World) -> Vec<PathPattern> {
+pub(super) fn host_paths_over_private_places(layers: &[Layer], world: &World) -> Vec<PathPattern> {
     let files = layers.iter().flat_map(|layer| &layer.fs);
     let programs = layers.iter().flat_map(|layer| &layer.exec);
     let rules = files

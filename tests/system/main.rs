@@ -12,5 +12,6 @@ mod crowds;
 mod floods;
 mod interpreters;
 mod killed;
+mod records;
 mod terminal;
 mod venv;

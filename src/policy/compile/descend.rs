@@ -1,12 +1,14 @@
 //! The walk over the spots, from the root down.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Refusals;
 use super::spots::Spot;
 use super::state::{Origin, State, wants_code};
 use super::unsupported;
-use crate::policy::merge::{ExecMode, Policy};
+use crate::policy::matching::PathPattern;
+use crate::policy::merge::{ExecMode, Policy, host_paths_over_private_places};
 use crate::policy::perm::{Grant, Perm, PermSet};
 use crate::policy::plan::{Bind, EntryKind, Link, Mask, MaskKind, World};
 use crate::policy::request::{Request, RuleRef};
@@ -27,6 +29,8 @@ pub(super) struct Outline {
 pub(super) struct Descent<'c> {
     policy: &'c Policy,
     world: &'c World,
+    /// Host paths below the private places that rules allow by name.
+    over_private: BTreeSet<PathBuf>,
     out: Outline,
 }
 
@@ -43,7 +47,16 @@ impl<'c> Descent<'c> {
             spots,
             states: Vec::new(),
         };
-        Descent { policy, world, out }
+        let over_private = host_paths_over_private_places(&policy.layers, world)
+            .iter()
+            .filter_map(PathPattern::as_literal)
+            .collect();
+        Descent {
+            policy,
+            world,
+            over_private,
+            out,
+        }
     }
 
     pub fn run(&mut self) {
@@ -107,7 +120,11 @@ impl<'c> Descent<'c> {
                 (writes && !above.writable) || (code && !above.executable)
             }
             _ => {
-                let brought = !spot.named.is_empty() || spot.given || spot.starts;
+                // A rule about a private place speaks of the worker's own: what the host has below
+                // it is shown where a rule allows that by its own name, and never by a deny.
+                let named = !spot.named.is_empty()
+                    && (above.origin != Origin::Private || self.over_private.contains(&spot.path));
+                let brought = named || spot.given || spot.starts;
                 state.visible &= brought;
                 brought
             }
@@ -196,7 +213,16 @@ impl<'c> Descent<'c> {
                 .unwrap_or(Perm::ReadFile);
             let rule = self.rule_of(&spot.path, perm);
             let path = spot.path.display();
-            let (missing, change) = if lost.is_some() {
+            let on_the_host = spot.kind != EntryKind::Missing;
+            let (missing, change) = if on_the_host {
+                (
+                    format!(
+                        "the worker has a place of its own around {path}, which it may write, and \
+                         could make another {path} there; the host's is not shown"
+                    ),
+                    "remove the rule, or allow the host's directory around it by name".to_owned(),
+                )
+            } else if lost.is_some() {
                 (
                     format!(
                         "{path} does not exist, and lies in a directory that the worker may write: it could create it"
