@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::error::OciError;
 use super::mounts::{self, Mounted};
 use super::program::Place;
-use super::{requests, settings};
+use super::{requests, root, settings};
 use crate::launch::rlimits::AskedLimit;
 use crate::launch::{Mechanism, State};
 use crate::policy::Limits;
@@ -110,11 +110,50 @@ impl Bundle {
     ///
     /// # Errors
     /// The mount that cannot be carried.
-    pub(super) fn mounted(&self, place: &mut Place) -> Result<Mounted, OciError> {
-        mounts::take(&self.mounts, &self.dir, place).map_err(|cause| OciError::Bundle {
+    pub(super) fn mounted(
+        &self,
+        place: &mut Place,
+        may_read: &dyn Fn(&Path) -> bool,
+    ) -> Result<Mounted, OciError> {
+        let shows = |path: &Path| self.may_show(path, may_read);
+        mounts::take(&self.mounts, &self.dir, place, &shows).map_err(|cause| self.refused(cause))
+    }
+
+    /// Its root, without symbolic links.
+    ///
+    /// # Errors
+    /// A root that is not there, or that it may not show.
+    pub(super) fn real_root(
+        &self,
+        may_read: &dyn Fn(&Path) -> bool,
+    ) -> Result<Option<PathBuf>, OciError> {
+        let Some(named) = &self.root else {
+            return Ok(None);
+        };
+        let root = named
+            .canonicalize()
+            .map_err(OciError::io("open the root", named))?;
+        if self.may_show(&root, may_read) {
+            return Ok(Some(root));
+        }
+        let path = root.display();
+        Err(self.refused(format!(
+            "its root is {path}, outside of the bundle; allow it: --allow-read={path}, or --rootfs {path}"
+        )))
+    }
+
+    /// A bundle is somebody's file and no policy: of the host it shows what lies in it, the
+    /// system's own folders, and what the person's rules allow to be read.
+    fn may_show(&self, path: &Path, may_read: &dyn Fn(&Path) -> bool) -> bool {
+        let own = self.dir.canonicalize();
+        own.is_ok_and(|own| path.starts_with(own)) || root::is_of_the_system(path) || may_read(path)
+    }
+
+    fn refused(&self, cause: String) -> OciError {
+        OciError::Bundle {
             path: self.dir.join("config.json"),
             cause,
-        })
+        }
     }
 
     fn take(&mut self, spec: &Spec) -> Result<(), String> {

@@ -71,7 +71,12 @@ const SIZES_AND_OWNERS: [&str; 7] = [
 ///
 /// # Errors
 /// The mount that cannot be carried, and what to do.
-pub(super) fn take(mounts: &[Mount], bundle: &Path, place: &mut Place) -> Result<Mounted, String> {
+pub(super) fn take(
+    mounts: &[Mount],
+    bundle: &Path,
+    place: &mut Place,
+    may_show: &dyn Fn(&Path) -> bool,
+) -> Result<Mounted, String> {
     let mut mounted = Mounted::default();
     for mount in mounts {
         let path = mount.destination();
@@ -91,7 +96,14 @@ pub(super) fn take(mounts: &[Mount], bundle: &Path, place: &mut Place) -> Result
         let bind = |option: &&str| matches!(*option, "bind" | "rbind");
         let kind = mount.typ().as_deref().unwrap_or("none");
         if kind == "bind" || options.iter().any(bind) {
-            show(mount, &options, bundle, place, &mut mounted).map_err(refuse)?;
+            let source = source(mount, bundle, options.contains(&"rbind")).map_err(refuse)?;
+            if !may_show(&source) {
+                let source = source.display();
+                return Err(refuse(format!(
+                    "shows {source}, which is outside of the bundle; allow it: --allow-read={source}"
+                )));
+            }
+            show(mount, &options, source, place, &mut mounted).map_err(refuse)?;
         } else {
             make(kind, path, &options, place, &mut mounted).map_err(refuse)?;
         }
@@ -108,7 +120,7 @@ fn has_mappings(mount: &Mount) -> bool {
 fn show(
     mount: &Mount,
     options: &[&str],
-    bundle: &Path,
+    source: PathBuf,
     place: &mut Place,
     mounted: &mut Mounted,
 ) -> Result<(), String> {
@@ -121,7 +133,6 @@ fn show(
         return Err(OURS.to_owned());
     }
     has_room(place, mount.destination(), &path)?;
-    let source = source(mount, bundle, options.contains(&"rbind"))?;
     if !options.iter().any(|option| matches!(*option, "ro" | "rro")) {
         mounted.remarks.push(remark(
             &format!("mount on {}", path.display()),

@@ -13,7 +13,7 @@ use super::program::{PATH, Place};
 use super::root::{command_pieces, every_program, interpreter_pieces};
 use super::{root, world};
 use crate::launch::{ChannelRequest, Features, LaunchRequest, Piece, Program, StdioRequest};
-use crate::policy::{ExecPlan, Layer, Plan, Policy, World};
+use crate::policy::{ExecPlan, Layer, Perm, Plan, Policy, Request, Verdict, World};
 
 /// What is to run.
 #[derive(Debug, Clone)]
@@ -107,20 +107,27 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         Some(dir) => Bundle::load(dir)?,
         None => Bundle::python()?,
     };
-    let root = match input.rootfs.as_ref().or(bundle.root.as_ref()) {
+    // What the bundle shows depends on the person's layers alone, and not on what it shows.
+    let own = Policy::merge(input.layers.clone(), Vec::new())?;
+    let may_read = |path: &Path| {
+        [Perm::ReadFile, Perm::ReadDir].into_iter().all(|perm| {
+            let request = Request::Fs { path, perm };
+            own.decide(&request).verdict == Verdict::Allow
+        })
+    };
+    let root = match &input.rootfs {
         Some(path) => Some(
             path.canonicalize()
                 .map_err(OciError::io("open the root", path))?,
         ),
-        None => None,
+        None => bundle.real_root(&may_read)?,
     };
     let mut place = Place::at(root.clone().unwrap_or_else(|| PathBuf::from("/")));
     let mounted = match &input.bundle {
-        Some(_) => bundle.mounted(&mut place)?,
+        Some(_) => bundle.mounted(&mut place, &may_read)?,
         None => Mounted::default(),
     };
-    // What the bundle shows depends on it, and it depends on nothing that the bundle shows.
-    let every = Policy::merge(input.layers.clone(), Vec::new())?.lets_every_program_run();
+    let every = own.lets_every_program_run();
     let mut draft = draft(&input, &bundle, &place, &mounted, root.is_some())?;
     if every && root.is_none() {
         every_program(&place, &mut draft.pieces);

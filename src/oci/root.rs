@@ -30,6 +30,13 @@ const ETC: [&str; 6] = [
 /// Names at the top of a root that the launch makes itself.
 const OWN: [&str; 4] = ["dev", "proc", "tmp", "run"];
 
+/// Whether every run may see a host path: programs, libraries and data of the system.
+pub(super) fn is_of_the_system(path: &Path) -> bool {
+    const FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
+    let mut shown = FOLDERS.iter().chain(&ETC);
+    shown.any(|folder| path.starts_with(folder))
+}
+
 /// Read-only bind at `path` of what `named` is in `place`. The source has no symbolic link in it, and
 /// the launch follows none: what becomes one meanwhile is refused.
 pub(super) fn shown(place: &Place, named: &Path, path: &Path, executable: bool) -> Option<Piece> {

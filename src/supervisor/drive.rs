@@ -5,6 +5,7 @@
 //! the wall limit holds whatever the program or the caller's descriptors do.
 
 mod finish;
+mod next;
 mod orders;
 
 use std::future::pending;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use self::next::{at, next_command, next_lost, next_message, next_signal};
 use super::copies::{Copies, CopyEnd};
 use super::error::RunError;
 use super::gate::{Gate, Ruling};
@@ -493,39 +495,4 @@ const HANGUP: i32 = rustix::process::Signal::HUP.as_raw();
 mod libc_signal {
     pub(super) const STOP: i32 = rustix::process::Signal::STOP.as_raw();
     pub(super) const CONT: i32 = rustix::process::Signal::CONT.as_raw();
-}
-
-async fn next_message(worker: &mut Option<Worker>) -> Result<Message, ChannelError> {
-    match worker {
-        Some(worker) => worker.channel.next().await,
-        None => pending().await,
-    }
-}
-
-async fn next_lost(masks: &Option<Listening>) -> io::Result<Lost> {
-    match masks {
-        Some(masks) => masks.lost().await,
-        None => pending().await,
-    }
-}
-
-async fn next_signal(signals: &mut Option<Signals>) -> Incoming {
-    match signals {
-        Some(signals) => signals.next().await,
-        None => pending().await,
-    }
-}
-
-async fn next_command(commands: &mut Option<mpsc::Receiver<Command>>) -> Option<Command> {
-    match commands {
-        Some(commands) => commands.recv().await,
-        None => pending().await,
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
-    }
 }

@@ -134,13 +134,21 @@ impl OwnBundle {
     }
 
     fn prepare_as(&self, configuration: &serde_json::Value) -> Result<Prepared, OciError> {
+        self.prepare_under(configuration, Flags::default())
+    }
+
+    fn prepare_under(
+        &self,
+        configuration: &serde_json::Value,
+        given: Flags,
+    ) -> Result<Prepared, OciError> {
         let path = self.scratch.0.join("config.json");
         std::fs::write(&path, configuration.to_string()).unwrap();
         let target = Target::Command {
             name: None,
             args: Vec::new(),
         };
-        let mut asked = input(target, flags(Flags::default()));
+        let mut asked = input(target, flags(given));
         asked.bundle = Some(self.scratch.0.clone());
         asked.cwd = None;
         prepare(asked)
@@ -433,4 +441,38 @@ fn below_proc() -> bool {
             .nth(4)
             .is_some_and(|path| path.starts_with("/proc/"))
     })
+}
+
+/// A bundle is somebody's file: it opens nothing of the host that the person's rules do not.
+#[test]
+fn host_paths_outside_of_a_bundle_need_a_rule() {
+    let bundle = OwnBundle::new("outside");
+    let host = Scratch::new("host-of-outside");
+    let outside = host.0.to_str().unwrap();
+    let mount = serde_json::json!([{ "type": "bind", "source": outside, "destination": "/data", "options": ["rbind", "ro"] }]);
+    let roots = ["../..", outside];
+    let refused = bundle.refused("/mounts", mount.clone());
+    assert!(
+        refused.contains(&format!("--allow-read={outside}")),
+        "{refused}"
+    );
+    for root in roots {
+        let refused = bundle.refused("/root/path", serde_json::json!(root));
+        assert!(refused.contains("outside of the bundle"), "{refused}");
+    }
+    // A link in the bundle leads outside of it all the same.
+    std::os::unix::fs::symlink(outside, bundle.scratch.0.join("link")).unwrap();
+    let refused = bundle.refused("/root/path", serde_json::json!("link"));
+    assert!(refused.contains("outside of the bundle"), "{refused}");
+    // The person's rule opens it, and their deny closes it again.
+    let mut configuration = bundle.configuration.clone();
+    configuration["mounts"] = mount;
+    let given = |deny_read| Flags {
+        allow_read: Some(vec![host.0.clone()]),
+        deny_read,
+        ..Flags::default()
+    };
+    bundle.prepare_under(&configuration, given(None)).unwrap();
+    let deny = Some(vec![host.0.clone()]);
+    assert!(bundle.prepare_under(&configuration, given(deny)).is_err());
 }
