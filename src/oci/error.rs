@@ -54,6 +54,17 @@ pub enum OciError {
         /// Why, and what to do.
         cause: &'static str,
     },
+    /// A program that may not run lies where its code could be loaded (exit status 125).
+    #[error(
+        "cannot hide {path}, which the policy does not let run: {cause}; let every program run \
+         (defaults.exec: allow, or a bare --allow-run), or none but the command"
+    )]
+    Unhidden {
+        /// The program, or the directory that it may be in.
+        path: PathBuf,
+        /// Why.
+        cause: &'static str,
+    },
     /// A file could not be read or written.
     #[error("cannot {operation} {path}: {source}")]
     Io {

@@ -98,7 +98,7 @@ struct Draft {
     umask: Option<u32>,
 }
 
-/// Prepares a launch. Touches nothing.
+/// Prepares a launch. Touches nothing but the output directory, which it makes if it is not there.
 ///
 /// # Errors
 /// What cannot be found, used, merged or enforced, by name.
@@ -382,7 +382,7 @@ fn compile(
         return Ok((resolved, plan));
     }
     // Where programs may run, those in library directories must be out of the loader's reach.
-    world.helpers = world::helpers(place);
+    world.helpers = world::helpers(place)?;
     let plan = policy.compile(&world)?;
     Ok((resolved, plan))
 }
