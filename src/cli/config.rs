@@ -239,27 +239,28 @@ impl File<'_> {
             "the list is empty; true means everything"
         );
         let home = self.caller.home.as_deref();
-        Ok(items
+        items
             .iter()
-            .map(|item| expand_home(item, home).into_os_string())
-            .collect())
+            .map(|item| Ok(expand_home(item, home)?.into_os_string()))
+            .collect()
     }
 
     fn path(&self, value: &Value) -> anyhow::Result<PathBuf> {
         let text = value.as_str().context("expected a path")?;
-        Ok(expand_home(text, self.caller.home.as_deref()))
+        expand_home(text, self.caller.home.as_deref())
     }
 
     /// Policies by name, or by a path that is relative to this file.
     fn policies(&self, value: &Value) -> anyhow::Result<Vec<OsString>> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let named = |item: String| match item.contains(['/', '.']) {
-            true => directory
-                .join(expand_home(&item, self.caller.home.as_deref()))
-                .into_os_string(),
-            false => OsString::from(item),
+            true => {
+                let path = expand_home(&item, self.caller.home.as_deref())?;
+                Ok(directory.join(path).into_os_string())
+            }
+            false => Ok(OsString::from(item)),
         };
-        Ok(strings(value)?.into_iter().map(named).collect())
+        strings(value)?.into_iter().map(named).collect()
     }
 }
 

@@ -203,10 +203,23 @@ pub(super) fn environment(
     Ok(variables)
 }
 
-/// A path below the home directory where it starts with `~/`.
-pub(super) fn expand_home(path: &str, home: Option<&Path>) -> PathBuf {
-    match (path.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    }
+/// A path below the home directory where it is `~` or starts with `~/`.
+///
+/// # Errors
+/// There is no home directory: any other in its place would be somebody else's.
+pub(super) fn expand_home(path: &str, home: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let rest = match path.strip_prefix('~') {
+        Some("") => Some(""),
+        Some(rest) => rest.strip_prefix('/'),
+        None => None,
+    };
+    let Some(rest) = rest else {
+        return Ok(PathBuf::from(path));
+    };
+    let home =
+        home.with_context(|| format!("{path}: there is no HOME; set it, or write the path"))?;
+    Ok(match rest {
+        "" => home.to_owned(),
+        rest => home.join(rest),
+    })
 }

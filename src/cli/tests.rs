@@ -356,6 +356,28 @@ fn every_key_of_a_configuration_is_understood() {
 }
 
 #[test]
+fn nothing_stands_in_for_a_home_that_is_not_there() {
+    let homeless = Caller::default();
+    for text in [
+        r#"{"deny-read": ["~/.ssh"]}"#,
+        r#"{"deny-write": "~"}"#,
+        r#"{"policy": "~/policy.json"}"#,
+    ] {
+        let parsed = parse(
+            text.as_bytes(),
+            Path::new("/c.json"),
+            Owner::User,
+            &homeless,
+        );
+        let message = refusal(parsed);
+        assert!(message.contains("there is no HOME"), "{text}: {message}");
+    }
+    let settings = file(r#"{"deny-read": ["~", "~/.ssh", "~other"]}"#, Owner::User).expect("fine");
+    let expected = ["/home/user", "/home/user/.ssh", "~other"].map(PathBuf::from);
+    assert_eq!(settings.lists.deny_read.as_deref(), Some(&expected[..]));
+}
+
+#[test]
 fn the_users_file_stands_where_xdg_says() {
     let at = |config_home: Option<&str>| {
         let caller = Caller {

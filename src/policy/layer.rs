@@ -12,7 +12,8 @@ use super::request::{RuleRef, Verdict};
 use super::scan::MAX_BYTES;
 use super::{nearest, shipped};
 
-/// What `~`, `$PWD` and `${WORKSPACE}` stand for. All absolute.
+/// What `~`, `$PWD` and `${WORKSPACE}` stand for. A policy that speaks of one that is not absolute
+/// is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vars {
     /// `~`.

@@ -205,7 +205,7 @@ fn expand<'v, 't>(text: &'t str, vars: &'v Vars) -> Result<(Option<&'v Path>, &'
         {
             if !value.is_absolute() {
                 return Err(format!(
-                    "{name} stands for {:?}, which is not absolute",
+                    "{name} stands for {:?}, which is not absolute; set it, or write the path",
                     value.display().to_string()
                 ));
             }

@@ -20,7 +20,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::descriptor::register;
 use super::error::RunError;
-use crate::policy::{Mask, Plan};
+use crate::launch::{LaunchRequest, Piece};
+use crate::policy::Mask;
 
 /// A mask that may be gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) struct Lost {
     pub rule: String,
 }
 
-/// The folders above the masks of one plan. Its descriptor is registered with the runtime by
+/// The folders above the masks of one launch. Its descriptor is registered with the runtime by
 /// [`MaskWatch::listen`], once there is one.
 #[derive(Debug)]
 pub(super) struct MaskWatch {
@@ -41,17 +42,24 @@ pub(super) struct MaskWatch {
 }
 
 impl MaskWatch {
-    /// Watches every folder from a shown one down to each mask in it; `None` without masks. To be
-    /// called before the masks are made, so that no change goes unseen.
+    /// Watches every folder from a shown one down to each mask in it, whether a rule shows it or the
+    /// bundle; `None` without masks. To be called before the masks are made, so that no change goes
+    /// unseen.
     ///
     /// # Errors
     /// A folder that cannot be watched: the limit of watches (inotify(7)) is reached, or it is gone.
-    pub(super) fn over(plan: &Plan) -> Result<Option<MaskWatch>, RunError> {
-        let shown: Vec<&Path> = plan.binds.iter().map(|bind| bind.path.as_path()).collect();
-        let mut masks = plan.masks.iter().filter_map(|mask| {
-            let root = shown.iter().filter(|root| mask.path.starts_with(root));
-            // From the highest folder down, as any of them can be replaced.
-            Some((mask, *root.min_by_key(|root| root.as_os_str().len())?))
+    pub(super) fn over(request: &LaunchRequest) -> Result<Option<MaskWatch>, RunError> {
+        let by_policy = request.plan.binds.iter();
+        let by_policy = by_policy.map(|bind| (bind.path.as_path(), bind.path.as_path()));
+        let by_bundle = request.pieces.iter().filter_map(|piece| match piece {
+            Piece::Bind { source, path, .. } => Some((path.as_path(), source.as_path())),
+            _ => None,
+        });
+        let shown: Vec<(&Path, &Path)> = by_policy.chain(by_bundle).collect();
+        // Of folders that are shown within each other any can be replaced.
+        let mut masks = request.plan.masks.iter().flat_map(|mask| {
+            let around = shown.iter().filter(|(path, _)| mask.path.starts_with(path));
+            around.map(move |shown| (mask, *shown))
         });
         let Some(first) = masks.next() else {
             return Ok(None);
@@ -62,24 +70,29 @@ impl MaskWatch {
             events,
             entries: HashMap::new(),
         };
-        for (mask, root) in std::iter::once(first).chain(masks) {
-            watch.add(mask, root)?;
+        for (mask, shown) in std::iter::once(first).chain(masks) {
+            watch.add(mask, shown)?;
         }
         Ok(Some(watch))
     }
 
-    fn add(&mut self, mask: &Mask, root: &Path) -> Result<(), RunError> {
+    /// `inside` is a path in the sandbox at which `host` is shown.
+    fn add(&mut self, mask: &Mask, (inside, host): (&Path, &Path)) -> Result<(), RunError> {
         let changes = WatchFlags::MOVED_FROM
             | WatchFlags::MOVED_TO
             | WatchFlags::CREATE
             | WatchFlags::DELETE
             | WatchFlags::ONLYDIR;
-        let above = mask.path.ancestors().take_while(|path| *path != root);
-        for entry in above {
-            let (Some(folder), Some(name)) = (entry.parent(), entry.file_name()) else {
+        let Ok(below) = mask.path.strip_prefix(inside) else {
+            return Ok(());
+        };
+        // Each folder from the shown one down, with the name in it that leads to the mask.
+        for entry in below.ancestors() {
+            let (Some(parent), Some(name)) = (entry.parent(), entry.file_name()) else {
                 continue;
             };
-            let number = inotify::add_watch(&self.events, folder, changes).map_err(|errno| {
+            let folder = host.join(parent);
+            let number = inotify::add_watch(&self.events, &folder, changes).map_err(|errno| {
                 RunError::io("watch", folder.display().to_string())(errno.into())
             })?;
             let lost = Lost {

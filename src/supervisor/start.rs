@@ -95,7 +95,7 @@ pub(super) fn begin<T>(
         program: wanted.program.words(),
         layers: names.clone(),
     })?;
-    let masks = MaskWatch::over(&request.plan)?;
+    let masks = MaskWatch::over(&request)?;
     let held = HeldSignals::hold().map_err(RunError::io("hold back", "signals"))?;
     let started = Instant::now();
     let (launched, done) = launch::launch(request, meanwhile)?;
@@ -452,7 +452,11 @@ const PROJECT: &str = "the project's configuration";
 
 fn vars() -> Result<Vars, RunError> {
     let pwd = std::env::current_dir().map_err(no_directory)?;
-    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    // Without one, a policy that speaks of it is refused: another place in its stead would leave
+    // what the policy denies open.
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .unwrap_or_default();
     Ok(Vars {
         home,
         workspace: pwd.clone(),

@@ -358,3 +358,29 @@ fn a_hidden_file_that_the_host_replaces() {
 fn rename(scratch: &Scratch, from: &str, to: &str) {
     std::fs::rename(scratch.entry(from), scratch.entry(to)).expect("it can be renamed");
 }
+
+/// The same where no rule shows the folder, but the bundle does.
+#[test]
+fn a_hidden_file_of_the_bundle_that_the_host_replaces() {
+    let _alone = alone();
+    if !is_root("a_hidden_file_of_the_bundle_that_the_host_replaces") {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.file("v/pyvenv.cfg", b"home = /usr/bin\n");
+    scratch.file("v/bin/.keep", b"");
+    std::os::unix::fs::symlink(PYTHON, scratch.entry("v/bin/python")).expect("a link");
+    let secret = scratch.file("v/sub/key", b"old secret");
+    scratch.file("v/sub/key.tmp", b"new secret");
+    let deny = ["read", "write"].map(|verb| format!("--deny-{verb}={secret}"));
+    let code = "import time; print('up', flush=True); time.sleep(120)";
+    let run = Child::new(binary()).clean_path();
+    let run = run.args(["run", "--venv", &scratch.entry("v")]);
+    let run = run.args(&deny).args(["-c", code]);
+    let mut running = run.current_dir("/").start();
+    running.wait_for_output("up");
+    rename(&scratch, "v/sub/key.tmp", "v/sub/key");
+    let done = running.wait(PATIENCE).expect("the run ends");
+    let done = done.expect(125);
+    assert!(done.stderr().contains("was changed on the host"), "{done}");
+}
