@@ -98,6 +98,36 @@ impl Liar {
         violation
     }
 
+    /// Asks and reads no answer until no more questions are taken. Gives how many were answered.
+    async fn clog(&mut self) -> u32 {
+        let (mut answered, mut tail) = (0_u32, 0_u32);
+        for asked in 1..5_000_u32 {
+            // A check of ten bytes, wrapped by hand.
+            let mut message = b"\x06\0\0\0\x02".to_vec();
+            message.extend(asked.to_le_bytes());
+            message.push(b'a');
+            for byte in message {
+                self.segment
+                    .write_all_at(&[byte], RING + DATA + u64::from(tail))
+                    .expect("written");
+                tail = (tail + 1) % CAPACITY;
+            }
+            self.word(RING + TAIL, tail);
+            self.say(b"CHECK\n");
+            match tokio::time::timeout(Duration::from_millis(100), self.channel.next()).await {
+                Ok(Ok(Message::Check(check))) => {
+                    self.channel
+                        .respond(check.id, Answer::Deny("no"))
+                        .expect("it waits");
+                    answered += 1;
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => return answered,
+            }
+        }
+        panic!("the queue has no bound");
+    }
+
     /// Nothing happens, and the runtime is not kept from its timers.
     async fn silence(&mut self) {
         let next = tokio::time::timeout(Duration::from_millis(30), self.channel.next()).await;
@@ -432,36 +462,7 @@ fn doorbells_without_news_change_nothing() {
 fn answers_that_nobody_reads_do_not_pile_up() {
     block_on(async {
         let mut liar = Liar::ready().await;
-        let mut asked = 0_u32;
-        let mut answered = 0_u32;
-        let mut tail = 0_u32;
-        let mut stuck = false;
-        while !stuck {
-            // A check of ten bytes, wrapped by hand.
-            asked += 1;
-            let mut message = b"\x06\0\0\0\x02".to_vec();
-            message.extend(asked.to_le_bytes());
-            message.push(b'a');
-            for byte in message {
-                liar.segment
-                    .write_all_at(&[byte], RING + DATA + u64::from(tail))
-                    .expect("written");
-                tail = (tail + 1) % CAPACITY;
-            }
-            liar.word(RING + TAIL, tail);
-            liar.say(b"CHECK\n");
-            match tokio::time::timeout(Duration::from_millis(100), liar.channel.next()).await {
-                Ok(Ok(Message::Check(check))) => {
-                    liar.channel
-                        .respond(check.id, Answer::Deny("no"))
-                        .expect("it waits");
-                    answered += 1;
-                }
-                Ok(other) => panic!("{other:?}"),
-                Err(_) => stuck = true,
-            }
-            assert!(asked < 5_000, "the queue has no bound");
-        }
+        let answered = liar.clog().await;
         assert!(answered > 1_000, "{answered}");
         drop(liar.socket);
         let end = tokio::time::timeout(PATIENCE, async {
@@ -480,6 +481,31 @@ fn answers_that_nobody_reads_do_not_pile_up() {
             end.await.expect("in time").expect("closed"),
             Message::Closed
         );
+    });
+}
+
+/// What it says meanwhile is not piled up either.
+#[test]
+fn lines_of_a_worker_that_reads_no_answers_do_not_pile_up() {
+    block_on(async {
+        let mut liar = Liar::ready().await;
+        liar.clog().await;
+        let mut socket = liar.socket.try_clone().expect("a second descriptor");
+        let writer = std::thread::spawn(move || {
+            let lines = b"DATA\n".repeat(4096);
+            let mut sent = 0_usize;
+            while sent < 64 << 20 && socket.write_all(&lines).is_ok() {
+                sent += lines.len();
+            }
+            sent
+        });
+        assert_eq!(
+            liar.violation().await,
+            Violation::LinesPileUp { limit: 1 << 20 }
+        );
+        drop(liar);
+        let sent = writer.join().expect("no panic");
+        assert!(sent < 8 << 20, "{sent} bytes were taken");
     });
 }
 

@@ -12,6 +12,9 @@ use super::error::{ChannelError, Violation};
 
 /// How many bytes are read from the socket at once.
 const READ_BYTES: usize = 4096;
+/// How many bytes of lines may wait while the worker reads no answers: a line of every thread that
+/// it can have, and a long one.
+const MOST_UNREAD: usize = 1 << 20;
 /// What the supervisor says: look at the rings.
 const DOORBELL: &[u8] = b"DATA\n";
 
@@ -85,6 +88,9 @@ impl Control {
                 let mut bytes = [0; READ_BYTES];
                 match stream.read(&mut bytes).await {
                     Ok(0) => self.peer = Peer::Closed,
+                    Ok(_) if self.unread.len() - self.start > MOST_UNREAD => {
+                        return Err(Violation::LinesPileUp { limit: MOST_UNREAD }.into());
+                    }
                     Ok(read) => self.unread.extend_from_slice(&bytes[..read]),
                     // A worker that ends with unread doorbells resets the connection.
                     Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {

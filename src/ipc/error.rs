@@ -81,6 +81,12 @@ pub enum Violation {
         /// The longest line, in bytes.
         limit: usize,
     },
+    /// The worker says line after line and reads none of the answers that wait for it.
+    #[error("more than {limit} bytes of lines wait on the control socket while answers go unread")]
+    LinesPileUp {
+        /// How many may wait, in bytes.
+        limit: usize,
+    },
     /// A line on the socket is not text.
     #[error("a line on the control socket is not UTF-8")]
     LineNotUtf8,
