@@ -17,6 +17,9 @@ use crate::sys::clone::{self, Cloned};
 /// subuid(5) hand out, below the ids that the kernel reserves. Two for each pid (4 Mi) fit.
 const RANGE: u32 = 0x7000_0000;
 
+/// How many ids that is.
+const RANGE_LENGTH: u32 = 0x80_0000;
+
 /// The worker's ids, inside and outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
@@ -44,7 +47,10 @@ impl Identity {
             Capability::CAP_SYS_ADMIN,
         ]
         .into_iter()
-        .all(may);
+        .all(may)
+            && ["/proc/self/uid_map", "/proc/self/gid_map"]
+                .into_iter()
+                .all(has_range);
         let first = RANGE + 2 * (std::process::id() & 0x3f_ffff);
         let unprivileged = |id: u32| if id == 0 { 1000 } else { id };
         if privileged {
@@ -62,6 +68,14 @@ impl Identity {
                 caller: (uid, gid),
             }
         }
+    }
+
+    /// Whether the worker is root as the host sees it, whose processes the kernel does not count
+    /// for RLIMIT_NPROC: the caller is, and has no other id to give.
+    #[must_use]
+    pub fn is_host_root(&self) -> bool {
+        let outside = || outside_id("/proc/self/uid_map", 0, 1).unwrap_or(0);
+        self.own.is_none() && self.caller.0 == 0 && outside() == 0
     }
 
     /// Writes the maps of the user namespace of `pid`, a child that waits for them.
@@ -96,10 +110,13 @@ impl Identity {
         let Some((_, worker)) = self.own else {
             return Ok(None);
         };
+        let parent = rustix::process::getpid();
         match clone::clone(libc::CLONE_NEWUSER as u64, None)? {
             Cloned::Child => {
-                // Lives until the descriptor below is open; the parent kills it.
-                if crate::sys::process::set_parent_death_signal(libc::SIGKILL).is_ok() {
+                // Lives until the descriptor below is open; the parent kills it. A parent that
+                // ended before the signal was asked for will not.
+                let dies = crate::sys::process::set_parent_death_signal(libc::SIGKILL).is_ok();
+                if dies && rustix::process::getppid() == Some(parent) {
                     std::thread::sleep(std::time::Duration::from_secs(60));
                 }
                 clone::exit_now(0)
@@ -138,6 +155,31 @@ impl Identity {
     }
 }
 
+/// Whether the caller's own user namespace has the range of ids: the root of a container, which
+/// has every capability there, has not.
+fn has_range(map: &str) -> bool {
+    outside_id(map, RANGE, RANGE_LENGTH).is_some()
+}
+
+/// What `length` ids from `inside` on are outside the caller's user namespace; nothing where the
+/// map does not have them all, or is not to be read.
+fn outside_id(map: &str, inside: u32, length: u32) -> Option<u32> {
+    // A kernel without user namespaces has no map, and no caller that gets this far.
+    mapped(&fs::read_to_string(map).ok()?, inside, length)
+}
+
+/// Each line of a map is the first id inside, the first outside, and how many (user_namespaces(7)).
+fn mapped(map: &str, inside: u32, length: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let (first, outside) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let count = numbers.next()?.ok()?;
+        let offset = inside.checked_sub(first)?;
+        let fits = offset.checked_add(length)? <= count;
+        fits.then(|| outside.checked_add(offset)).flatten()
+    })
+}
+
 /// The first directory that every Linux system has and that is no symbolic link: the place where
 /// the new root is put together, inside the child's own mount namespace.
 ///
@@ -149,4 +191,24 @@ pub fn base_directory() -> io::Result<&'static Path> {
         .map(Path::new)
         .find(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()))
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no /tmp, /run, /mnt or /var"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_looked_up_in_the_map_of_a_namespace() {
+        let host = "         0          0 4294967295\n";
+        assert_eq!(mapped(host, RANGE, RANGE_LENGTH), Some(RANGE));
+        assert_eq!(mapped(host, 0, 1), Some(0));
+        let container = "0 1000 1\n1 100000 65536\n";
+        assert_eq!(mapped(container, 0, 1), Some(1000));
+        assert_eq!(mapped(container, RANGE, RANGE_LENGTH), None);
+        let a_part = format!("0 100000 {}", RANGE + 1);
+        assert_eq!(mapped(&a_part, RANGE, RANGE_LENGTH), None);
+        for none in ["", "0 0", "x y z", "5 5 5"] {
+            assert_eq!(mapped(none, 0, 1), None, "{none}");
+        }
+    }
 }
