@@ -56,11 +56,13 @@ impl Root {
         for (name, kind) in [("hidden-dir", true), ("hidden-file", false)] {
             make(tree.as_fd(), Path::new(name), kind, 0).map_err(fail)?;
         }
+        // libcontainer makes the root read-only on its way into it, and /dev with it.
+        let expected = vec![(PathBuf::from("/"), attr::RDONLY | no_exec_unless(true))];
         Ok(Root {
             base: tree,
             root,
             ids,
-            expected: Vec::new(),
+            expected,
         })
     }
 
@@ -113,9 +115,9 @@ impl Root {
     /// # Errors
     /// The path, and what the kernel said.
     pub fn policy_link(&mut self, link: &Link) -> Result<(), Failure> {
-        match self.link(&link.path, &link.target) {
-            Err(failure) if failure.cause.contains("exists") => Ok(()),
-            other => other,
+        match self.try_link(&link.path, &link.target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(|cause| failed("link", &link.path, cause)),
         }
     }
 
@@ -222,16 +224,16 @@ impl Root {
     }
 
     fn link(&self, path: &Path, target: &Path) -> Result<(), Failure> {
+        self.try_link(path, target)
+            .map_err(|cause| failed("link", path, cause))
+    }
+
+    fn try_link(&self, path: &Path, target: &Path) -> io::Result<()> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(failed(
-                "link",
-                path,
-                io::Error::from_raw_os_error(libc::EINVAL),
-            ));
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
-        let parent = self.place(parent, true)?;
-        rustix::fs::symlinkat(target, &parent, name)
-            .map_err(|cause| failed("link", path, cause.into()))
+        let parent = self.place(parent, true).map_err(io::Error::other)?;
+        Ok(rustix::fs::symlinkat(target, &parent, name)?)
     }
 
     fn file(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
@@ -267,6 +269,8 @@ impl Root {
         )
         .map_err(fail)?;
         self.attach(path, tree.as_fd())?;
+        self.expected
+            .push((path.to_owned(), attr::RDONLY | attr::NOSUID | attr::NOEXEC));
         let pts = mount::new_filesystem(
             c"devpts",
             &[
@@ -280,6 +284,8 @@ impl Root {
         )
         .map_err(fail)?;
         self.attach(&path.join("pts"), pts.as_fd())?;
+        self.expected
+            .push((path.join("pts"), attr::NOSUID | attr::NOEXEC));
         let shm = private_tmpfs(shm_bytes, "1777", false).map_err(fail)?;
         self.attach(&path.join("shm"), shm.as_fd())?;
         self.expected

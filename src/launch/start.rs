@@ -34,7 +34,7 @@ pub struct Launched {
     pub stderr: Option<OwnedFd>,
     /// The terminal's master.
     pub terminal: Option<OwnedFd>,
-    /// The control socket that the worker connects to, and the segment.
+    /// The control socket, to which the worker is connected already, and the segment.
     pub channel: Option<(OwnedFd, File)>,
     /// The control group, to be asked and removed.
     pub cgroup: Option<Cgroup>,
@@ -140,7 +140,7 @@ fn launch_in<T>(
     let ground = Ground {
         held,
         user_namespace: true,
-        host_root: false,
+        host_root: identity.is_host_root(),
     };
     let mut rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
     rlimits.asked.clone_from(&request.rlimits);
@@ -198,18 +198,17 @@ fn launch_in<T>(
             let done = meanwhile();
             Ok((hear_ready(&ours)?, done))
         });
-    let ((enforced, mut carried), done) = match started {
+    let asked = (terminal_asked, channel_asked);
+    let started = started.and_then(|((enforced, carried), done)| {
+        let ends = Carried::sort(asked, carried).map_err(LaunchError::Failed)?;
+        Ok((enforced, ends, done))
+    });
+    let (enforced, Carried { terminal, channel }, done) = match started {
         Ok(ready) => ready,
         Err(error) => {
             end(pid, &pidfd);
             return Err(error);
         }
-    };
-    carried.reverse();
-    let terminal = if terminal_asked { carried.pop() } else { None };
-    let channel = match (channel_asked, carried.pop(), carried.pop()) {
-        (true, Some(listener), Some(segment)) => Some((listener, File::from(segment))),
-        _ => None,
     };
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
@@ -225,6 +224,30 @@ fn launch_in<T>(
         enforced,
     };
     Ok((launched, done))
+}
+
+/// The descriptors that came with [`Notice::Ready`].
+struct Carried {
+    terminal: Option<OwnedFd>,
+    channel: Option<(OwnedFd, File)>,
+}
+
+impl Carried {
+    /// `asked`: whether there is to be a terminal, and a channel. Exactly what was asked for came.
+    fn sort(asked: (bool, bool), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
+        let mut carried = carried.into_iter();
+        let terminal = asked.0.then(|| carried.next()).flatten();
+        let channel = asked
+            .1
+            .then(|| carried.next().zip(carried.next().map(File::from)))
+            .flatten();
+        if (terminal.is_some(), channel.is_some()) == asked && carried.next().is_none() {
+            Ok(Carried { terminal, channel })
+        } else {
+            let cause = "its first process sent other descriptors than were asked for";
+            Err(Failure::new("start", "the sandbox", cause))
+        }
+    }
 }
 
 fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {

@@ -39,10 +39,16 @@ pub(super) fn kill_all(path: &Path) -> Result<(), CgroupError> {
 /// to another process between the listing and the kill, so each is held by a pidfd first and must
 /// still be listed afterwards.
 fn kill_listed(path: &Path) -> Result<usize, CgroupError> {
-    let held: Vec<_> = list(path)?
-        .into_iter()
-        .filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))
-        .collect();
+    let mut held = Vec::new();
+    for pid in list(path)? {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => held.push((pid, pidfd)),
+            Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => {
+                return Err(CgroupError::io("holding a process of", path)(error.into()));
+            }
+        }
+    }
     if held.is_empty() {
         return Ok(0);
     }
