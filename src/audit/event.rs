@@ -76,7 +76,7 @@ pub enum Event {
         /// The signal that ended the program.
         signal: Option<i32>,
         /// What ended the session: `program`, `timeout`, `limit`, `violation`, `policy`,
-        /// `signal`, `failure`.
+        /// `signal`, `stopped`, `failure`.
         cause: &'static str,
         /// What the session used.
         resources: Resources,
@@ -132,7 +132,7 @@ pub enum Origin {
     Check,
     /// The worker told and goes on; the kernel holds the line.
     Notice,
-    /// The kernel stopped the operation and asked us.
+    /// The kernel stopped the operation, and we were told.
     Kernel,
 }
 

@@ -62,7 +62,7 @@ pub struct Exit {
     pub code: Option<i32>,
     /// The signal that ended the program.
     pub signal: Option<i32>,
-    /// `program`, `timeout`, `limit`, `violation`, `policy`, `signal` or `failure`.
+    /// `program`, `timeout`, `limit`, `violation`, `policy`, `signal`, `stopped` or `failure`.
     pub cause: &'static str,
     /// One sentence, when there is more to say.
     pub detail: Option<String>,

@@ -8,7 +8,7 @@ use super::error::Violation;
 /// What a worker has said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// The worker has connected and waits for its configuration and code.
+    /// The worker is there and waits for its configuration and code.
     Ready,
     /// Bytes for standard output.
     Stdout(Vec<u8>),

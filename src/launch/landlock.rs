@@ -166,7 +166,8 @@ fn describe(abi: ABI, deny_tcp: bool) -> Result<Ruleset, RulesetError> {
 }
 
 /// What policies can ask of Landlock and `abi` does not have. Connecting to a Unix socket by its
-/// path (ABI 9) is no permission of the language, so its absence takes nothing away.
+/// path (ABI 9) is not among it: where a socket of the host could be shown, the system call filter
+/// leaves no socket to connect with.
 pub(super) fn missing(abi: u32, deny_tcp: bool) -> Vec<&'static str> {
     let mut missing = Vec::new();
     let mut needs = |since, what| {

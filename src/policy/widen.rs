@@ -126,12 +126,7 @@ fn limits(flags: &Limits, files: &Policy) -> Result<(), MergeError> {
             number(flags.output),
             number(held.output),
         ),
-        (
-            "--max-files",
-            "files",
-            number(flags.files),
-            number(held.files),
-        ),
+        ("--files", "files", number(flags.files), number(held.files)),
     ];
     for (flag, name, asked, held) in table {
         if let (Some(asked), Some(held)) = (asked, held)

@@ -89,10 +89,11 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Forks a process with a single thread; the child gets pid 0.
+/// Forks a process with a single thread, which the caller vouches for: the new root may show no
+/// /proc to count them in. The child gets pid 0.
 ///
 /// # Errors
-/// What fork(2) says, and `EBUSY` with more than one thread unless /proc cannot be read.
+/// What fork(2) says.
 pub fn fork() -> io::Result<i32> {
     // SAFETY: callers are the single-threaded launch child and the init it becomes; nothing of
     // theirs depends on another thread.

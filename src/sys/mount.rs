@@ -23,8 +23,6 @@ pub mod attr {
     pub const NOEXEC: u64 = 0x8;
     /// Owners are translated by a user namespace's maps.
     pub const IDMAP: u64 = 0x0010_0000;
-    /// Symbolic links are not followed.
-    pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 }
 
 #[repr(C)]

@@ -57,14 +57,12 @@ pub fn seccomp_mode() -> io::Result<i32> {
     checked(unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) })
 }
 
-/// A child that ended: its pid, its wait status, and what it and its waited-for children used.
+/// A child that ended.
 pub struct Reaped {
     /// Process id.
     pub pid: i32,
     /// As waitpid(2) gives it.
     pub status: i32,
-    /// User and system time in microseconds, and the largest resident set in KiB.
-    pub usage: Usage,
 }
 
 /// Resources as getrusage(2) counts them.
@@ -84,27 +82,9 @@ pub struct Usage {
 /// `ECHILD` when there is no child at all.
 pub fn reap() -> io::Result<Option<Reaped>> {
     let mut status = 0;
-    // SAFETY: rusage is a plain structure of integers, for which zero is a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to locals that outlive the call.
-    let pid = checked(unsafe {
-        libc::wait4(
-            -1,
-            &raw mut status,
-            libc::WNOHANG | libc::__WALL,
-            &raw mut usage,
-        )
-    })?;
-    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
-    Ok((pid > 0).then(|| Reaped {
-        pid,
-        status,
-        usage: Usage {
-            user_us: micros(usage.ru_utime),
-            system_us: micros(usage.ru_stime),
-            max_rss_kib: usage.ru_maxrss as u64,
-        },
-    }))
+    // SAFETY: the pointer is to a local that outlives the call.
+    let pid = checked(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) })?;
+    Ok((pid > 0).then_some(Reaped { pid, status }))
 }
 
 /// What the children that were waited for have used together.

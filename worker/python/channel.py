@@ -1,8 +1,9 @@
 """The Python worker: runs code for a supervisor, over one channel.
 
-Started as `python3 -I -c BOOTSTRAP SOCKET SEGMENT`. It connects, says READY,
-reads its configuration and code from the segment, and runs the code as the
-plain interpreter would. The wire is described by the crate buntime-abi.
+Started as `python3 -I -c BOOTSTRAP SOCKET SEGMENT`. It takes over the connection
+that SOCKET names (or makes one, where SOCKET is a path), says READY, reads its
+configuration and code from the segment, and runs the code as the plain
+interpreter would. The wire is described by the crate buntime-abi.
 
 Nothing here is a fence: the code that it runs shares its process and can undo
 all of it. The hook exists so that a denial says which rule denied what.
@@ -75,14 +76,18 @@ class MappedMemory:
 
 
 def connect(path):
-    """Connects to the supervisor, which may need a moment to listen. Gives a descriptor."""
-    directory = None
+    """Gives the descriptor of a connection to the supervisor.
+
+    The launch makes it, before sockets are taken away, and hands it over as `@DESCRIPTOR` in the
+    place of the socket's name. Whoever starts a worker by itself gives the path of a socket, and
+    may need a moment to listen.
+    """
     name = path.rpartition("/")[2]
     if name.startswith("@"):
-        # A connection that was made before sockets were taken away.
         descriptor = int(name[1:])
         posix.set_inheritable(descriptor, False)
         return descriptor
+    directory = None
     if len(path) > 100:
         # The name of a socket is limited; the way to its directory is not.
         directory = posix.open(path.rpartition("/")[0], posix.O_PATH | posix.O_CLOEXEC)

@@ -21,7 +21,7 @@
 //! socket's buffer is dropped, because then the worker has unread lines, will
 //! wake, and by rule 4 will look after everything that was published before.
 
-/// The worker has connected and mapped its segment.
+/// The worker is there, and has its connection and its segment.
 pub const READY: &str = "READY";
 /// There is something to read in the ring, or space in it again.
 pub const DATA: &str = "DATA";
