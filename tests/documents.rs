@@ -19,7 +19,7 @@ const DOCUMENTS: [&str; 4] = [
 
 /// What shows a form, and not a command that could be run as it is; and what builds this program
 /// or runs these tests.
-const NOT_RUN: [&str; 12] = [
+const NOT_RUN: [&str; 13] = [
     "buntime run",
     "buntime policy",
     "buntime policy check|show|diff|explain",
@@ -30,6 +30,7 @@ const NOT_RUN: [&str; 12] = [
     "buntime completions SHELL",
     "cargo run --release -- run -c 'print(\"Hello from the sandbox\")'",
     "hack/test",
+    "buntime run --bundle DIR",
     "buntime run --bundle my-bundle -c 'print(6*7)'",
     "cp target/release/buntime /usr/local/bin/",
 ];
