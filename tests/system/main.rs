@@ -12,6 +12,7 @@ mod crowds;
 mod floods;
 mod interpreters;
 mod killed;
+mod leaks;
 mod records;
 mod terminal;
 mod venv;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::{PATIENCE, USER};
+use super::{PATH, PATIENCE, USER};
 
 /// A child to be: arguments, input, user and deadline.
 pub struct Child {
@@ -67,12 +67,9 @@ impl Child {
         self
     }
 
-    /// The PATH of a fresh Debian: no interpreter out of a person's home.
+    /// Looks for programs where a fresh Debian does.
     pub fn clean_path(self) -> Child {
-        self.env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        self.env("PATH", PATH)
     }
 
     /// Runs as [`USER`], without supplementary groups, in the given home.
@@ -221,12 +218,18 @@ impl Running {
         }
     }
 
-    /// Waits for the end of the child.
+    /// Waits for the end of the child and of its output.
     pub fn wait(&mut self, deadline: Duration) -> Option<Finished> {
+        let status = self.status(deadline)?;
+        Some(self.finish(status))
+    }
+
+    /// Waits for the end of the child alone.
+    pub fn status(&mut self, deadline: Duration) -> Option<ExitStatus> {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
-                return Some(self.finish(status));
+                return Some(status);
             }
             if Instant::now() > end {
                 return None;

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod child;
+pub mod descendants;
 pub mod leftovers;
 pub mod tracer;
 
@@ -21,6 +22,9 @@ pub const USER: u32 = 1000;
 
 /// Debian's interpreter. Another one on the PATH may live where only root can look.
 pub const PYTHON: &str = "/usr/bin/python3";
+
+/// The PATH of a fresh Debian: no interpreter out of a person's home.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long anything may take that should take milliseconds: long enough for a
 /// machine that does something else at the same time.

@@ -1,8 +1,8 @@
 //! Runs that are killed at an exact point: ptrace(2) stops every process of a start before and
-//! after each of its system calls, and the supervisor gets SIGKILL at the stop that was asked for.
+//! after each of its system calls, and the victim gets SIGKILL at the stop that was asked for.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -11,47 +11,90 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{PATIENCE, binary};
+use super::descendants::{Descendants, Ending, GIVEN_UP};
+use super::{PATH, PATIENCE, binary};
 
-/// Whose stops are counted.
+/// Whose stops are counted, each at the beginning and at the end of a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// The supervisor's own, from its first instruction on.
+    /// The supervisor's own, from its first instruction until the program runs and it waits.
     Supervisor,
+    /// The supervisor's own from the program's first instruction to its own end.
+    SupervisorAtTheEnd,
     /// Those of the processes that it makes, until one of them has become the program.
     Sandbox,
 }
 
-/// Starts `code` and kills its supervisor at stop `index` of `whose`, counted from 1. False when
-/// the start was over before: the program runs, and the supervisor waits for something to happen.
+/// Who is killed at the stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    /// The process that the person started.
+    Supervisor,
+    /// Its child: the sandbox's first process, later its init.
+    First,
+}
+
+/// What a kill came to.
+pub struct Killed {
+    /// When everything had ended.
+    pub ending: Ending,
+    /// Whether the kernel ended the sandbox's first process at once with the supervisor; `None`
+    /// when that was not to be seen, because the process did not exist or ran.
+    pub at_once: Option<bool>,
+    /// The supervisor's exit status, where it was not killed.
+    pub status: Option<i32>,
+}
+
+/// Counts the stops of `whose` in one run of `code`, and ends it. It differs by a few from run
+/// to run.
+pub fn stops(whose: Whose, code: &str) -> usize {
+    let mut traced = Traced::start(whose, code);
+    traced.run_to(usize::MAX);
+    let stops = traced.counted;
+    traced.kill(Victim::Supervisor);
+    stops
+}
+
+/// Starts `code` and kills `victim` at stop `index` of `whose`, counted from 1. `None` when the
+/// run was over before: then it is ended all the same.
 ///
-/// Reaps every process that was traced. One that does not end is a failure.
-pub fn kill_supervisor_at(whose: Whose, index: usize, code: &str) -> bool {
-    let mut traced = Traced::start(code);
-    let reached = traced.run_to(whose, index);
-    traced.kill();
-    reached
+/// Nothing of the run is alive afterwards; what does not end is a failure.
+pub fn kill_at(victim: Victim, whose: Whose, index: usize, code: &str) -> Option<Killed> {
+    let mut traced = Traced::start(whose, code);
+    let reached = traced.run_to(index);
+    let killed = traced.kill(victim);
+    reached.then_some(killed)
 }
 
 struct Traced {
+    whose: Whose,
     supervisor: Pid,
+    /// The supervisor's only child.
+    first: Option<Pid>,
+    /// The program runs: an exec by a process of the sandbox has gone well.
+    program_runs: bool,
+    counted: usize,
+    /// Who stands at a stop and has not been let go.
+    held: Vec<Pid>,
     /// The supervisor's standard input stays open, as a person's would.
-    child: std::process::Child,
-    /// Who stands at the stop that was asked for.
-    held: Option<Pid>,
+    child: Child,
+    /// The supervisor's exit status.
+    status: Option<i32>,
+    ended: bool,
+    /// There is nothing to count any more.
+    over: bool,
+    descendants: Descendants,
 }
 
 impl Traced {
-    fn start(code: &str) -> Traced {
+    fn start(whose: Whose, code: &str) -> Traced {
+        let descendants = Descendants::adopt();
         // The shell waits for a line, so that it is traced before it becomes the supervisor.
         let mut child = Command::new("sh")
             .args(["-c", "read -r line && exec \"$0\" \"$@\""])
             .arg(binary())
             .args(["run", "-c", code])
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", PATH)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -65,31 +108,38 @@ impl Traced {
             | Options::PTRACE_O_TRACECLONE
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(supervisor, options).expect("a child can be traced");
-        let input = child.stdin.as_mut().expect("stdin was piped");
-        input.write_all(b"\n").expect("the shell reads");
+        let stdin = child.stdin.as_mut().expect("stdin was piped");
+        stdin.write_all(b"\n").expect("the shell reads");
         Traced {
+            whose,
             supervisor,
+            first: None,
+            program_runs: false,
+            counted: 0,
+            held: Vec::new(),
             child,
-            held: None,
+            status: None,
+            ended: false,
+            over: false,
+            descendants,
         }
     }
 
-    /// Runs until stop `index` of `whose`, and leaves it there.
-    fn run_to(&mut self, whose: Whose, index: usize) -> bool {
-        let (mut counted, mut begun, mut program_runs) = (0, false, false);
+    /// Runs until stop `index`, and leaves whoever made it there. False when the run was over.
+    fn run_to(&mut self, index: usize) -> bool {
+        let mut begun = false;
         let mut quiet = Instant::now();
-        loop {
-            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-            let status = waitpid(None, Some(flags)).expect("the supervisor is still there");
-            if status == WaitStatus::StillAlive {
+        while !self.ended {
+            let Some(status) = changed() else {
                 let silence = quiet.elapsed();
-                if program_runs && silence > Duration::from_millis(300) {
+                let waits = self.program_runs && self.whose != Whose::SupervisorAtTheEnd;
+                if waits && silence > Duration::from_millis(300) {
                     return false;
                 }
-                assert!(silence < PATIENCE, "the start stands still");
-                std::thread::sleep(Duration::from_micros(20));
+                assert!(silence < PATIENCE, "the run stands still");
+                pause(silence);
                 continue;
-            }
+            };
             quiet = Instant::now();
             match status {
                 WaitStatus::PtraceEvent(pid, _, event)
@@ -97,87 +147,170 @@ impl Traced {
                 {
                     if pid == self.supervisor {
                         begun = true;
-                        resume(pid, None);
-                    } else {
-                        // The program makes calls of its own; the start is over.
-                        program_runs = true;
-                        ptrace::detach(pid, None).expect("a stopped process is let go");
-                        if whose == Whose::Sandbox {
-                            return false;
-                        }
+                        self.go_on(pid, None);
+                        continue;
+                    }
+                    // The program makes calls of its own; the start is over.
+                    self.program_runs = true;
+                    ptrace::detach(pid, None).expect("a stopped process is let go");
+                    if self.whose == Whose::Sandbox {
+                        return false;
                     }
                 }
                 WaitStatus::PtraceSyscall(pid) => {
-                    let mine = (pid == self.supervisor) == (whose == Whose::Supervisor);
-                    counted += usize::from(mine && begun);
-                    if mine && counted == index {
-                        self.held = Some(pid);
+                    self.counted += usize::from(begun && self.counts(pid));
+                    if begun && self.counts(pid) && self.counted == index {
+                        self.held.push(pid);
                         return true;
                     }
-                    resume(pid, None);
+                    self.go_on(pid, None);
                 }
-                WaitStatus::PtraceEvent(pid, ..) => resume(pid, None),
-                WaitStatus::Stopped(pid, signal) => resume(pid, Some(signal)),
-                WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => {
-                    assert_ne!(pid, self.supervisor, "the run ended by itself: {status:?}");
-                }
-                other => panic!("an unexpected stop: {other:?}"),
+                other => self.take(other),
             }
+        }
+        false
+    }
+
+    fn counts(&self, pid: Pid) -> bool {
+        match self.whose {
+            Whose::Supervisor => pid == self.supervisor,
+            Whose::SupervisorAtTheEnd => pid == self.supervisor && self.program_runs,
+            Whose::Sandbox => pid != self.supervisor,
         }
     }
 
-    /// Kills the supervisor and reaps all that was traced, which has nobody else to end it.
-    fn kill(mut self) {
-        kill(self.supervisor, Signal::SIGKILL).expect("the supervisor is there to be killed");
-        let end = Instant::now() + PATIENCE;
+    /// What is the same before the kill and after it.
+    fn take(&mut self, status: WaitStatus) {
+        match status {
+            WaitStatus::PtraceEvent(pid, _, event) => {
+                let birth = [
+                    Event::PTRACE_EVENT_CLONE as i32,
+                    Event::PTRACE_EVENT_FORK as i32,
+                    Event::PTRACE_EVENT_VFORK as i32,
+                ];
+                if pid == self.supervisor && birth.contains(&event) {
+                    // A process that is gone by now was killed with the one that made it.
+                    let born = ptrace::getevent(pid).ok();
+                    self.first = born.map(|born| Pid::from_raw(born as i32)).or(self.first);
+                }
+                self.go_on(pid, None);
+            }
+            WaitStatus::PtraceSyscall(pid) => self.go_on(pid, None),
+            WaitStatus::Stopped(pid, signal) => self.go_on(pid, Some(signal)),
+            WaitStatus::Exited(pid, status) if pid == self.supervisor => {
+                (self.ended, self.status) = (true, Some(status));
+            }
+            WaitStatus::Signaled(pid, ..) if pid == self.supervisor => self.ended = true,
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {}
+            other => panic!("an unexpected change: {other:?}"),
+        }
+    }
+
+    /// Kills, and waits until nothing of the run is alive.
+    fn kill(mut self, victim: Victim) -> Killed {
+        let target = match victim {
+            Victim::Supervisor => Some(self.supervisor),
+            Victim::First => self.first,
+        };
+        self.over = true;
+        let began = Instant::now();
+        if !self.ended {
+            let target = target.expect("the victim has been born");
+            match kill(target, Signal::SIGKILL) {
+                Ok(()) => {}
+                // The first process may have ended by itself, and been reaped.
+                Err(Errno::ESRCH) if victim == Victim::First => {}
+                Err(error) => panic!("killing {target}: {error}"),
+            }
+        }
+        let at_once = (victim == Victim::Supervisor).then(|| self.ends_at_once());
+        // A child that does not know yet that the supervisor is dead goes on from where it was.
+        for held in std::mem::take(&mut self.held) {
+            self.go_on(held, None);
+        }
+        let mut alive = Duration::ZERO;
         loop {
+            let looked = began.elapsed();
             let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
             match waitpid(None, Some(flags)) {
+                // Orphans are ours, so that nothing of the run is left when we have no child.
                 Err(Errno::ECHILD) => break,
                 Err(error) => panic!("waiting for what was killed: {error}"),
                 Ok(WaitStatus::StillAlive) => {
+                    alive = looked;
                     assert!(
-                        Instant::now() < end,
-                        "something that was traced lives on: {:?}",
-                        traced_processes()
+                        looked < GIVEN_UP,
+                        "something lives on: {:?}",
+                        self.descendants.described()
                     );
-                    std::thread::sleep(Duration::from_micros(100));
+                    pause(looked);
                 }
-                Ok(WaitStatus::PtraceSyscall(pid) | WaitStatus::PtraceEvent(pid, ..)) => {
-                    resume(pid, None);
-                }
-                Ok(WaitStatus::Stopped(pid, signal)) => resume(pid, Some(signal)),
-                // The supervisor is dead; a child that does not know yet goes on from where it was.
-                Ok(WaitStatus::Signaled(pid, ..)) if pid == self.supervisor => {
-                    self.held
-                        .take()
-                        .into_iter()
-                        .for_each(|held| resume(held, None));
-                }
-                Ok(_) => {}
+                Ok(status) => self.take(status),
             }
         }
         drop(self.child.stdin.take());
+        Killed {
+            ending: Ending {
+                alive,
+                gone: began.elapsed(),
+            },
+            at_once: at_once.flatten(),
+            status: self.status,
+        }
+    }
+
+    /// Whether the first process, held at a stop, has been ended with the supervisor. The kernel
+    /// signals it before the supervisor can be reaped, so that it is known then.
+    fn ends_at_once(&mut self) -> Option<bool> {
+        while !self.ended {
+            match waitpid(self.supervisor, Some(WaitPidFlag::__WALL)) {
+                Ok(status) => self.take(status),
+                Err(error) => panic!("waiting for the killed supervisor: {error}"),
+            }
+        }
+        let first = self.first.filter(|first| self.held.contains(first))?;
+        let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).unwrap_or_default();
+        // proc(5): t is a stop for a tracer, which only SIGKILL ends.
+        Some(
+            !stat
+                .rsplit(')')
+                .next()
+                .unwrap_or("")
+                .trim()
+                .starts_with('t'),
+        )
+    }
+
+    /// Lets a stopped process go on, to its next stop if its stops are counted. One that was
+    /// killed meanwhile has none.
+    fn go_on(&self, pid: Pid, signal: Option<Signal>) {
+        let stops = (pid == self.supervisor) == (self.whose != Whose::Sandbox);
+        let resumed = if stops && !self.over {
+            ptrace::syscall(pid, signal)
+        } else {
+            ptrace::cont(pid, signal)
+        };
+        match resumed {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => panic!("resuming {pid}: {error}"),
+        }
     }
 }
 
-/// Lets a stopped process go on to its next stop. One that was killed meanwhile has none.
-fn resume(pid: Pid, signal: Option<Signal>) {
-    match ptrace::syscall(pid, signal) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(error) => panic!("resuming {pid}: {error}"),
+/// A change of any process of ours, if there is one.
+fn changed() -> Option<WaitStatus> {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+    match waitpid(None, Some(flags)).expect("the supervisor is still there") {
+        WaitStatus::StillAlive => None,
+        status => Some(status),
     }
 }
 
-/// What is known of the processes that are traced, for a failure's text.
-fn traced_processes() -> Vec<String> {
-    let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let read = |entry: std::fs::DirEntry| {
-        let of = |name| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        let status = of("status");
-        let is_traced = !status.contains("TracerPid:\t0\n") && !status.is_empty();
-        let lines: Vec<&str> = status.lines().take(9).collect();
-        is_traced.then(|| format!("{} in {} {}", lines.join(", "), of("wchan"), of("syscall")))
-    };
-    folders.filter_map(read).collect()
+/// A stop comes within microseconds as a rule; then this thread only makes room for others.
+fn pause(silence: Duration) {
+    if silence < Duration::from_micros(500) {
+        std::thread::yield_now();
+    } else {
+        std::thread::sleep(Duration::from_micros(100));
+    }
 }
