@@ -173,6 +173,11 @@ fn sentence(remark: &Remark) -> String {
                 operation.verb()
             )
         }
+        Remark::Bare { why } => format!(
+            "without namespaces ({why}): Landlock and seccomp alone hold the program, which is one \
+             process, has no socket, and has its own directory ($TMPDIR) for /tmp; file names and \
+             sizes outside can be seen; `enforced` in --report tells all"
+        ),
         Remark::MoreDenied { count } => format!("{count} more denials were not shown"),
         Remark::Limit { limit, ended: true } => {
             format!(

@@ -81,7 +81,16 @@ fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
             .map_err(step("set", "the parent death signal"))?;
     }
     rustix::process::umask(rustix::fs::Mode::empty());
-    mount::make_all_private().map_err(step("make private", "the mounts"))?;
+    mount::make_all_private().map_err(|cause| {
+        // A security module may give a user namespace no capabilities, as Ubuntu's does.
+        let refused = matches!(cause.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        let failure = Failure::new("make private", "the mounts", cause);
+        if refused {
+            failure.of_kind(FailureKind::Namespaces)
+        } else {
+            failure
+        }
+    })?;
     nix::unistd::sethostname(&birth.request.hostname).map_err(step("set", "the host name"))?;
     interface::loopback_up().map_err(step("bring up", "the loopback interface"))?;
     let mut stage = build(birth)?;

@@ -121,7 +121,7 @@ impl Stage {
                 let ready = Notice::Ready { enforced };
                 notice::send(self.notices.as_fd(), &ready, &carried)
                     .map_err(|c| Failure::new("report to", "the supervisor", c))?;
-                init::live(&self.notices, listeners.pop(), &from_init, program)
+                init::live(&self.notices, listeners.pop(), &from_init, program, None)
             }
         }
     }

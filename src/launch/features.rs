@@ -111,6 +111,17 @@ pub fn probe_namespaces() -> Availability {
     }
 }
 
+/// Why the clone of a launch was refused, and what would change it.
+pub(super) fn why_no_clone(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => "the system call clone3 is hidden here, as containers do".to_owned(),
+        _ => format!(
+            "creating them: {error}{}",
+            clone_advice(error.raw_os_error())
+        ),
+    }
+}
+
 fn explain(refusal: &sys::probe::NamespaceRefusal) -> String {
     use sys::probe::NamespaceRefusal::{Clone, Mount};
     let (step, error) = match refusal {
@@ -127,8 +138,14 @@ fn advice(refusal: &sys::probe::NamespaceRefusal, error: &io::Error) -> &'static
             "; a security module gives user namespaces no capabilities (on Ubuntu the sysctl \
              kernel.apparmor_restrict_unprivileged_userns: set it to 0 or give buntime a profile)"
         }
-        (_, Some(libc::ENOSPC)) => "; raise the sysctls user.max_*_namespaces",
-        (_, Some(libc::EPERM | libc::ENOSYS)) => {
+        (_, errno) => clone_advice(errno),
+    }
+}
+
+fn clone_advice(errno: Option<i32>) -> &'static str {
+    match errno {
+        Some(libc::ENOSPC) => "; raise the sysctls user.max_*_namespaces",
+        Some(libc::EPERM | libc::ENOSYS) => {
             "; a sandbox or a container around this process forbids it, or a sysctl does \
              (kernel.unprivileged_userns_clone)"
         }

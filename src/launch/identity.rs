@@ -51,13 +51,12 @@ impl Identity {
             && ["/proc/self/uid_map", "/proc/self/gid_map"]
                 .into_iter()
                 .all(has_range);
-        let first = RANGE + 2 * (std::process::id() & 0x3f_ffff);
         let unprivileged = |id: u32| if id == 0 { 1000 } else { id };
         if privileged {
             Identity {
                 worker: 1000,
                 group: 1000,
-                own: Some((first, first + 1)),
+                own: Some(own_ids()),
                 caller: (uid, gid),
             }
         } else {
@@ -178,6 +177,12 @@ fn mapped(map: &str, inside: u32, length: u32) -> Option<u32> {
         let fits = offset.checked_add(length)? <= count;
         fits.then(|| outside.checked_add(offset)).flatten()
     })
+}
+
+/// Two ids that no account has and no other run of this host takes at the same time.
+pub(super) fn own_ids() -> (u32, u32) {
+    let first = RANGE + 2 * (std::process::id() & 0x3f_ffff);
+    (first, first + 1)
 }
 
 /// The first directory that every Linux system has and that is no symbolic link: the place where

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::bare::Census;
 use super::notice::{self, Notice};
 use crate::sys::seccomp::{self, Answer};
 use crate::sys::{clone, process, socket};
@@ -20,6 +21,7 @@ pub(super) fn live(
     listener: Option<OwnedFd>,
     from_program: &OwnedFd,
     program: i32,
+    mut census: Option<Census>,
 ) -> ! {
     let result = process::child_signals().and_then(|children| {
         if process::set_name(c"buntime-init").is_err() {
@@ -41,6 +43,7 @@ pub(super) fn live(
             listener.as_ref(),
             children.as_fd(),
             program,
+            census.as_mut(),
         )
     });
     clone::exit_now(i32::from(result.is_err()))
@@ -62,6 +65,7 @@ fn watch(
     listener: Option<&OwnedFd>,
     children: BorrowedFd<'_>,
     program: i32,
+    mut census: Option<&mut Census>,
 ) -> io::Result<()> {
     let mut started = false;
     let mut listening = listener;
@@ -78,7 +82,8 @@ fn watch(
         let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
         if let (Some(fd), Some(flags)) = (listening, ready.get(2)) {
             if flags.contains(PollFlags::IN) {
-                answer_exec(fd.as_fd(), notices, &mut started)?;
+                let counted = census.as_deref_mut().map(|census| (census, program));
+                answer_call(fd.as_fd(), notices, &mut started, counted)?;
             } else if !flags.is_empty() {
                 // No process has the filter any more.
                 listening = None;
@@ -93,12 +98,14 @@ fn watch(
     }
 }
 
-/// The first call is the launch's own execve, made by a process with one thread whose memory is
+/// Without namespaces a thread that is to be made is counted. All other calls are of execve: the
+/// first is the launch's own execve, made by a process with one thread whose memory is
 /// ours: to let it go on is sound. Every later one is the worker's, and is refused.
-fn answer_exec(
+fn answer_call(
     listener: BorrowedFd<'_>,
     notices: BorrowedFd<'_>,
     started: &mut bool,
+    counted: Option<(&mut Census, i32)>,
 ) -> io::Result<()> {
     let call = match seccomp::receive(listener) {
         Ok(call) => call,
@@ -107,6 +114,22 @@ fn answer_exec(
         }
         Err(error) => return Err(error),
     };
+    if i64::from(call.number) == libc::SYS_clone {
+        let Some((census, program)) = counted else {
+            return gone_is_fine(seccomp::answer(
+                listener,
+                call.id,
+                Answer::Errno(libc::EPERM),
+            ));
+        };
+        let before = census.is_reached();
+        let judged = census.judge(program, call.pid);
+        gone_is_fine(seccomp::answer(listener, call.id, judged))?;
+        if census.is_reached() && !before {
+            notice::send(notices, &Notice::PidsReached, &[])?;
+        }
+        return Ok(());
+    }
     if !*started {
         *started = true;
         return gone_is_fine(seccomp::answer(listener, call.id, Answer::Continue));

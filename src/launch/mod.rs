@@ -4,6 +4,7 @@
 //! child's own namespaces, verifies it there, and reports what holds. Never decides what a policy
 //! means, and never forks a process that has threads.
 
+mod bare;
 pub mod cgroup;
 mod child;
 mod connection;
@@ -21,6 +22,7 @@ pub mod seccomp;
 mod source;
 mod start;
 
+pub use bare::{Bare, BareRequest, Layout, Place, PlaceError, UserError};
 pub use cgroup::Cgroup;
 pub use enforced::{Enforced, Mechanism, State};
 pub use features::Features;

@@ -30,6 +30,8 @@ pub enum Notice {
         /// The caller's pid inside the sandbox.
         pid: u32,
     },
+    /// A thread was refused for the limit on processes, for the first time.
+    PidsReached,
     /// The program ended.
     Exit {
         /// Its exit status, if it ended by itself.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::bare::BareRequest;
 use super::enforced::Mechanism;
 use super::features::Features;
 use super::rlimits::AskedLimit;
@@ -35,6 +36,8 @@ pub struct LaunchRequest {
     pub rlimits: Vec<AskedLimit>,
     /// What the bundle asks for and how far that is carried, for the report.
     pub remarks: Vec<Mechanism>,
+    /// Set for a launch without namespaces; of the pieces nothing is used then.
+    pub bare: Option<BareRequest>,
 }
 
 /// The program and what it starts with.

@@ -21,6 +21,8 @@ pub struct Ground {
     /// Whether the worker has a user namespace of its own, in which the kernel (since 5.14)
     /// counts its processes apart from the same user's others.
     pub user_namespace: bool,
+    /// Whether each thread of a worker that is one process is counted as it is made.
+    pub threads_counted: bool,
     /// Whether the worker's user is root as the host sees it, whose processes are not counted.
     pub host_root: bool,
 }
@@ -112,7 +114,10 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
             "no control group: held as the address space of each process, not as memory of all",
         ));
     }
-    if let Some(pids) = limits.pids.filter(|_| !ground.held.pids) {
+    if let Some(pids) = limits
+        .pids
+        .filter(|_| !ground.held.pids && !ground.threads_counted)
+    {
         if ground.host_root || !ground.user_namespace {
             unheld.push(UnheldLimit {
                 limit: "pids",

@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::child::{self, Birth};
+use super::features;
 use super::identity::{self, Identity};
 use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::{LaunchRequest, Piece, StdioRequest};
 use super::rlimits::{self, Ground};
 use super::seccomp::{Filters, SeccompRequest};
 use super::source::{OwnerMaps, Source};
-use super::{Cgroup, Enforced, State, cgroup};
+use super::{Bare, Cgroup, Enforced, State, bare, cgroup};
 use crate::policy::{ExecPlan, MaskKind, NetPlan, Perm};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
@@ -40,6 +41,8 @@ pub struct Launched {
     pub cgroup: Option<Cgroup>,
     /// What holds.
     pub enforced: Enforced,
+    /// What there is to hold and to remove besides, of a worker without namespaces.
+    pub bare: Option<Bare>,
 }
 
 /// Why nothing runs.
@@ -62,6 +65,12 @@ pub enum LaunchError {
          (sysctl user.max_user_namespaces, or the container's seccomp profile), or run as root"
     )]
     Namespaces(String),
+    /// Without namespaces there is nobody as whom the worker could run.
+    #[error(transparent)]
+    User(#[from] super::UserError),
+    /// A worker without namespaces could not be given its directory.
+    #[error(transparent)]
+    Place(#[from] super::PlaceError),
     /// The control group could not be made.
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
@@ -81,7 +90,7 @@ pub enum LaunchError {
     },
 }
 
-fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
+pub(super) fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
     move |source| LaunchError::System { operation, source }
 }
 
@@ -91,10 +100,13 @@ fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
 /// # Errors
 /// See [`LaunchError`]; nothing runs and nothing is left behind then.
 pub fn launch<T>(
-    request: LaunchRequest,
+    mut request: LaunchRequest,
     meanwhile: impl FnOnce() -> T,
 ) -> Result<(Launched, T), LaunchError> {
     check_required(&request)?;
+    if let Some(bare) = request.bare.take() {
+        return bare::launch(request, bare, meanwhile);
+    }
     let identity = Identity::choose();
     // What a killed supervisor left. A group that cannot be removed limits nobody else.
     if let Err(leftover) = cgroup::sweep(&request.features.cgroup) {
@@ -121,7 +133,7 @@ fn check_required(request: &LaunchRequest) -> Result<(), LaunchError> {
             advice,
         });
     }
-    if !request.features.user_namespaces.available {
+    if request.bare.is_none() && !request.features.user_namespaces.available {
         let why = request.features.user_namespaces.why_not.clone();
         return Err(LaunchError::Namespaces(
             why.unwrap_or_else(|| "they are not available".to_owned()),
@@ -141,6 +153,7 @@ fn launch_in<T>(
         held,
         user_namespace: true,
         host_root: identity.is_host_root(),
+        ..Ground::default()
     };
     let mut rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
     rlimits.asked.clone_from(&request.rlimits);
@@ -164,7 +177,7 @@ fn launch_in<T>(
         clone::clone(flags as u64, cgroup.and_then(Cgroup::dir_fd)).map_err(
             |source| match source.raw_os_error() {
                 Some(libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::ENOSYS) => {
-                    LaunchError::Namespaces(source.to_string())
+                    LaunchError::Namespaces(features::why_no_clone(&source))
                 }
                 _ => LaunchError::System {
                     operation: "clone the sandbox's first process",
@@ -222,6 +235,7 @@ fn launch_in<T>(
         channel,
         cgroup: None,
         enforced,
+        bare: None,
     };
     Ok((launched, done))
 }
@@ -250,7 +264,7 @@ impl Carried {
     }
 }
 
-fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
+pub(super) fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
     match notice::receive(ours.as_fd()).map_err(system("hear from the sandbox"))? {
         Some((Notice::Ready { enforced }, carried)) => Ok((enforced, carried)),
         Some((Notice::Failed(failure), _)) if failure.kind == FailureKind::Namespaces => {
@@ -266,7 +280,7 @@ fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
 }
 
 /// Ends a child that has not become a worker. It may have ended by itself already.
-fn end(pid: i32, pidfd: &OwnedFd) {
+pub(super) fn end(pid: i32, pidfd: &OwnedFd) {
     let killed = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
     let reaped = process::wait_for(pid);
     tracing::debug!(?killed, ?reaped, "ended the child of a failed launch");
@@ -279,6 +293,7 @@ fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
         network: request.plan.net != NetPlan::Sealed,
         unix: unix_sockets(request),
         deny: request.plan.deny_syscalls.clone(),
+        alone: None,
     }
 }
 
@@ -354,7 +369,7 @@ impl Sources {
 type Ends = [Option<OwnedFd>; 3];
 
 /// Our ends and the program's: its input is written, its outputs are read.
-fn pipes(stdio: StdioRequest) -> io::Result<(Ends, Ends)> {
+pub(super) fn pipes(stdio: StdioRequest) -> io::Result<(Ends, Ends)> {
     let wanted = match stdio {
         StdioRequest::Pipes => [true, true, true],
         StdioRequest::Terminal { stderr_is_pipe, .. } => [false, false, stderr_is_pipe],

@@ -46,6 +46,17 @@ pub enum OciError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A root of its own cannot be had without namespaces.
+    #[error(
+        "a root of its own ({path}) needs mounts, and namespaces cannot be created here: {why}; \
+         permit user namespaces, or run without --rootfs and --bundle"
+    )]
+    NeedsNamespaces {
+        /// The root or the bundle.
+        path: PathBuf,
+        /// Why there are no namespaces.
+        why: String,
+    },
     /// The output directory cannot be used.
     #[error("cannot use the output directory {path}: {cause}")]
     Out {

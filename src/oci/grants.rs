@@ -2,14 +2,39 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::launch::Piece;
 use crate::policy::{Grant, Perm, PermSet};
 
 /// Where the channel and the worker's files stand.
 pub(super) const CHANNEL: &str = "/run/buntime";
 
-/// The grants for a root that shows `readable` (paths, and whether code is mapped from them), runs `programs`, and may have a channel.
+/// What `pieces` show, to be read.
+pub(super) fn readable(pieces: &[Piece]) -> Vec<Grant> {
+    let shown = pieces.iter().filter_map(|piece| match piece {
+        Piece::Bind {
+            path,
+            dir,
+            executable,
+            ..
+        } => Some((path, *dir && *executable)),
+        Piece::File { path, .. } => Some((path, false)),
+        _ => None,
+    });
+    let grant = |(path, mapped): (&PathBuf, bool)| Grant {
+        path: path.clone(),
+        // Code is mapped from library directories, whatever else a rule makes of them.
+        perms: if mapped {
+            PermSet::READ.with(Perm::Execute)
+        } else {
+            PermSet::READ
+        },
+    };
+    shown.map(grant).collect()
+}
+
+/// The grants for a root that shows `pieces`, runs `programs`, and may have a channel.
 pub(super) fn bundle_grants(
-    readable: impl Iterator<Item = (PathBuf, bool)>,
+    pieces: &[Piece],
     programs: impl Iterator<Item = PathBuf>,
     writable: impl Iterator<Item = PathBuf>,
     channel: &[&Path],
@@ -18,17 +43,7 @@ pub(super) fn bundle_grants(
         path: path.to_owned(),
         perms,
     };
-    let mut grants: Vec<Grant> = readable
-        .map(|(path, mapped)| {
-            // Code is mapped from library directories, whatever else a rule makes of them.
-            let perms = if mapped {
-                PermSet::READ.with(Perm::Execute)
-            } else {
-                PermSet::READ
-            };
-            grant(&path, perms)
-        })
-        .collect();
+    let mut grants = readable(pieces);
     grants.extend(programs.map(Grant::program));
     grants.extend(writable.map(|path| grant(&path, PermSet::READ.union(PermSet::WRITE))));
     grants.push(grant(

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::bare;
 use super::bundle::{Bundle, OwnProcess};
 use super::directories::{existing_directory, out_directory};
 use super::error::OciError;
@@ -74,6 +75,8 @@ pub struct PrepareInput {
     pub features: Features,
     /// The program's file mode creation mask.
     pub umask: u32,
+    /// Why there are no namespaces, when the policy is to be carried without.
+    pub bare: Option<String>,
 }
 
 /// A policy and the launch that carries it.
@@ -88,14 +91,14 @@ pub struct Prepared {
 pub(super) const HOSTNAME: &str = "buntime";
 
 /// What is found out before the policy is compiled.
-struct Draft {
-    pieces: Vec<Piece>,
-    programs: Vec<PathBuf>,
-    loaders: Vec<PathBuf>,
-    program: Program,
-    real: PathBuf,
-    channel: Option<ChannelRequest>,
-    umask: Option<u32>,
+pub(super) struct Draft {
+    pub pieces: Vec<Piece>,
+    pub programs: Vec<PathBuf>,
+    pub loaders: Vec<PathBuf>,
+    pub program: Program,
+    pub real: PathBuf,
+    pub channel: Option<ChannelRequest>,
+    pub umask: Option<u32>,
 }
 
 /// Prepares a launch. Touches nothing but the output directory, which it makes if it is not there.
@@ -122,6 +125,9 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         ),
         None => bundle.real_root(&may_read)?,
     };
+    if let Some(why) = &input.bare {
+        bare::check(why, root.as_deref().or(input.bundle.as_deref()))?;
+    }
     let mut place = Place::at(root.clone().unwrap_or_else(|| PathBuf::from("/")));
     let mounted = match &input.bundle {
         Some(_) => bundle.mounted(&mut place, &may_read)?,
@@ -132,13 +138,21 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
     if every && root.is_none() {
         every_program(&place, &mut draft.pieces);
     }
+    let bare = match &input.bare {
+        Some(why) => Some(bare::adapt(&mut draft, &input, why)?),
+        None => None,
+    };
     let out = input
         .out
         .as_deref()
         .map(|path| out_directory(path, input.out_keep))
         .transpose()?;
-    let policy = Policy::merge(input.layers, grants(&draft, out.as_deref()))?;
-    let (policy, mut plan) = compile(policy, &draft, &place, &input.features)?;
+    let grants = match &bare {
+        Some(bare) => bare::bundle_grants(&draft, bare, out.as_deref()),
+        None => grants(&draft, out.as_deref()),
+    };
+    let policy = Policy::merge(input.layers, grants)?;
+    let (policy, mut plan) = compile(policy, &draft, &place, &input.features, bare.is_none())?;
 
     let Draft {
         mut pieces,
@@ -183,6 +197,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         readonly_paths: bundle.readonly,
         rlimits: bundle.rlimits,
         remarks,
+        bare,
     };
     Ok(Prepared { policy, request })
 }
@@ -328,23 +343,13 @@ fn worker_command(
 }
 
 fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {
-    let readable = draft.pieces.iter().filter_map(|piece| match piece {
-        Piece::Bind {
-            path,
-            dir,
-            executable,
-            ..
-        } => Some((path.clone(), *dir && *executable)),
-        Piece::File { path, .. } => Some((path.clone(), false)),
-        _ => None,
-    });
     let channel: Vec<&Path> = draft
         .channel
         .iter()
         .flat_map(|asked| [asked.segment.as_path(), asked.socket.as_path()])
         .collect();
     bundle_grants(
-        readable,
+        &draft.pieces,
         draft.programs.iter().cloned(),
         world::private(&draft.pieces)
             .into_iter()
@@ -358,6 +363,7 @@ fn compile(
     draft: &Draft,
     place: &Place,
     features: &Features,
+    namespaces: bool,
 ) -> Result<(Policy, Plan), OciError> {
     let entries = policy
         .literal_paths()
@@ -370,7 +376,7 @@ fn compile(
     let mut world = World {
         entries,
         private: world::private(&draft.pieces),
-        namespaces: true,
+        namespaces,
         landlock_abi: features.landlock_abi,
         command: Some(draft.real.clone()),
         loaders: draft.loaders.clone(),

@@ -102,11 +102,12 @@ impl Drive {
     /// back over the launch come through from here on.
     pub(super) fn over(
         begun: Begun,
-        audience: Audience,
+        mut audience: Audience,
         state: watch::Sender<State>,
     ) -> Result<(Drive, Ends), RunError> {
         let Begun {
             launched,
+            bare,
             started,
             gate,
             limits,
@@ -116,7 +117,10 @@ impl Drive {
             ..
         } = begun;
         drop(held);
-        let sandbox = Sandbox::adopt(launched.init, launched.notices, launched.cgroup, started)
+        bare.into_iter()
+            .for_each(|why| audience.remark(Remark::Bare { why }));
+        let (notices, cgroup) = (launched.notices, launched.cgroup);
+        let sandbox = Sandbox::adopt(launched.init, notices, cgroup, launched.bare, started)
             .map_err(RunError::io("watch", "the sandbox"))?;
         let worker = match worker {
             Some(worker) => Some(Worker {
@@ -168,6 +172,7 @@ pub(super) struct Fate {
     /// Whether a worker that there should be has not been heard yet.
     unheard: bool,
     violations: Vec<String>,
+    pids_reached: bool,
 }
 
 impl Fate {
@@ -188,6 +193,7 @@ impl Fate {
             deaf: false,
             unheard: worker,
             violations: Vec::new(),
+            pids_reached: false,
         }
     }
 }
@@ -280,6 +286,7 @@ impl Drive {
                 let ruling = self.gate.exec_denied(path.as_bytes());
                 self.obey(ruling);
             }
+            Ok(Some(Notice::PidsReached)) => self.fate.pids_reached = true,
             Ok(Some(Notice::Exit {
                 code,
                 signal,
@@ -486,13 +493,4 @@ impl Drive {
             self.end(Cause::Failure(error.to_string()));
         }
     }
-}
-
-const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
-const HANGUP: i32 = rustix::process::Signal::HUP.as_raw();
-
-/// The signals that init gets by number.
-mod libc_signal {
-    pub(super) const STOP: i32 = rustix::process::Signal::STOP.as_raw();
-    pub(super) const CONT: i32 = rustix::process::Signal::CONT.as_raw();
 }

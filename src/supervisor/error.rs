@@ -22,6 +22,18 @@ pub enum RunError {
     /// The host cannot enforce the policy exactly.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Namespaces cannot be created, and the policy cannot be carried without them.
+    #[error(
+        "cannot create the sandbox's namespaces: {why}; permit user namespaces here (sysctl \
+         user.max_user_namespaces, or the container's seccomp profile), run as root, or change the \
+         policy; without them, {refused}"
+    )]
+    NotWithout {
+        /// Why there are no namespaces.
+        why: String,
+        /// The rules, and what to change.
+        refused: Refused,
+    },
     /// The bundle, the interpreter or a directory cannot be had.
     #[error(transparent)]
     Prepare(#[from] OciError),

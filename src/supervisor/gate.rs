@@ -52,6 +52,11 @@ impl Gate {
         }
     }
 
+    /// Goes over to the policy that the launch really holds, before anything runs under it.
+    pub(super) fn hold_to(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Records an event of the session's life.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod masks;
 mod notices;
 mod options;
 mod outcome;
+mod prepare;
 mod printable;
 mod remark;
 mod run;

@@ -28,6 +28,11 @@ pub enum Remark {
         /// What would allow it.
         remedy: String,
     },
+    /// There are no namespaces here: Landlock and seccomp carry the policy alone.
+    Bare {
+        /// Why, and what to change.
+        why: String,
+    },
     /// So many more denials were not shown.
     MoreDenied {
         /// How many.

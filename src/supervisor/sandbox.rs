@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -11,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use super::descriptor::register;
 use super::notices::Notices;
 use crate::audit::Resources;
-use crate::launch::{Cgroup, Launched};
+use crate::launch::{Bare, Cgroup, Launched};
 
 /// What init counted when the program had ended.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,7 @@ pub(super) struct Sandbox {
     pub notices: Notices,
     init: AsyncFd<OwnedFd>,
     cgroup: Option<Cgroup>,
+    bare: Option<Bare>,
     started: Instant,
     reaped: bool,
 }
@@ -41,6 +43,7 @@ impl Sandbox {
         init: OwnedFd,
         notices: OwnedFd,
         cgroup: Option<Cgroup>,
+        bare: Option<Bare>,
         started: Instant,
     ) -> io::Result<Self> {
         let init = register(init, Interest::READABLE)?;
@@ -49,6 +52,7 @@ impl Sandbox {
             notices,
             init,
             cgroup,
+            bare,
             started,
             reaped: false,
         })
@@ -69,9 +73,11 @@ impl Sandbox {
         if let Some(Err(error)) = self.cgroup.as_ref().map(Cgroup::kill) {
             tracing::debug!(%error, "the cgroup was not killed as a whole");
         }
-        // Without a pid namespace init has to end its children itself.
-        if let Err(error) = self.notices.signal(Signal::KILL.as_raw()) {
-            tracing::debug!(%error, "init does not listen any more");
+        // Without a pid namespace the program is ended by itself.
+        if let Some(Bare { program, .. }) = &self.bare
+            && let Err(error) = pidfd_send_signal(program, Signal::KILL)
+        {
+            tracing::debug!(%error, "the program is already gone");
         }
         if let Err(error) = pidfd_send_signal(self.init.get_ref(), Signal::KILL) {
             tracing::debug!(%error, "init is already gone");
@@ -108,10 +114,15 @@ impl Sandbox {
     /// When something of the sandbox stays behind.
     pub(super) fn clear_away(mut self) -> io::Result<()> {
         self.reap()?;
-        match self.cgroup.take() {
+        let emptied = match self.cgroup.take() {
             Some(cgroup) => cgroup.remove().map_err(io::Error::other),
             None => Ok(()),
-        }
+        };
+        let removed = match self.bare.take() {
+            Some(bare) => bare.place.remove().map_err(io::Error::other),
+            None => Ok(()),
+        };
+        emptied.and(removed)
     }
 
     fn reap(&mut self) -> io::Result<()> {
@@ -120,20 +131,42 @@ impl Sandbox {
                 WaitId::PidFd(self.init.get_ref().as_fd()),
                 WaitIdOptions::EXITED,
             )?;
+            if let Some(Bare { program, .. }) = &self.bare {
+                gone(program)?;
+            }
             self.reaped = true;
         }
         Ok(())
     }
 }
 
+/// Waits for the end of a program that was init's child. It has been killed, or the kernel kills
+/// it for init's death, so this is a moment.
+fn gone(program: &OwnedFd) -> io::Result<()> {
+    loop {
+        let mut polled = [PollFd::new(program, PollFlags::IN)];
+        match poll(&mut polled, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map(|_| ()).map_err(io::Error::from),
+        }
+    }
+}
+
 /// Ends a sandbox that never got a session.
 pub(super) fn abandon(launched: Launched) {
-    let Launched { init, cgroup, .. } = launched;
+    let Launched {
+        init, cgroup, bare, ..
+    } = launched;
     if let Err(error) = pidfd_send_signal(&init, Signal::KILL) {
         tracing::debug!(%error, "init is already gone");
     }
     if let Err(error) = waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED) {
         tracing::debug!(%error, "init could not be reaped");
+    }
+    if let Some(Bare { program, .. }) = &bare
+        && let Err(error) = gone(program)
+    {
+        tracing::debug!(%error, "the program's end was not seen");
     }
     if let Some(Err(error)) = cgroup.map(|cgroup| cgroup.remove()) {
         tracing::debug!(%error, "the cgroup stays until the next start sweeps it");

@@ -10,11 +10,12 @@ use super::error::RunError;
 use super::gate::Gate;
 use super::masks::MaskWatch;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
+use super::prepare::prepare;
 use super::sandbox;
 use crate::audit::{Event, EventLog, Mechanism};
 use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
-use crate::launch::{self, Features, HeldSignals, LaunchRequest, Launched, Piece, StdioRequest};
-use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
+use crate::launch::{self, Features, HeldSignals, LaunchError, Launched, StdioRequest};
+use crate::oci::{PrepareInput, Prepared, Target, WorkerFiles};
 use crate::policy::{Flags, Layer, Limits, LoadError, Policy, RuleMechanism, Vars};
 
 /// What is to be started.
@@ -32,6 +33,8 @@ pub(super) struct Wanted<'a> {
 /// A sandbox that has been launched, with everything that its loop needs.
 pub(super) struct Begun {
     pub launched: Launched,
+    /// Why there are no namespaces, where Landlock and seccomp carry the policy alone.
+    pub bare: Option<String>,
     /// When the launch began: the wall limit counts from here.
     pub started: Instant,
     pub session: String,
@@ -83,11 +86,14 @@ pub(super) fn begin<T>(
         .transpose()?;
     let layers = load_layers(wanted.policy)?;
     let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
-    let Prepared { policy, request } = oci::prepare(input(wanted, layers)?)?;
-    unexposed(&request, wanted)?;
+    let features = Features::probe();
+    let missing = &features.user_namespaces;
+    let mut bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
+    let Prepared { policy, request } = prepare(wanted, layers, &features, bare.as_deref())?;
     recorded(&policy, wanted)?;
     let worker = worker_start(wanted)?;
-    let (limits, rules) = (request.plan.limits, request.plan.mechanisms.clone());
+    let limits = request.plan.limits;
+    let mut rules = request.plan.mechanisms.clone();
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
     gate.record(&Event::SessionStart {
         version: env!("CARGO_PKG_VERSION"),
@@ -95,11 +101,31 @@ pub(super) fn begin<T>(
         program: wanted.program.words(),
         layers: names.clone(),
     })?;
-    let masks = MaskWatch::over(&request)?;
+    let mut masks = MaskWatch::over(&request)?;
     let held = HeldSignals::hold().map_err(RunError::io("hold back", "signals"))?;
     let started = Instant::now();
-    let (launched, done) = launch::launch(request, meanwhile)?;
-    let done = match done {
+    let (mut meanwhile, mut done) = (Some(meanwhile), None);
+    let mut prepare_once = || {
+        if let Some(meanwhile) = meanwhile.take() {
+            done = Some(meanwhile());
+        }
+    };
+    let launched = match launch::launch(request, &mut prepare_once) {
+        Err(LaunchError::Namespaces(why)) if bare.is_none() => {
+            let layers = load_layers(wanted.policy)?;
+            let again = prepare(wanted, layers, &features, Some(&why))?;
+            bare = Some(why);
+            masks = MaskWatch::over(&again.request)?;
+            rules.clone_from(&again.request.plan.mechanisms);
+            gate.hold_to(again.policy);
+            launch::launch(again.request, &mut prepare_once)?.0
+        }
+        other => other?.0,
+    };
+    let done = done.ok_or_else(|| RunError::Worker {
+        reason: "the launch did not leave the time to prepare for it".to_owned(),
+    });
+    let done = match done.and_then(|done| done) {
         Ok(done) => done,
         Err(error) => {
             sandbox::abandon(launched);
@@ -125,6 +151,7 @@ pub(super) fn begin<T>(
     }
     let begun = Begun {
         launched,
+        bare,
         started,
         session,
         layers: names,
@@ -140,7 +167,12 @@ pub(super) fn begin<T>(
 }
 
 /// What the bundle needs to know.
-fn input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<PrepareInput, RunError> {
+pub(super) fn input(
+    wanted: &Wanted<'_>,
+    layers: Vec<Layer>,
+    features: Features,
+    bare: Option<String>,
+) -> Result<PrepareInput, RunError> {
     let Surroundings {
         env,
         workdir,
@@ -191,8 +223,9 @@ fn input(wanted: &Wanted<'_>, layers: Vec<Layer>) -> Result<PrepareInput, RunErr
         bundle,
         rootfs,
         stdio: wanted.stdio,
-        features: Features::probe(),
+        features,
         umask: umask(),
+        bare,
     })
 }
 
@@ -236,35 +269,6 @@ fn recorded(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
     if audit.enabled && !audit.events.is_empty() && wanted.events.is_none() {
         let events = audit.events.join(", ");
         return Err(RunError::NoLog { events });
-    }
-    Ok(())
-}
-
-/// The log and the report are evidence about the program, so it must not be able to
-/// write where they are kept: in a host path that is shown to it writable.
-fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunError> {
-    let granted = request.plan.binds.iter().filter(|bind| bind.writable);
-    let mut writable: Vec<&Path> = granted.map(|bind| bind.path.as_path()).collect();
-    writable.extend(request.pieces.iter().filter_map(|piece| match piece {
-        Piece::Bind {
-            source,
-            writable: true,
-            ..
-        } => Some(source.as_path()),
-        _ => None,
-    }));
-    for (what, path) in [
-        ("the event log", wanted.events),
-        ("the report", wanted.report),
-    ] {
-        // What cannot be resolved is no file that the program could reach.
-        let Some(Ok(path)) = path.map(Path::canonicalize) else {
-            continue;
-        };
-        if let Some(place) = writable.iter().find(|place| path.starts_with(place)) {
-            let (path, place) = (path.display().to_string(), place.display().to_string());
-            return Err(RunError::Exposed { what, path, place });
-        }
     }
     Ok(())
 }

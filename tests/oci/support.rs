@@ -80,6 +80,7 @@ pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
         stdio: StdioRequest::Pipes,
         features: Features::probe(),
         umask: 0o022,
+        bare: None,
     }
 }
 

@@ -17,14 +17,14 @@ use crate::support::{Child, Finished, PYTHON, Scratch, alone, binary, is_root};
 const PRELUDE: &str = include_str!("attacks/prelude.py");
 
 /// An attack with its places filled in.
-struct Attack {
+pub struct Attack {
     name: &'static str,
     program: String,
     attempts: usize,
 }
 
 impl Attack {
-    fn new(name: &'static str, body: &str, places: &[(&str, &str)]) -> Attack {
+    pub fn new(name: &'static str, body: &str, places: &[(&str, &str)]) -> Attack {
         let mut program = format!("{PRELUDE}\n{body}\nmain()\n");
         for (place, value) in places {
             let mark = format!("@{place}@");
@@ -38,6 +38,11 @@ impl Attack {
             program,
             attempts: attempts.max(1),
         }
+    }
+
+    /// The whole program.
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Every attempt succeeds where no fence stands: as root, in namespaces that are thrown away.
@@ -69,7 +74,7 @@ impl Attack {
         self
     }
 
-    fn all_succeed(&self, done: &Finished) {
+    pub fn all_succeed(&self, done: &Finished) {
         for (attempt, outcome) in self.outcomes(done) {
             assert_eq!(
                 outcome, "SUCCEEDED",
@@ -99,7 +104,7 @@ impl Attack {
         self
     }
 
-    fn all_denied(&self, done: &Finished) {
+    pub fn all_denied(&self, done: &Finished) {
         for (attempt, outcome) in self.outcomes(done) {
             assert!(
                 outcome.starts_with("denied "),

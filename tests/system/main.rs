@@ -5,6 +5,7 @@ mod support;
 
 mod attacks;
 mod attacks_on_the_host;
+mod bare;
 mod basics;
 mod bundles;
 mod cpython;

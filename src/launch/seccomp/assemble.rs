@@ -153,10 +153,24 @@ fn compare(number: u32, clauses: &[Clause]) -> Result<Vec<libc::sock_filter>, Se
                 block.extend(text.iter().map(convert));
                 return Ok(block);
             }
+            Clause::Ask { only, errno } => {
+                let text = seccompile(number, only, errno_action(*errno), SeccompAction::Allow)?;
+                block.extend(text.iter().map(convert).map(ask_instead));
+                return Ok(block);
+            }
         }
     }
     block.push(op(RETURN, ALLOW));
     Ok(block)
+}
+
+/// seccompiler has no action that notifies, so a permission becomes a question afterwards.
+fn ask_instead(text: libc::sock_filter) -> libc::sock_filter {
+    if text.code == RETURN && text.k == ALLOW {
+        op(RETURN, libc::SECCOMP_RET_USER_NOTIF)
+    } else {
+        text
+    }
 }
 
 /// One system call's rules in seccompiler's text, without its prologue: the architecture check

@@ -9,6 +9,9 @@
 //! hides its meaning behind a pointer (clone3, openat2) is answered `ENOSYS`, so that callers fall
 //! back to the call whose arguments can be seen.
 
+mod alone;
+#[cfg(test)]
+mod alone_tests;
 mod assemble;
 mod names;
 mod rules;
@@ -37,6 +40,19 @@ pub struct SeccompRequest {
     pub unix: bool,
     /// System calls that the policy refuses by name, answered `EPERM`.
     pub deny: Vec<String>,
+    /// For a worker without namespaces: hold it to its own process. Only with `exec_once`.
+    pub alone: Option<Alone>,
+}
+
+/// A worker that shares its user, its processes and its files' metadata with the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone {
+    /// Its process id.
+    pub pid: u32,
+    /// Ask the listener for each thread, which may answer `EAGAIN`.
+    pub count_threads: bool,
+    /// Refuse truncations that Landlock before ABI 3 does not see.
+    pub guard_truncation: bool,
 }
 
 /// Why a filter could not be made or installed.

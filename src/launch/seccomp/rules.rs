@@ -32,6 +32,8 @@ pub(super) enum Clause {
     Refuse { when: Vec<SeccompRule>, errno: i32 },
     /// Allow when a rule matches, this errno otherwise. Always the last clause.
     Admit { only: Vec<SeccompRule>, errno: i32 },
+    /// The listener answers when a rule matches, this errno otherwise. Always the last clause.
+    Ask { only: Vec<SeccompRule>, errno: i32 },
 }
 
 /// Refused whatever the arguments: what reaches into other processes, changes mounts, namespaces
@@ -136,7 +138,7 @@ const HIDDEN: &[Sysno] = &[Sysno::clone3, Sysno::openat2];
 
 /// Every `CLONE_NEW*` flag that clone(2) takes. `CLONE_NEWTIME` (0x80) lies within the byte of the
 /// exit signal there and has no meaning; only unshare and clone3 take it.
-const CLONE_NEW_ANY: u64 = 0x7e02_0000;
+pub(super) const CLONE_NEW_ANY: u64 = 0x7e02_0000;
 
 /// Obsolete, so libc deprecates its name; the kernel still turns it into AF_PACKET under AF_INET.
 const SOCK_PACKET: i32 = 10;
@@ -167,6 +169,9 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     init(&mut table)?;
     modes(&mut table)?;
     sockets(&mut table, request)?;
+    if let Some(alone) = &request.alone {
+        super::alone::hold(&mut table, alone)?;
+    }
     Ok(table.0)
 }
 
@@ -219,13 +224,13 @@ fn modes(table: &mut Table) -> Result<(), SeccompError> {
     {
         set_id(table, Sysno::chmod, 1)?;
         set_id(table, Sysno::creat, 1)?;
-        opening(table, Sysno::open, 1)?;
+        table.put(Sysno::open, opening(Sysno::open, 1)?.into());
         nodes(table, Sysno::mknod, 1)?;
     }
     set_id(table, Sysno::fchmod, 1)?;
     set_id(table, Sysno::fchmodat, 2)?;
     set_id(table, Sysno::fchmodat2, 2)?;
-    opening(table, Sysno::openat, 2)?;
+    table.put(Sysno::openat, opening(Sysno::openat, 2)?.into());
     nodes(table, Sysno::mknodat, 2)
 }
 
@@ -234,11 +239,14 @@ fn set_id(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError>
 }
 
 /// The mode of an open counts only where a file may be made, and is garbage otherwise.
-fn opening(table: &mut Table, sysno: Sysno, flags: u8) -> Result<(), SeccompError> {
+pub(super) fn opening(sysno: Sysno, flags: u8) -> Result<[Clause; 1], SeccompError> {
     // O_TMPFILE without the O_DIRECTORY that it contains.
     const MAKING: u64 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
     let harmless = [[masked(flags, MAKING, 0)], [masked(flags + 1, SET_ID, 0)]];
-    table.admit(sysno, &harmless, libc::EPERM)
+    Ok([Clause::Admit {
+        only: rules(sysno, &harmless)?,
+        errno: libc::EPERM,
+    }])
 }
 
 fn nodes(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> {
@@ -333,15 +341,20 @@ fn internet_only_tcp_and_udp(unix: bool) -> Result<[Clause; 3], SeccompError> {
 
 /// The table while it grows.
 #[derive(Default)]
-struct Table(BTreeMap<i64, Handling>);
+pub(super) struct Table(BTreeMap<i64, Handling>);
 
 impl Table {
-    fn refuse(&mut self, sysno: Sysno, errno: i32) {
+    pub(super) fn put(&mut self, sysno: Sysno, clauses: Vec<Clause>) {
+        self.0
+            .insert(i64::from(sysno.id()), Handling::Compare(clauses));
+    }
+
+    pub(super) fn refuse(&mut self, sysno: Sysno, errno: i32) {
         self.0
             .insert(i64::from(sysno.id()), Handling::Refuse(errno));
     }
 
-    fn refuse_when<R: AsRef<[Condition]>>(
+    pub(super) fn refuse_when<R: AsRef<[Condition]>>(
         &mut self,
         sysno: Sysno,
         when: &[R],
@@ -356,7 +369,7 @@ impl Table {
         Ok(())
     }
 
-    fn admit<R: AsRef<[Condition]>>(
+    pub(super) fn admit<R: AsRef<[Condition]>>(
         &mut self,
         sysno: Sysno,
         only: &[R],
@@ -374,7 +387,7 @@ impl Table {
 
 /// A comparison of the low 32 bits of one argument.
 #[derive(Debug, Clone, Copy)]
-struct Condition {
+pub(super) struct Condition {
     argument: u8,
     test: Test,
     value: u64,
@@ -387,7 +400,7 @@ enum Test {
     MaskedEqual(u64),
 }
 
-fn equal(argument: u8, value: u64) -> Condition {
+pub(super) fn equal(argument: u8, value: u64) -> Condition {
     Condition {
         argument,
         test: Test::Equal,
@@ -403,7 +416,7 @@ fn different(argument: u8, value: u64) -> Condition {
     }
 }
 
-fn masked(argument: u8, mask: u64, value: u64) -> Condition {
+pub(super) fn masked(argument: u8, mask: u64, value: u64) -> Condition {
     Condition {
         argument,
         test: Test::MaskedEqual(mask),
@@ -412,12 +425,12 @@ fn masked(argument: u8, mask: u64, value: u64) -> Condition {
 }
 
 /// A constant that C declares as a non-negative int.
-fn constant(value: i32) -> u64 {
+pub(super) fn constant(value: i32) -> u64 {
     u64::from(value.unsigned_abs())
 }
 
 /// The rules in seccompiler's terms.
-fn rules<R: AsRef<[Condition]>>(
+pub(super) fn rules<R: AsRef<[Condition]>>(
     sysno: Sysno,
     alternatives: &[R],
 ) -> Result<Vec<SeccompRule>, SeccompError> {

@@ -16,7 +16,7 @@ const NONSENSE: [u64; 6] = [u64::MAX; 6];
 
 type Answered = Result<u64, i32>;
 
-fn install(request: &SeccompRequest) -> Option<OwnedFd> {
+pub(super) fn install(request: &SeccompRequest) -> Option<OwnedFd> {
     let filters = Filters::compile(request).unwrap();
     rustix::thread::set_no_new_privs(true).unwrap();
     filters.install().unwrap()
@@ -54,7 +54,7 @@ fn with_and_without(
     (answers(Some(request), &call)[0], answers(None, &call)[0])
 }
 
-fn args<const N: usize>(given: [i64; N]) -> [u64; 6] {
+pub(super) fn args<const N: usize>(given: [i64; N]) -> [u64; 6] {
     std::array::from_fn(|i| given.get(i).map_or(0, |value| value.cast_unsigned()))
 }
 

@@ -9,9 +9,6 @@ use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
 use crate::policy::request::{Request, RuleRef, Verdict};
 
-/// The Landlock ABI from which truncation is restricted.
-const ABI_TRUNCATE: u32 = 3;
-
 /// Rules that need somebody to look at each operation.
 pub(super) fn rules(policy: &Policy, refusals: &mut Refusals) {
     for layer in policy.layers.iter() {
@@ -110,18 +107,11 @@ pub(super) fn host(policy: &Policy, world: &World, refusals: &mut Refusals) {
         refusals.add(
             &first,
             "this kernel has no Landlock, which carries the rules about paths",
-            "use a kernel from 5.13 on with lsm=landlock",
+            "use a kernel from 5.13 on with lsm=landlock, and in a container a seccomp profile that lets it be used",
         );
     }
     if world.namespaces {
         return;
-    }
-    if (1..ABI_TRUNCATE).contains(&world.landlock_abi) {
-        refusals.add(
-            &first,
-            "without namespaces only Landlock guards files, and before ABI 3 it does not stop truncation",
-            "use a kernel from 6.2 on, or allow user namespaces on the host",
-        );
     }
     let outcomes = PermSet::ALL.iter().map(|perm| policy.fs_outcome(&[], perm));
     for outcome in outcomes.filter(|outcome| outcome.verdict == Verdict::Allow) {
@@ -133,14 +123,30 @@ pub(super) fn host(policy: &Policy, world: &World, refusals: &mut Refusals) {
             );
         }
     }
-    if policy.mode == ExecMode::Programs {
-        let allows = policy.layers.iter().flat_map(|layer| &layer.exec);
-        for rule in allows.filter(|rule| rule.action == Verdict::Allow) {
-            refusals.add(
-                &rule.rule,
-                "a list of programs needs noexec mounts, so that ld.so cannot load others, and without namespaces nothing can be mounted",
-                "allow no program, or set defaults.exec to allow",
-            );
+    programs_without_namespaces(policy, refusals);
+}
+
+/// A program is started by a process that is made for it, and that could outlive everything that
+/// a killed supervisor takes with it.
+fn programs_without_namespaces(policy: &Policy, refusals: &mut Refusals) {
+    let change = "allow no program but the command, or allow user namespaces on the host";
+    let missing = match policy.mode {
+        ExecMode::Once => return,
+        ExecMode::Programs => {
+            "a list of programs needs noexec mounts, so that ld.so cannot load others, and without namespaces nothing can be mounted"
+        }
+        ExecMode::Any => {
+            "programs run in processes of their own, and without namespaces nothing surely ends those that a killed supervisor leaves"
+        }
+    };
+    for layer in policy.layers.iter() {
+        let rules = layer.exec.iter().map(|rule| (rule.action, &rule.rule));
+        let default = layer.exec_default.iter();
+        for (verdict, rule) in rules.chain(default.map(|default| (default.verdict, &default.rule)))
+        {
+            if verdict == Verdict::Allow {
+                refusals.add(rule, missing, change);
+            }
         }
     }
 }

@@ -57,6 +57,9 @@ impl Drive {
 
     pub(super) async fn finish(mut self) -> Ended {
         let mut reached = self.sandbox.exceeded();
+        if self.fate.pids_reached && !reached.contains(&"pids") {
+            reached.push("pids");
+        }
         let killed = !matches!(self.fate.program, Some(ProgramEnd::Code(_)));
         if killed && reached.contains(&"memory") {
             self.fate.cause.get_or_insert(Cause::Limit("memory"));

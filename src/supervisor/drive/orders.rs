@@ -82,3 +82,12 @@ impl Drive {
         self.audience.event(SessionEvent::State(state));
     }
 }
+
+const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
+const HANGUP: i32 = rustix::process::Signal::HUP.as_raw();
+
+/// The signals that init gets by number.
+mod libc_signal {
+    pub(super) const STOP: i32 = rustix::process::Signal::STOP.as_raw();
+    pub(super) const CONT: i32 = rustix::process::Signal::CONT.as_raw();
+}
