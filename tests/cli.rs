@@ -13,14 +13,24 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use support::{Child, Finished, alone, binary, buntime};
 
-/// A folder of one test, removed at the end. It is not below /tmp, of which a program has
-/// one of its own.
+/// Where folders of tests stand: not below /tmp, of which a program has one of its own, even
+/// where the build does.
+fn outside_of_tmp() -> &'static Path {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if built.starts_with("/tmp") {
+        Path::new("/var/tmp")
+    } else {
+        built
+    }
+}
+
+/// A folder of one test, removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
         let name = format!("cli-{}-{name}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = outside_of_tmp().join(name);
         fs::create_dir(&path).expect("a fresh folder");
         Folder(path)
     }

@@ -118,14 +118,24 @@ const RUN: [(&str, &str); 33] = [
 /// The exit status of a command that says by it that two policies differ.
 const DIFFER: i32 = 1;
 
+/// Where folders of tests stand: not below /tmp, of which a program has one of its own, even
+/// where the build does.
+fn outside_of_tmp() -> &'static Path {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if built.starts_with("/tmp") {
+        Path::new("/var/tmp")
+    } else {
+        built
+    }
+}
+
 struct Place(PathBuf);
 
 impl Place {
-    /// A folder with what the commands speak of. It is not below /tmp, of which a program has
-    /// one of its own.
+    /// A folder with what the commands speak of.
     fn new() -> Place {
         let name = format!("documents-{}", std::process::id());
-        let place = Place(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        let place = Place(outside_of_tmp().join(name));
         for folder in ["data", "out", "policies", "bin"] {
             fs::create_dir_all(place.0.join(folder)).expect("a folder");
         }

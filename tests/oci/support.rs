@@ -14,7 +14,12 @@ pub struct Scratch(pub PathBuf);
 impl Scratch {
     pub fn new(name: &str) -> Scratch {
         // Not below /tmp, where a worker has a place of its own.
-        let base = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let base = if built.starts_with("/tmp") {
+            Path::new("/var/tmp")
+        } else {
+            built
+        };
         let path = base.join(format!("oci-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path.canonicalize().unwrap())
