@@ -34,7 +34,16 @@ const OWN: [&str; 4] = ["dev", "proc", "tmp", "run"];
 pub(super) fn is_of_the_system(path: &Path) -> bool {
     const FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
     let mut shown = FOLDERS.iter().chain(&ETC);
-    shown.any(|folder| path.starts_with(folder))
+    shown.any(|folder| path.starts_with(folder)) || is_of_a_python(path)
+}
+
+/// Debian's interpreters have a folder each for what an administrator adds: /etc/python3.11.
+fn is_of_a_python(path: &Path) -> bool {
+    let name = path
+        .strip_prefix("/etc")
+        .ok()
+        .and_then(|below| below.iter().next());
+    name.is_some_and(|name| name.as_encoded_bytes().starts_with(b"python3"))
 }
 
 /// Read-only bind at `path` of what `named` is in `place`. The source has no symbolic link in it, and

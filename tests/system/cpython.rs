@@ -16,7 +16,14 @@ const MODULES: [&str; 5] = [
 ];
 
 /// Tests whose results differ, each with the reason. Anything else that differs fails.
-const EXPECTED: [(&str, &str); 0] = [];
+const EXPECTED: [(&str, &str); 2] = [
+    ("test.test_pathlib.PathTest.test_is_socket_true", NO_NAMES),
+    (
+        "test.test_pathlib.PosixPathTest.test_is_socket_true",
+        NO_NAMES,
+    ),
+];
+const NO_NAMES: &str = "no socket gets a name where a folder is shown that may only be read";
 
 /// Prints each test of a JUnit report with its outcome.
 const READ_REPORT: &str = "
