@@ -162,7 +162,7 @@ fn has_range(map: &str) -> bool {
 
 /// What `length` ids from `inside` on are outside the caller's user namespace; nothing where the
 /// map does not have them all, or is not to be read.
-fn outside_id(map: &str, inside: u32, length: u32) -> Option<u32> {
+pub(super) fn outside_id(map: &str, inside: u32, length: u32) -> Option<u32> {
     // A kernel without user namespaces has no map, and no caller that gets this far.
     mapped(&fs::read_to_string(map).ok()?, inside, length)
 }

@@ -1,7 +1,7 @@
 //! As whom a worker without namespaces runs: an id that no account has, where the caller can
 //! give it one, else the caller's own.
 
-use std::fs;
+use std::path::Path;
 
 use caps::{CapSet, Capability};
 
@@ -34,9 +34,8 @@ impl User {
         );
         let may = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
         if may(Capability::CAP_SETUID) && may(Capability::CAP_SETGID) {
-            let (users, groups) = (Map::read("uid_map"), Map::read("gid_map"));
             let own = identity::own_ids().1;
-            let mapped = |id: &u32| users.has(*id) && groups.has(*id);
+            let mapped = |id: &u32| outside(USERS, *id).and(outside(GROUPS, *id)).is_some();
             if let Some(id) = [own, NOBODY].into_iter().find(mapped) {
                 let own = Some((id, id));
                 return Ok(User {
@@ -47,7 +46,7 @@ impl User {
             }
         }
         // The root of a user namespace around us is some ordinary user outside.
-        if uid == 0 && Map::read("uid_map").outside(0) == Some(0) {
+        if uid == 0 && outside(USERS, 0) == Some(0) {
             return Err(UserError);
         }
         Ok(User {
@@ -70,29 +69,15 @@ impl User {
 /// The user that Debian calls nobody, for containers that map few ids.
 const NOBODY: u32 = 65534;
 
-/// The ids of the user namespace that this process is in: (inside, outside, count).
-struct Map(Vec<[u32; 3]>);
+const USERS: &str = "/proc/self/uid_map";
+const GROUPS: &str = "/proc/self/gid_map";
 
-impl Map {
-    /// An unreadable map maps nothing.
-    fn read(name: &str) -> Map {
-        let text = fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        let line = |line: &str| {
-            let mut numbers = line.split_whitespace().map(str::parse);
-            let mut next = || numbers.next()?.ok();
-            Some([next()?, next()?, next()?])
-        };
-        Map(text.lines().filter_map(line).collect())
-    }
-
-    fn has(&self, id: u32) -> bool {
-        self.outside(id).is_some()
-    }
-
-    fn outside(&self, id: u32) -> Option<u32> {
-        self.0.iter().find_map(|[inside, outside, count]| {
-            let offset = id.checked_sub(*inside)?;
-            (offset < *count).then(|| outside.saturating_add(offset))
-        })
+/// What an id of the user namespace that this process is in is outside of it. A kernel without
+/// user namespaces has no map, and every id is what it is.
+fn outside(map: &str, id: u32) -> Option<u32> {
+    if Path::new(map).exists() {
+        identity::outside_id(map, id, 1)
+    } else {
+        Some(id)
     }
 }
