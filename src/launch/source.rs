@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 use super::identity::Identity;
 use super::notice::Failure;
@@ -94,6 +94,12 @@ impl Source {
         }
         let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);
         let found = open_plain(&self.host).map_err(fail)?;
+        if self.is_read_only() && is_socket(&found).map_err(fail)? {
+            return Err(fail(io::Error::other(
+                "it is a socket, and a read-only mount does not keep the program from connecting to \
+                 it; allow it to be written, or do not show it",
+            )));
+        }
         let tree = mount::clone_tree(Some(found.as_fd()), Path::new("")).map_err(fail)?;
         mount::set_attributes(tree.as_fd(), self.attributes, None).map_err(fail)?;
         if let Some(maps) = maps {
@@ -117,6 +123,11 @@ fn open_plain(path: &Path) -> io::Result<OwnedFd> {
         Mode::empty(),
         ResolveFlags::NO_SYMLINKS,
     )?)
+}
+
+fn is_socket(found: &OwnedFd) -> io::Result<bool> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(found)?.st_mode);
+    Ok(kind == FileType::Socket)
 }
 
 fn attributes(writable: bool, executable: bool) -> u64 {

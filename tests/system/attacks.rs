@@ -292,6 +292,13 @@ fn reaching_a_socket_in_a_granted_folder() {
     let folder = scratch.path().display();
     let attack = Attack::new("granted sockets", body, &places("no"));
     attack.is_denied_to(&[&format!("--allow-read={folder}")]);
+    // Shown by its own name, a socket could be connected to whatever its mount is.
+    let read = format!("--allow-read={stream}");
+    let run = Child::new(binary())
+        .clean_path()
+        .args(["run", &read, "-c", "pass"]);
+    let done = run.current_dir("/").run().expect(125);
+    assert!(done.stderr().contains("it is a socket"), "{done}");
 }
 
 /// Says hello to everybody who connects, for as long as the test program runs.
