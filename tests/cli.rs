@@ -7,22 +7,11 @@ mod support;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Child, Finished, alone, binary, buntime};
-
-/// Where folders of tests stand: not below /tmp, of which a program has one of its own, even
-/// where the build does.
-fn outside_of_tmp() -> &'static Path {
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    if built.starts_with("/tmp") {
-        Path::new("/var/tmp")
-    } else {
-        built
-    }
-}
+use support::{Child, Finished, alone, binary, buntime, outside_of_tmp};
 
 /// A folder of one test, removed at the end.
 struct Folder(PathBuf);

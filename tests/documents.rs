@@ -6,9 +6,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use support::{Child, Finished, PYTHON, alone, binary, buntime};
+use support::{Child, Finished, PYTHON, alone, binary, buntime, outside_of_tmp};
 
 const DOCUMENTS: [&str; 4] = [
     include_str!("../README.md"),
@@ -117,17 +117,6 @@ const RUN: [(&str, &str); 33] = [
 
 /// The exit status of a command that says by it that two policies differ.
 const DIFFER: i32 = 1;
-
-/// Where folders of tests stand: not below /tmp, of which a program has one of its own, even
-/// where the build does.
-fn outside_of_tmp() -> &'static Path {
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    if built.starts_with("/tmp") {
-        Path::new("/var/tmp")
-    } else {
-        built
-    }
-}
 
 struct Place(PathBuf);
 

@@ -49,7 +49,7 @@ pub(super) fn live(mut birth: Birth<'_>) -> ! {
         Ok(stage) => run_libcontainer(&birth, stage),
         Err(failure) => failure,
     };
-    give_up(&birth.notices, failure)
+    give_up(&birth.notices, failure, 0)
 }
 
 fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E) -> Failure {

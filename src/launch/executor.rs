@@ -66,7 +66,7 @@ impl libcontainer::workload::Executor for Executor {
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
         match self.0.run() {
             // Here and now: libcontainer's own way out would close descriptors that are ours.
-            Err(failure) => give_up(&self.0.notices, failure),
+            Err(failure) => give_up(&self.0.notices, failure, 0),
             Ok(never) => match never {},
         }
     }
@@ -81,11 +81,73 @@ impl libcontainer::workload::Executor for Executor {
     }
 }
 
-/// Tells the supervisor why nothing runs, and ends the process.
-pub(super) fn give_up(notices: &OwnedFd, failure: Failure) -> ! {
+/// Tells the supervisor why nothing runs, and ends the process with `status`.
+pub(super) fn give_up(notices: &OwnedFd, failure: Failure, status: i32) -> ! {
     // Nobody is there to be told when this fails; the supervisor sees the end of the socket.
     let told = notice::send(notices.as_fd(), &Notice::Failed(failure), &[]);
-    clone::exit_now(i32::from(told.is_err()))
+    clone::exit_now(if told.is_err() { 1 } else { status })
+}
+
+/// The status of a process that should have become the program, as shells give it.
+pub(super) const NOT_STARTED: i32 = 127;
+
+/// Init's wait for the first word from the program's process: it is restricted and about to run.
+/// Gives the filter's listener, where it has one.
+pub(super) fn hear_restricted(from_program: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    let (word, mut listeners) = socket::receive_record(from_program.as_fd())
+        .map_err(|c| Failure::new("hear from", "the program's process", c))?;
+    if word != b"restricted" {
+        // It has told the supervisor why itself.
+        clone::exit_now(0);
+    }
+    Ok(listeners.pop())
+}
+
+/// Asks the kernel whether no privilege can be gained and every one of `sets` is empty.
+pub(super) fn verify_unprivileged(sets: &[CapSet]) -> Result<(), Failure> {
+    let wrong = |object: &str, cause: String| Failure::new("verify", object, cause);
+    if !process::no_new_privs().is_ok_and(|set| set) {
+        return Err(wrong("no_new_privs", "it is not set".to_owned()));
+    }
+    for set in sets {
+        match caps::read(None, *set) {
+            Ok(held) if held.is_empty() => {}
+            Ok(held) => {
+                return Err(wrong(
+                    "capabilities",
+                    format!("{set:?} still holds {held:?}"),
+                ));
+            }
+            Err(error) => return Err(wrong("capabilities", error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// Puts the program's descriptors 0, 1 and 2 into their places.
+pub(super) fn connect_stdio(stdio: &[Option<OwnedFd>; 3]) -> Result<(), Failure> {
+    for (number, end) in (0..).zip(stdio) {
+        if let Some(end) = end {
+            process::duplicate_onto(end.as_raw_fd(), number)
+                .map_err(|c| Failure::new("connect", format!("descriptor {number}"), c))?;
+        }
+    }
+    Ok(())
+}
+
+/// The last restriction: puts the filter in force, asks the kernel whether it is, and gives init
+/// its listener.
+pub(super) fn filter(filters: &Filters, to_init: &OwnedFd) -> Result<(), Failure> {
+    const FILTER: &str = "the system call filter";
+    let listener = filters
+        .install()
+        .map_err(|c| Failure::new("apply", FILTER, c))?;
+    if process::seccomp_mode().ok() != Some(2) {
+        return Err(Failure::new("verify", FILTER, "it is not in force"));
+    }
+    let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+    socket::send_record(to_init.as_fd(), b"restricted", &carried)
+        .map_err(|c| Failure::new("report to", "init", c))
 }
 
 impl Stage {
@@ -111,17 +173,11 @@ impl Stage {
             0 => self.become_program(&to_init),
             program => {
                 drop(to_init);
-                // The first word from the program's process: it is restricted and about to run.
-                let (word, mut listeners) = socket::receive_record(from_init.as_fd())
-                    .map_err(|c| Failure::new("hear from", "the program's process", c))?;
-                if word != b"restricted" {
-                    // It has told the supervisor why itself.
-                    clone::exit_now(0);
-                }
+                let listener = hear_restricted(&from_init)?;
                 let ready = Notice::Ready { enforced };
                 notice::send(self.notices.as_fd(), &ready, &carried)
                     .map_err(|c| Failure::new("report to", "the supervisor", c))?;
-                init::live(&self.notices, listeners.pop(), &from_init, program, None)
+                init::live(&self.notices, listener, &from_init, program, None)
             }
         }
     }
@@ -129,27 +185,13 @@ impl Stage {
     /// Asks the kernel whether what was done holds.
     fn verify(&self) -> Result<Enforced, Failure> {
         let wrong = |object: &str, cause: &str| Failure::new("verify", object, cause);
-        if !process::no_new_privs().is_ok_and(|set| set) {
-            return Err(wrong("no_new_privs", "it is not set"));
-        }
-        for set in [
+        verify_unprivileged(&[
             CapSet::Effective,
             CapSet::Permitted,
             CapSet::Inheritable,
             CapSet::Bounding,
             CapSet::Ambient,
-        ] {
-            match caps::read(None, set) {
-                Ok(held) if held.is_empty() => {}
-                Ok(held) => {
-                    return Err(wrong(
-                        "capabilities",
-                        &format!("{set:?} still holds {held:?}"),
-                    ));
-                }
-                Err(error) => return Err(wrong("capabilities", &error.to_string())),
-            }
-        }
+        ])?;
         if rustix::process::getuid().as_raw() != self.uid
             || rustix::process::geteuid().as_raw() != self.uid
         {
@@ -197,21 +239,13 @@ impl Stage {
             Err(failure) => failure,
             Ok(program) => execute(&program),
         };
-        if notice::send(self.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
-            clone::exit_now(1);
-        }
-        clone::exit_now(127)
+        give_up(&self.notices, failure, NOT_STARTED)
     }
 
     /// Gives the program as it is to be executed.
     fn restrict(&self, to_init: &OwnedFd) -> Result<Program, Failure> {
         process::new_session().map_err(|c| Failure::new("start", "a session", c))?;
-        for (number, end) in (0..).zip(&self.stdio) {
-            if let Some(end) = end {
-                process::duplicate_onto(end.as_raw_fd(), number)
-                    .map_err(|c| Failure::new("connect", format!("descriptor {number}"), c))?;
-            }
-        }
+        connect_stdio(&self.stdio)?;
         if self.terminal.is_some() {
             terminal::make_controlling(io::stdin().as_fd())
                 .map_err(|c| Failure::new("take", "the terminal", c))?;
@@ -219,29 +253,13 @@ impl Stage {
         process::close_on_exec_from(3).map_err(|c| Failure::new("mark", "descriptors", c))?;
         let mut program = self.program.clone();
         if let Some(channel) = &self.channel {
-            let handed = connection::hand_over(&channel.connection)
+            connection::hand_over(&channel.connection, &channel.socket, &mut program.args)
                 .map_err(|c| Failure::new("hand over", "the channel's connection", c))?;
-            connection::name_in(&mut program.args, &channel.socket, &handed);
-            // Stays open over the execve.
-            std::mem::forget(handed);
         }
         landlock::restrict(&self.grants, self.landlock_abi, DENY_TCP)
             .map_err(|c| Failure::new("apply", "Landlock", c))?;
         process::reset_signals().map_err(|c| Failure::new("reset", "signals", c))?;
-        let listener = self
-            .filters
-            .install()
-            .map_err(|c| Failure::new("apply", "the system call filter", c))?;
-        if process::seccomp_mode().ok() != Some(2) {
-            return Err(Failure::new(
-                "verify",
-                "the system call filter",
-                "it is not in force",
-            ));
-        }
-        let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-        socket::send_record(to_init.as_fd(), b"restricted", &carried)
-            .map_err(|c| Failure::new("report to", "init", c))?;
+        filter(&self.filters, to_init)?;
         self.rlimits
             .apply_asked()
             .map_err(|c| Failure::new("limit", "resources as the bundle asks", c))?;

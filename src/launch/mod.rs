@@ -28,7 +28,7 @@ pub use enforced::{Enforced, Mechanism, State};
 pub use features::Features;
 pub use notice::{Failure, FailureKind, Notice};
 pub use request::{ChannelRequest, LaunchRequest, Piece, Program, StdioRequest};
-pub use start::{LaunchError, Launched, launch};
+pub use start::{LaunchError, Launched, SYSTEM_FOLDERS, launch};
 
 /// Signals that end the caller, held back over a launch so that none is lost between.
 pub use crate::sys::signal::HeldSignals;

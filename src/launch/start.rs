@@ -94,6 +94,9 @@ pub(super) fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchErr
     move |source| LaunchError::System { operation, source }
 }
 
+/// Where a system keeps its programs, libraries and their data, which every run may see.
+pub const SYSTEM_FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
+
 /// Launches the program of `request` and returns when it is restricted and about to run. What the
 /// caller does `meanwhile`, while the sandbox is being built, must not start a thread.
 ///
@@ -201,28 +204,14 @@ fn launch_in<T>(
         });
     };
     drop((theirs, their_ends, sources));
-    let started = identity
+    identity
         .write_maps(pid)
         .map_err(system("map the worker's ids"))
-        .and_then(|()| {
-            socket::send_record(ours.as_fd(), b"go", &[]).map_err(system("start the sandbox"))
-        })
-        .and_then(|()| {
-            let done = meanwhile();
-            Ok((hear_ready(&ours)?, done))
-        });
+        .inspect_err(|_| end(pid, &pidfd))?;
     let asked = (terminal_asked, channel_asked);
-    let started = started.and_then(|((enforced, carried), done)| {
-        let ends = Carried::sort(asked, carried).map_err(LaunchError::Failed)?;
-        Ok((enforced, ends, done))
-    });
-    let (enforced, Carried { terminal, channel }, done) = match started {
-        Ok(ready) => ready,
-        Err(error) => {
-            end(pid, &pidfd);
-            return Err(error);
-        }
-    };
+    let sort = |carried| Carried::sort(asked, carried).map_err(LaunchError::Failed);
+    let (enforced, Carried { terminal, channel }, done) =
+        follow(&ours, (pid, &pidfd), meanwhile, sort)?;
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
         pid,
@@ -264,7 +253,24 @@ impl Carried {
     }
 }
 
-pub(super) fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
+/// Sends the child on, does what the caller does meanwhile, and hears that all is in place; `sort`
+/// takes the descriptors that came. Where any of it fails, the child is ended.
+pub(super) fn follow<T, E>(
+    ours: &OwnedFd,
+    (pid, pidfd): (i32, &OwnedFd),
+    meanwhile: impl FnOnce() -> T,
+    sort: impl FnOnce(Vec<OwnedFd>) -> Result<E, LaunchError>,
+) -> Result<(Enforced, E, T), LaunchError> {
+    let sent = socket::send_record(ours.as_fd(), b"go", &[]);
+    let followed = sent.map_err(system("start the sandbox")).and_then(|()| {
+        let done = meanwhile();
+        let (enforced, carried) = hear_ready(ours)?;
+        Ok((enforced, sort(carried)?, done))
+    });
+    followed.inspect_err(|_| end(pid, pidfd))
+}
+
+fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
     match notice::receive(ours.as_fd()).map_err(system("hear from the sandbox"))? {
         Some((Notice::Ready { enforced }, carried)) => Ok((enforced, carried)),
         Some((Notice::Failed(failure), _)) if failure.kind == FailureKind::Namespaces => {
@@ -280,7 +286,7 @@ pub(super) fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), Lau
 }
 
 /// Ends a child that has not become a worker. It may have ended by itself already.
-pub(super) fn end(pid: i32, pidfd: &OwnedFd) {
+fn end(pid: i32, pidfd: &OwnedFd) {
     let killed = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
     let reaped = process::wait_for(pid);
     tracing::debug!(?killed, ?reaped, "ended the child of a failed launch");
@@ -300,7 +306,8 @@ fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
 /// Whether sockets with names may be made: only where no folder of the host is shown read-only. A
 /// read-only mount does not keep a socket in it from being connected to, and Landlock has no right
 /// for that; so what could hold a socket of the host, which no rule lets the program write to,
-/// takes the means away. The system's own folders hold none.
+/// takes the means away. The system's own folders hold none, and a socket that is shown by itself
+/// is refused where it is opened ([`Source::open`]).
 fn unix_sockets(request: &LaunchRequest) -> bool {
     let grants = &request.plan.landlock;
     let written = |path: &Path| {
@@ -324,8 +331,8 @@ fn unix_sockets(request: &LaunchRequest) -> bool {
 }
 
 fn is_of_the_system(path: &Path) -> bool {
-    const FOLDERS: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc"];
-    FOLDERS.iter().any(|folder| path.starts_with(folder))
+    let mut folders = SYSTEM_FOLDERS.iter().chain(&["/etc"]);
+    folders.any(|folder| path.starts_with(folder))
 }
 
 /// Where the binds come from.

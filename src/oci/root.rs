@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::OciError;
 use super::interpreter::Interpreter;
 use super::program::{Found, Place, Way};
-use crate::launch::Piece;
+use crate::launch::{Piece, SYSTEM_FOLDERS};
 
 /// Size of the private /tmp and of /dev/shm, in bytes.
 pub(super) const TMP_BYTES: u64 = 64 << 20;
@@ -32,8 +32,7 @@ const OWN: [&str; 4] = ["dev", "proc", "tmp", "run"];
 
 /// Whether every run may see a host path: programs, libraries and data of the system.
 pub(super) fn is_of_the_system(path: &Path) -> bool {
-    const FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
-    let mut shown = FOLDERS.iter().chain(&ETC);
+    let mut shown = SYSTEM_FOLDERS.iter().chain(&ETC);
     shown.any(|folder| path.starts_with(folder)) || is_of_a_python(path)
 }
 

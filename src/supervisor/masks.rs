@@ -57,20 +57,21 @@ impl MaskWatch {
         });
         let shown: Vec<(&Path, &Path)> = by_policy.chain(by_bundle).collect();
         // Of folders that are shown within each other any can be replaced.
-        let mut masks = request.plan.masks.iter().flat_map(|mask| {
+        let masks = request.plan.masks.iter().flat_map(|mask| {
             let around = shown.iter().filter(|(path, _)| mask.path.starts_with(path));
             around.map(move |shown| (mask, *shown))
         });
-        let Some(first) = masks.next() else {
+        let mut masks = masks.peekable();
+        if masks.peek().is_none() {
             return Ok(None);
-        };
+        }
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
             .map_err(|errno| RunError::io("watch", "the host's folders")(errno.into()))?;
         let mut watch = MaskWatch {
             events,
             entries: HashMap::new(),
         };
-        for (mask, shown) in std::iter::once(first).chain(masks) {
+        for (mask, shown) in masks {
             watch.add(mask, shown)?;
         }
         Ok(Some(watch))

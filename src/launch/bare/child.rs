@@ -2,7 +2,7 @@
 //! and the program's, which restricts itself and then becomes the program.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use caps::CapSet;
@@ -52,11 +52,7 @@ pub(super) fn live(mut birth: Birth<'_>) -> ! {
         Err(failure) => failure,
         Ok(never) => match never {},
     };
-    // Nobody is there to be told when this fails; the supervisor sees the end of the socket.
-    if notice::send(birth.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
-        clone::exit_now(1);
-    }
-    clone::exit_now(0)
+    executor::give_up(&birth.notices, failure, 0)
 }
 
 fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E) -> Failure {
@@ -116,32 +112,20 @@ impl Birth<'_> {
 
     /// Asks the kernel whether what was done holds.
     fn verify(&self) -> Result<(), Failure> {
-        let wrong = |object: &str, cause: &str| Failure::new("verify", object, cause);
-        if !process::no_new_privs().is_ok_and(|set| set) {
-            return Err(wrong("no_new_privs", "it is not set"));
-        }
-        for set in [
+        executor::verify_unprivileged(&[
             CapSet::Effective,
             CapSet::Permitted,
             CapSet::Inheritable,
             CapSet::Ambient,
-        ] {
-            match caps::read(None, set) {
-                Ok(held) if held.is_empty() => {}
-                Ok(held) => {
-                    let cause = format!("{set:?} still holds {held:?}");
-                    return Err(wrong("capabilities", &cause));
-                }
-                Err(error) => return Err(wrong("capabilities", &error.to_string())),
-            }
-        }
+        ])?;
         let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
         if uid.as_raw() != self.user.uid
             || gid.as_raw() != self.user.gid
             || uid != rustix::process::geteuid()
             || gid != rustix::process::getegid()
         {
-            return Err(wrong("the user id", "it is not what it should be"));
+            let wrong = step::<&str>("verify", "the user id");
+            return Err(wrong("it is not what it should be"));
         }
         Ok(())
     }
@@ -174,13 +158,7 @@ impl Birth<'_> {
         };
         drop(to_init);
         let pidfd = pidfd_of(program).map_err(step("hold", "the program's process"))?;
-        // The first word from the program's process: it is restricted and about to run.
-        let (word, mut listeners) = socket::receive_record(from_init.as_fd())
-            .map_err(step("hear from", "the program's process"))?;
-        if word != b"restricted" {
-            // It has told the supervisor why itself.
-            clone::exit_now(0);
-        }
+        let listener = executor::hear_restricted(&from_init)?;
         notice::send(
             self.notices.as_fd(),
             &Notice::Ready { enforced },
@@ -188,7 +166,7 @@ impl Birth<'_> {
         )
         .map_err(step("report to", "the supervisor"))?;
         let census = self.counted.map(Census::new);
-        init::live(&self.notices, listeners.pop(), &from_init, program, census)
+        init::live(&self.notices, listener, &from_init, program, census)
     }
 
     /// In the program's own process: nothing of ours is left but the last call.
@@ -197,21 +175,13 @@ impl Birth<'_> {
             Err(failure) => failure,
             Ok(program) => executor::execute(&program),
         };
-        if notice::send(self.notices.as_fd(), &Notice::Failed(failure), &[]).is_err() {
-            clone::exit_now(1);
-        }
-        clone::exit_now(127)
+        executor::give_up(&self.notices, failure, executor::NOT_STARTED)
     }
 
     fn restrict(&self, init: Pid, to_init: &OwnedFd) -> Result<Program, Failure> {
         die_with(init)?;
         process::new_session().map_err(step("start", "a session"))?;
-        for (number, end) in (0..).zip(&self.stdio) {
-            if let Some(end) = end {
-                process::duplicate_onto(end.as_raw_fd(), number)
-                    .map_err(|c| Failure::new("connect", format!("descriptor {number}"), c))?;
-            }
-        }
+        executor::connect_stdio(&self.stdio)?;
         if rustix::termios::isatty(io::stdin()) {
             terminal::make_controlling(io::stdin().as_fd())
                 .map_err(step("take", "the terminal"))?;
@@ -224,15 +194,7 @@ impl Birth<'_> {
         landlock::restrict(&self.request.plan.landlock, abi, DENY_TCP)
             .map_err(step("apply", "Landlock"))?;
         process::reset_signals().map_err(step("reset", "signals"))?;
-        let listener = self
-            .filters()
-            .and_then(|filters| filters.install().map_err(step("apply", FILTER)))?;
-        if process::seccomp_mode().ok() != Some(2) {
-            return Err(step("verify", FILTER)("it is not in force"));
-        }
-        let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-        socket::send_record(to_init.as_fd(), b"restricted", &carried)
-            .map_err(step("report to", "init"))?;
+        executor::filter(&self.filters()?, to_init)?;
         self.rlimits
             .apply_asked()
             .map_err(step("limit", "resources as the bundle asks"))?;
@@ -246,11 +208,7 @@ impl Birth<'_> {
         };
         let fail = step::<io::Error>("connect", "the channel");
         let stream = UnixStream::connect(self.layout.control()).map_err(&fail)?;
-        let handed = connection::hand_over(&stream).map_err(&fail)?;
-        connection::name_in(&mut program.args, &asked.socket, &handed);
-        // Stays open over the execve.
-        std::mem::forget(handed);
-        Ok(())
+        connection::hand_over(&stream, &asked.socket, &mut program.args).map_err(&fail)
     }
 
     fn filters(&self) -> Result<Filters, Failure> {
@@ -268,11 +226,9 @@ impl Birth<'_> {
             deny: self.request.plan.deny_syscalls.clone(),
             alone: Some(alone),
         };
-        Filters::compile(&request).map_err(step("compile", FILTER))
+        Filters::compile(&request).map_err(step("compile", "the system call filter"))
     }
 }
-
-const FILTER: &str = "the system call filter";
 
 /// Has this process killed when `parent` ends, also if that was before now.
 fn die_with(parent: Pid) -> Result<(), Failure> {

@@ -26,7 +26,7 @@ use self::child::Birth;
 use self::user::User;
 use super::request::{LaunchRequest, StdioRequest};
 use super::rlimits::{self, Ground};
-use super::start::{self, LaunchError, Launched, end, hear_ready, system};
+use super::start::{self, LaunchError, Launched, system};
 use super::{Cgroup, cgroup};
 use crate::policy::ExecPlan;
 use crate::sys::clone::{self, Cloned};
@@ -123,26 +123,13 @@ fn launch_in<T>(
         });
     };
     drop((theirs, their_ends));
-    let started = socket::send_record(ours.as_fd(), b"go", &[])
-        .map_err(system("start the sandbox"))
-        .and_then(|()| {
-            let done = meanwhile();
-            Ok((hear_ready(&ours)?, done))
-        });
-    let started = started.and_then(|((enforced, mut carried), done)| {
-        let program = carried.pop().ok_or_else(|| LaunchError::System {
+    let sort = |mut carried: Vec<OwnedFd>| {
+        carried.pop().ok_or_else(|| LaunchError::System {
             operation: "hear which process the program is",
             source: io::ErrorKind::InvalidData.into(),
-        })?;
-        Ok((enforced, program, done))
-    });
-    let (enforced, program, done) = match started {
-        Ok(ready) => ready,
-        Err(error) => {
-            end(pid, &pidfd);
-            return Err(error);
-        }
+        })
     };
+    let (enforced, program, done) = start::follow(&ours, (pid, &pidfd), meanwhile, sort)?;
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
         pid,

@@ -8,7 +8,7 @@
 
 use syscalls::Sysno;
 
-use super::rules::{Clause, Condition, Table, constant, equal, masked, opening, rules};
+use super::rules::{Clause, Condition, STEERING, Table, constant, equal, masked, opening, rules};
 use super::{Alone, SeccompError};
 
 /// Reach into other processes or their objects, whatever the arguments.
@@ -203,13 +203,7 @@ fn only_itself(table: &mut Table, pid: u32) -> Result<(), SeccompError> {
     ] {
         table.admit(sysno, &itself(0), libc::ESRCH)?;
     }
-    for sysno in [
-        Sysno::prlimit64,
-        Sysno::sched_setaffinity,
-        Sysno::sched_setscheduler,
-        Sysno::sched_setparam,
-        Sysno::sched_setattr,
-    ] {
+    for sysno in STEERING {
         table.admit(sysno, &itself(0), libc::EPERM)?;
     }
     // glibc asks for each thread's when it describes one, and takes this answer for "not known".

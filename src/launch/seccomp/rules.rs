@@ -195,17 +195,20 @@ fn processes(table: &mut Table) -> Result<(), SeccompError> {
     )
 }
 
+/// They change the limits or the scheduling of the process that their first argument names.
+pub(super) const STEERING: [Sysno; 5] = [
+    Sysno::prlimit64,
+    Sysno::sched_setaffinity,
+    Sysno::sched_setscheduler,
+    Sysno::sched_setparam,
+    Sysno::sched_setattr,
+];
+
 /// Init has the worker's uid, and these calls ask for nothing else: a worker could take init's
 /// descriptors (and with them the record of what it tried to run) or its processor time.
 fn init(table: &mut Table) -> Result<(), SeccompError> {
     const INIT: u64 = 1;
-    for sysno in [
-        Sysno::prlimit64,
-        Sysno::sched_setaffinity,
-        Sysno::sched_setscheduler,
-        Sysno::sched_setparam,
-        Sysno::sched_setattr,
-    ] {
+    for sysno in STEERING {
         table.refuse_when(sysno, &[[equal(0, INIT)]], libc::EPERM)?;
     }
     // By pid, and for all processes of a user.

@@ -71,6 +71,17 @@ pub fn alone() -> Alone {
     Alone(file)
 }
 
+/// Where folders of tests stand: not below /tmp, of which a program has one of its own, even
+/// where the build does.
+pub fn outside_of_tmp() -> &'static Path {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if built.starts_with("/tmp") {
+        Path::new("/var/tmp")
+    } else {
+        built
+    }
+}
+
 /// A folder below /tmp that everybody may read, removed at the end.
 pub struct Scratch(PathBuf);
 
