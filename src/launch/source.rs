@@ -17,6 +17,9 @@ use super::request::Piece;
 use crate::policy::Bind;
 use crate::sys::mount::{self, attr};
 
+/// The places that every worker has of its own, and that no directory of the host stands in for.
+const OWN: [&str; 5] = ["/dev", "/proc", "/sys", "/tmp", "/run/buntime"];
+
 /// A mount to make: a tree (already cloned, or still to be), and where it goes.
 #[derive(Debug)]
 pub struct Source {
@@ -28,6 +31,8 @@ pub struct Source {
     pub attributes: u64,
     /// The host path.
     pub host: PathBuf,
+    /// Whether it may be gone: no rule names it, and it was only found in a directory.
+    pub optional: bool,
     /// The clone, when the caller made it.
     pub tree: Option<OwnedFd>,
     /// Why owners appear as on the host, when a translation was wanted and cannot be had.
@@ -60,19 +65,51 @@ impl Source {
             dir: *dir,
             attributes,
             host: source.clone(),
+            optional: false,
             tree: None,
             unmapped: None,
         }))
     }
 
-    /// A bind of the policy.
-    #[must_use]
-    pub fn of_bind(bind: &Bind) -> Source {
+    /// A bind of the policy. A directory that holds places of the worker's own is shown by its
+    /// entries, since a mount on the whole of it would cover those.
+    ///
+    /// # Errors
+    /// Such a directory that cannot be listed.
+    pub fn of_bind(bind: &Bind) -> Result<Vec<Source>, Failure> {
+        let own = |path: &Path| OWN.map(Path::new).contains(&path);
+        let holds_own = OWN
+            .iter()
+            .any(|place| Path::new(place).starts_with(&bind.path));
+        if !holds_own || own(&bind.path) {
+            return Ok(vec![Source::of_one(bind)]);
+        }
+        let fail = |cause| Failure::new("list", bind.path.display().to_string(), cause);
+        let mut sources = Vec::new();
+        for entry in std::fs::read_dir(&bind.path).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let kind = entry.file_type().map_err(fail)?;
+            if kind.is_symlink() || own(&entry.path()) {
+                continue;
+            }
+            let mut parts = Source::of_bind(&Bind {
+                path: entry.path(),
+                dir: kind.is_dir(),
+                ..bind.clone()
+            })?;
+            parts.iter_mut().for_each(|part| part.optional = true);
+            sources.extend(parts);
+        }
+        Ok(sources)
+    }
+
+    fn of_one(bind: &Bind) -> Source {
         Source {
             path: bind.path.clone(),
             dir: bind.dir,
             attributes: attributes(bind.writable, bind.executable),
             host: bind.path.clone(),
+            optional: false,
             tree: None,
             unmapped: None,
         }
@@ -93,8 +130,14 @@ impl Source {
             return Ok(());
         }
         let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);
-        let found = open_plain(&self.host).map_err(fail)?;
+        let found = match open_plain(&self.host) {
+            Err(cause) if self.optional && cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(fail)?,
+        };
         if self.is_read_only() && is_socket(&found).map_err(fail)? {
+            if self.optional {
+                return Ok(());
+            }
             return Err(fail(io::Error::other(
                 "it is a socket, and a read-only mount does not keep the program from connecting to \
                  it; allow it to be written, or do not show it",

@@ -280,7 +280,7 @@ fn hear_ready(ours: &OwnedFd) -> Result<(Enforced, Vec<OwnedFd>), LaunchError> {
         Some(_) | None => Err(LaunchError::Failed(Failure::new(
             "start",
             "the sandbox",
-            "its first process ended without a word",
+            "its first process ended without a word; where the memory limit is below a few megabytes, raise it (--memory)",
         ))),
     }
 }
@@ -350,9 +350,14 @@ impl Sources {
             .pieces
             .iter()
             .filter(|piece| matches!(piece, Piece::Bind { .. }));
+        let of_policy = request.plan.binds.iter().map(Source::of_bind);
         let mut sources = Sources {
             bundle: binds.map(Source::of_piece).collect::<Result<_, _>>()?,
-            policy: request.plan.binds.iter().map(Source::of_bind).collect(),
+            policy: of_policy
+                .collect::<Result<Vec<_>, _>>()?
+                .into_iter()
+                .flatten()
+                .collect(),
         };
         if identity.own.is_some() {
             let mut maps = OwnerMaps::new(identity);
