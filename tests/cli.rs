@@ -329,7 +329,10 @@ fn what_is_no_interpreter_is_a_failure_at_once() {
     let done = buntime(["run", "--python", "/bin/true", "-c", "pass"])
         .run()
         .expect(125);
-    assert!(done.stderr().contains("is it a Python 3?"), "{done}");
+    assert!(
+        done.stderr().contains("is it Python 3.7 or later?"),
+        "{done}"
+    );
     assert!(
         begun.elapsed() < std::time::Duration::from_secs(25),
         "{done}"

@@ -89,7 +89,15 @@ pub(super) fn read(path: &Path, owner: Owner, caller: &Caller) -> anyhow::Result
         Err(error) if owner == Owner::User && error.kind() == ErrorKind::PermissionDenied => {
             return Ok(Settings::default());
         }
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "cannot read {}, which could narrow this run; make it readable, or change to \
+                     another directory",
+                    path.display()
+                )
+            });
+        }
     };
     let mut text = Vec::new();
     file.take(MAX_BYTES + 1)

@@ -24,7 +24,7 @@ fn names() -> impl TypedValueParser<Value = PathBuf> {
 pub enum PolicyCommand {
     /// Checks policy files: exit 0, or 1 with every problem and its place on stderr
     #[command(
-        after_help = "Examples:\n  buntime policy check policy.json\n  buntime policy check policies/*.json"
+        after_help = "Examples:\n  buntime policy check policy.json\n  buntime policy check policies/*.json\n\nWhat this host cannot enforce is found when a policy is run."
     )]
     Check {
         /// Policy files.

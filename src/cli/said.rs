@@ -24,8 +24,10 @@ What follows the code, the script or the command goes to the program untouched.
 
 Policy: without --policy, the shipped `default` holds and the --allow flags add to
 it. With --policy, every flag can only narrow. A flag of a list without a value
-means everything; values are separated by commas; programs without a slash are
-looked up in the PATH. Network cannot be allowed today and is refused by name.
+means everything; values are separated by commas. Network cannot be allowed today
+and is refused by name. Programs without a slash, and python3, are looked for where
+the system keeps programs and not in your PATH: give the path of others, and an
+environment that you have activated as --venv \"$VIRTUAL_ENV\".
 
 Standard input is handed on through a pipe, which takes up to 128 KiB more of it than
 the program reads; in a loop that reads the same input, add < /dev/null.

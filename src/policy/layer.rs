@@ -64,7 +64,7 @@ pub enum LoadError {
         problems: Vec<Problem>,
     },
     /// No policy of that name is shipped.
-    #[error("there is no shipped policy {name:?}{}; there are: {}", nearest::suggestion(name, shipped::NAMES), shipped::NAMES.join(", "))]
+    #[error("there is no shipped policy {name:?}{} (there are: {})", nearest::suggestion(name, shipped::NAMES), shipped::NAMES.join(", "))]
     Unknown {
         /// The name.
         name: String,

@@ -193,7 +193,14 @@ impl Gate {
         if rule.what.starts_with("--") {
             format!("leave {} away to allow it", rule.what)
         } else if self.flags_widen && rule.what.starts_with("defaults") {
-            format!("allow with {}", printable(flag.as_bytes()))
+            let flag = printable(flag.as_bytes());
+            // Whether it is there already is nothing that the worker may learn from us.
+            match (operation, flag.rsplit_once('/')) {
+                (Operation::Write, Some((folder, _))) if !folder.ends_with('=') => {
+                    format!("allow with {flag}, or with {folder} if it is to be made")
+                }
+                _ => format!("allow with {flag}"),
+            }
         } else if let Some(name) = shipped(rule) {
             format!("to allow it, change a copy: buntime policy show --json {name}")
         } else {

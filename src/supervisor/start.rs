@@ -448,7 +448,7 @@ fn project_layers(project: &Flags, vars: &Vars) -> Result<Vec<Layer>, RunError> 
 
 fn no_directory(source: io::Error) -> RunError {
     let object = "the working directory, which this policy speaks of; change to one that is there";
-    RunError::io("find", object)(source)
+    RunError::io("cannot find", object)(source)
 }
 
 /// How a project's limits are named in messages.

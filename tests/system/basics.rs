@@ -205,6 +205,83 @@ fn an_ordinary_user_needs_nothing_more() {
     file.run().prints("a script at home\n");
 }
 
+/// As in a container whose root is nobody's: it has the capabilities and one id.
+#[test]
+fn root_of_a_user_namespace_runs_as_an_ordinary_user_does() {
+    let _alone = alone();
+    if !is_root("root_of_a_user_namespace_runs_as_an_ordinary_user_does") {
+        return;
+    }
+    let scratch = Scratch::new();
+    for how in [&["--map-root-user"][..], &["--map-root-user", "--mount"]] {
+        let inside = |child: Child| {
+            let code = "import os; print(os.getuid())";
+            child
+                .args(how)
+                .args([&scratch.binary(), "run", "-c", code])
+                .run()
+                .prints("1000\n");
+        };
+        inside(Child::new("unshare"));
+        inside(Child::new("unshare").clean_path().of_user(&scratch.home()));
+    }
+}
+
+#[test]
+fn reading_everything_leaves_the_workers_own_places() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let secret = scratch.file("secret", b"of the host");
+    let code = format!(
+        "import os\n\
+         print(open('/etc/passwd').read() == {:?}, os.path.exists({secret:?}))\n\
+         print(sorted(os.listdir('/tmp')), len([p for p in os.listdir('/proc') if p.isdigit()]) < 4)\n\
+         open('/tmp/new', 'w').write('mine')\n\
+         for path in '/etc/new', '/new', '/run/new':\n\
+         \x20   try: open(path, 'w')\n\
+         \x20   except OSError: print('not', path)\n",
+        std::fs::read_to_string("/etc/passwd").unwrap()
+    );
+    // From /, because a working directory below /tmp is there as well.
+    buntime(["run", "--allow-read", "-c", &code])
+        .current_dir("/")
+        .run()
+        .prints("True False\n[] True\nnot /etc/new\nnot /new\nnot /run/new\n");
+    let read = "print(open('/etc/passwd').read())";
+    let run = ["run", "--allow-read", "--deny-read=/etc/passwd", "-c", read];
+    let done = buntime(run).run().expect(1);
+    assert!(!done.stdout().contains("root:"), "{done}");
+    let socket = "import socket; socket.socket(socket.AF_UNIX)";
+    for everything in ["--allow-read", "--allow-read=/run"] {
+        let done = buntime(["run", everything, "-c", socket]).run().expect(1);
+        assert!(done.stderr().contains("not supported"), "{done}");
+    }
+    let listed = "import os; print(len(os.listdir('/run')) > 0)";
+    buntime(["run", "--allow-read=/run", "-c", listed])
+        .run()
+        .prints("True\n");
+}
+
+#[test]
+fn a_script_runs_in_a_folder_that_may_be_written() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let script = scratch.file(
+        "script.py",
+        b"open('made', 'w').write('x'); print('done')\n",
+    );
+    let run = ["run", "--allow-read=.", "--allow-write=.", &script];
+    buntime(run)
+        .current_dir(scratch.path())
+        .run()
+        .prints("done\n");
+    assert_eq!(fs::read(scratch.entry("made")).unwrap(), b"x");
+    buntime(["run", "--policy", "no-network", &script])
+        .current_dir(scratch.path())
+        .run()
+        .prints("done\n");
+}
+
 /// As in a container without privileges: no capabilities, and user namespaces are forbidden.
 #[test]
 fn without_namespaces_the_policy_is_carried_or_refused() {

@@ -213,6 +213,8 @@ def run_session(channel, filename, names, wants_value):
 
 
 def main(socket_path, segment_path):
+    if sys.version_info < (3, 7):
+        raise SystemExit("this is Python %d.%d; Buntime needs 3.7" % sys.version_info[:2])
     channel = Channel(socket_path, segment_path)
     # JSON from a supervisor that writes no escapes of its own is also Python.
     # Importing json would cost more than the whole start.

@@ -68,7 +68,7 @@ impl Drive {
             (self.fate.unheard, &self.fate.cause, self.fate.program)
         {
             let text = format!(
-                "the interpreter ended with {code} before it ran anything; is it a Python 3?"
+                "the interpreter ended with {code} before it ran anything; is it Python 3.7 or later?"
             );
             self.fate.cause = Some(Cause::Failure(text));
         }
