@@ -296,6 +296,9 @@ fn spec(birth: &Birth<'_>, rootfs: &Path) -> Result<oci::Spec, oci_spec::OciSpec
     let process = oci::ProcessBuilder::default()
         .args(vec![birth.request.program.path.display().to_string()])
         .cwd(birth.request.program.cwd.clone())
+        // Without one libcontainer looks for the user's home, and the C library loads what the
+        // new root's nsswitch.conf names into this process, on which no filter is in force yet.
+        .env(vec!["HOME=/".to_owned()])
         .user(user)
         .capabilities(none)
         .no_new_privileges(true)

@@ -2,6 +2,7 @@
 //! all sandboxes share, get at host programs through the kernel, or make the supervisor wait.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -302,6 +303,49 @@ while True:
         assert!(!done.stdout().contains("canary"), "it led out\n{done}");
     }
     flipping.kill();
+}
+
+/// Whoever is asked for a user's home reads the root's `/etc/nsswitch.conf` and loads the library
+/// that it names, into init, where no filter is in force yet.
+#[test]
+fn a_name_service_of_the_root() {
+    let _alone = alone();
+    if !is_root("a_name_service_of_the_root") {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.file("root/etc/nsswitch.conf", b"passwd: planted\n");
+    let source = "#include <unistd.h>\n__attribute__((constructor)) static void loaded(void) \
+                  { if (write(1, \"LOADED\\n\", 7)) {} }";
+    scratch.file("planted.c", source.as_bytes());
+    for folder in ["root/usr/bin", "root/lib", "root/usr/lib"] {
+        std::fs::create_dir_all(scratch.path().join(folder)).expect("a folder can be made");
+    }
+    let library = scratch.entry("root/lib/libnss_planted.so.2");
+    Child::new("gcc")
+        .args(["-shared", "-fPIC", "-o", &library, &scratch.entry("planted.c")])
+        .run()
+        .expect(0);
+    let libraries = [
+        ("/lib/x86_64-linux-gnu", "libc.so.6"),
+        ("/lib64", "ld-linux-x86-64.so.2"),
+        ("/lib/aarch64-linux-gnu", "libc.so.6"),
+        ("/lib", "ld-linux-aarch64.so.1"),
+    ];
+    for (folder, name) in libraries {
+        let host = Path::new(folder).join(name);
+        if host.exists() {
+            std::fs::copy(&host, scratch.path().join("root/lib").join(name))
+                .expect("a library can be copied");
+        }
+    }
+    std::fs::copy("/bin/busybox", scratch.entry("root/usr/bin/busybox"))
+        .expect("busybox is installed (hack/test does it) and can be copied");
+    let root = scratch.entry("root");
+    buntime(["run", "--quiet", "--rootfs", &root, "--"])
+        .args(["/usr/bin/busybox", "echo", "ran"])
+        .run()
+        .prints("ran\n");
 }
 
 /// Init is a copy of the supervisor, whose arguments name files of the host.
