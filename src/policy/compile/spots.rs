@@ -82,16 +82,35 @@ pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
         paths.entry(path).or_insert(EntryKind::File);
     }
     let entries = known_entries(world);
+    let mut of_bundle: BTreeMap<&Path, PermSet> = BTreeMap::new();
+    for grant in policy.bundle.iter() {
+        let perms = of_bundle.entry(&grant.path).or_insert(PermSet::NONE);
+        *perms = perms.union(grant.perms);
+    }
     let mut spots: Vec<Spot> = Vec::with_capacity(paths.len());
+    // The spots on the way down to the next path. Each grant of the bundle is a spot, so what the
+    // bundle covers is known from the spot above.
+    let mut above: Vec<(usize, bool)> = Vec::new();
     for (path, assumed) in paths {
-        let parent = (0..spots.len())
-            .rev()
-            .find(|index| path.starts_with(&spots[*index].path));
-        let inherited = parent.is_some_and(|parent| spots[parent].library);
-        let mut spot = spot(policy, world, path, assumed, entries.get(path).copied());
+        while let Some((index, _)) = above.last()
+            && !path.starts_with(&spots[*index].path)
+        {
+            above.pop();
+        }
+        let grant = of_bundle.get(path).copied();
+        let covered = grant.is_some() || above.last().is_some_and(|(_, covered)| *covered);
+        let parent = above.last().map(|(index, _)| *index);
+        let known = Known {
+            assumed,
+            entry: entries.get(path).copied(),
+            grant,
+            covered,
+        };
+        let mut spot = spot(policy, world, path, &known);
         spot.parent = parent;
-        spot.library |= inherited;
+        spot.library |= parent.is_some_and(|parent| spots[parent].library);
         spot.starts = starts.contains(path);
+        above.push((spots.len(), covered));
         if policy.mode == ExecMode::Once {
             spot.runs = spot.starts;
         }
@@ -113,18 +132,23 @@ fn known_entries(world: &World) -> BTreeMap<&Path, &Entry> {
     known
 }
 
-fn spot(
-    policy: &Policy,
-    world: &World,
-    path: &Path,
+/// What is known of a path before the oracle is asked.
+struct Known<'k> {
     assumed: EntryKind,
-    entry: Option<&Entry>,
-) -> Spot {
-    let exact = policy.bundle.iter().any(|grant| grant.path == path);
-    let covered = policy
-        .bundle
-        .iter()
-        .any(|grant| path.starts_with(&grant.path));
+    entry: Option<&'k Entry>,
+    /// What the bundle grants at the path itself.
+    grant: Option<PermSet>,
+    /// The bundle grants something at the path or above it.
+    covered: bool,
+}
+
+fn spot(policy: &Policy, world: &World, path: &Path, known: &Known<'_>) -> Spot {
+    let &Known {
+        assumed,
+        entry,
+        grant,
+        covered,
+    } = known;
     let root = path == Path::new("/");
     let private = world.private.iter().any(|place| place == path);
     let in_bundle = root || private || entry.map_or(covered, |entry| entry.in_bundle);
@@ -147,11 +171,8 @@ fn spot(
         links: entry.map_or(1, |entry| entry.links),
         in_bundle,
         private,
-        given: exact && !in_bundle,
-        library: policy
-            .bundle
-            .iter()
-            .any(|grant| grant.path == path && grant.perms.contains(Perm::Execute)),
+        given: grant.is_some() && !in_bundle,
+        library: grant.is_some_and(|perms| perms.contains(Perm::Execute)),
         allowed: set(|outcome| outcome.verdict == Verdict::Allow),
         named: set(|outcome| outcome.verdict == Verdict::Allow && outcome.named),
         runs: runs(policy, path),
