@@ -17,6 +17,7 @@ use libcontainer::process::{channel, init::container_init_process};
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::fs::OFlags;
 
+use super::confine::{self, Confinement};
 use super::executor::{Channel, Executor, Stage, give_up};
 use super::identity::Identity;
 use super::notice::{Failure, FailureKind};
@@ -24,27 +25,22 @@ use super::request::{ChannelRequest, LaunchRequest, StdioRequest};
 use super::rlimits::ResourceLimits;
 use super::root::{ROOT_NAME, Root};
 use super::seccomp::Filters;
-use super::start::Sources;
-use super::{Cgroup, Enforced};
+use super::start::{LaunchError, Sources};
 use crate::sys::{interface, mount, process, socket, terminal};
 
 /// Everything the child was born with.
-pub(super) struct Birth<'a> {
+pub(super) struct Birth {
     pub request: LaunchRequest,
     pub identity: Identity,
     pub sources: Sources,
-    pub filters: Filters,
-    pub rlimits: ResourceLimits,
-    pub cgroup: Option<&'a Cgroup>,
     pub base: PathBuf,
     pub notices: OwnedFd,
     /// The program's ends of the pipes for descriptors 0, 1 and 2.
     pub pipes: [Option<OwnedFd>; 3],
-    pub enforced: Enforced,
 }
 
 /// Lives the child's life; returns never.
-pub(super) fn live(mut birth: Birth<'_>) -> ! {
+pub(super) fn live(mut birth: Birth) -> ! {
     let failure = match enter(&mut birth) {
         Ok(stage) => run_libcontainer(&birth, stage),
         Err(failure) => failure,
@@ -56,17 +52,11 @@ fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E
     move |cause| Failure::new(operation, object, cause)
 }
 
-fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
+fn enter(birth: &mut Birth) -> Result<Stage, Failure> {
     process::set_parent_death_signal(libc::SIGKILL)
         .map_err(step("set", "the parent death signal"))?;
     process::block_all_signals().map_err(step("block", "signals"))?;
     wait_for_maps(birth.notices.as_fd())?;
-    if let Some(cgroup) = &birth.cgroup {
-        cgroup.enter().map_err(step("enter", "the control group"))?;
-    }
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(|cause| {
-        Failure::new("unshare", "the cgroup namespace", cause).of_kind(FailureKind::Namespaces)
-    })?;
     // Sources that the caller could not clone are opened with the caller's own rights.
     for source in birth.sources.each() {
         source.open(None)?;
@@ -93,9 +83,19 @@ fn enter(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
     })?;
     nix::unistd::sethostname(&birth.request.hostname).map_err(step("set", "the host name"))?;
     interface::loopback_up().map_err(step("bring up", "the loopback interface"))?;
-    let mut stage = build(birth)?;
-    stage.enforced = std::mem::take(&mut birth.enforced);
-    Ok(stage)
+    build(birth)
+}
+
+/// Enters the control group that the supervisor has made meanwhile, as the root of a namespace.
+fn be_confined(birth: &Birth) -> Result<(Filters, ResourceLimits), Failure> {
+    let mut confinement = Confinement::receive(birth.notices.as_fd())?;
+    confinement.enter()?;
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(|cause| {
+        Failure::new("unshare", "the cgroup namespace", cause).of_kind(FailureKind::Namespaces)
+    })?;
+    let rlimits = confine::resource_limits(&birth.request, confinement.ground)
+        .map_err(|unheld| Failure::new("limit", "resources", LaunchError::Limits(unheld)))?;
+    Ok((confinement.filters, rlimits))
 }
 
 /// How long the supervisor takes to map the ids, and some more.
@@ -113,7 +113,7 @@ fn wait_for_maps(notices: BorrowedFd<'_>) -> Result<(), Failure> {
     }
 }
 
-fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
+fn build(birth: &mut Birth) -> Result<Stage, Failure> {
     let ids = (birth.identity.worker, birth.identity.group);
     let mut root = Root::begin(&birth.base, ids)?;
     // Directories and file systems first, so that binds find their places; deeper paths later.
@@ -142,6 +142,7 @@ fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
         .map(|asked| open_channel(&mut root, asked))
         .transpose()?;
     let (terminal, stdio) = open_stdio(birth, &root)?;
+    let (filters, rlimits) = be_confined(birth)?;
     Ok(Stage {
         terminal,
         stdio,
@@ -149,15 +150,14 @@ fn build(birth: &mut Birth<'_>) -> Result<Stage, Failure> {
         expected: std::mem::take(&mut root.expected),
         grants: birth.request.plan.landlock.clone(),
         landlock_abi: birth.request.features.landlock_abi,
-        filters: birth.filters.clone(),
-        rlimits: birth.rlimits.clone(),
+        filters,
+        rlimits,
         program: birth.request.program.clone(),
         notices: birth
             .notices
             .try_clone()
             .map_err(step("duplicate", "the notice socket"))?,
         uid: birth.identity.worker,
-        enforced: Enforced::default(),
     })
 }
 
@@ -194,7 +194,7 @@ fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<Channel, Fail
 
 type Stdio = (Option<OwnedFd>, [Option<OwnedFd>; 3]);
 
-fn open_stdio(birth: &mut Birth<'_>, root: &Root) -> Result<Stdio, Failure> {
+fn open_stdio(birth: &mut Birth, root: &Root) -> Result<Stdio, Failure> {
     let mut stdio = std::mem::take(&mut birth.pipes);
     let StdioRequest::Terminal { rows, columns, .. } = birth.request.stdio else {
         return Ok((None, stdio));
@@ -222,7 +222,7 @@ fn open_stdio(birth: &mut Birth<'_>, root: &Root) -> Result<Stdio, Failure> {
 
 /// pivot_root, devices, masked and read-only paths, ids and capabilities are libcontainer's work;
 /// its executor callback is ours and does not return.
-fn run_libcontainer(birth: &Birth<'_>, stage: Stage) -> Failure {
+fn run_libcontainer(birth: &Birth, stage: Stage) -> Failure {
     let rootfs = birth.base.join(ROOT_NAME);
     let start = birth.base.join("start.sock");
     let attempt = || -> Result<std::convert::Infallible, String> {
@@ -280,7 +280,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What libcontainer is told: only what is still to be done in the namespaces that the clone made.
-fn spec(birth: &Birth<'_>, rootfs: &Path) -> Result<oci::Spec, oci_spec::OciSpecError> {
+fn spec(birth: &Birth, rootfs: &Path) -> Result<oci::Spec, oci_spec::OciSpecError> {
     let none = oci::LinuxCapabilitiesBuilder::default()
         .bounding(std::collections::HashSet::new())
         .effective(std::collections::HashSet::new())

@@ -41,7 +41,6 @@ pub(super) struct Stage {
     pub program: Program,
     pub notices: OwnedFd,
     pub uid: u32,
-    pub enforced: Enforced,
 }
 
 /// The channel's ends: two for the supervisor, one for the worker, and where the socket is seen.
@@ -201,7 +200,7 @@ impl Stage {
         for (path, wanted) in &self.expected {
             verified += usize::from(verify_mount(path, *wanted)?);
         }
-        let mut enforced = self.enforced.clone();
+        let mut enforced = Enforced::default();
         enforced.full("no_new_privs", "set, verified");
         enforced.full("capabilities", "none in any set, verified");
         enforced.full(

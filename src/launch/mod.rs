@@ -7,6 +7,7 @@
 mod bare;
 pub mod cgroup;
 mod child;
+mod confine;
 mod connection;
 pub mod enforced;
 mod executor;

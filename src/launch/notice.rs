@@ -116,8 +116,14 @@ pub fn send(to: BorrowedFd<'_>, notice: &Notice, descriptors: &[BorrowedFd<'_>])
 /// # Errors
 /// `WouldBlock` on a non-blocking socket, `InvalidData` for what is not a notice.
 pub fn receive(from: BorrowedFd<'_>) -> io::Result<Option<(Notice, Vec<OwnedFd>)>> {
-    let (record, descriptors) = match socket::receive_record(from) {
-        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
+    let is_reset = |error: &io::Error| error.raw_os_error() == Some(libc::ECONNRESET);
+    // Who ends with a record unread resets the connection; its last words still wait behind that.
+    let received = match socket::receive_record(from) {
+        Err(error) if is_reset(&error) => socket::receive_record(from),
+        received => received,
+    };
+    let (record, descriptors) = match received {
+        Err(error) if is_reset(&error) => return Ok(None),
         other => other?,
     };
     if record.is_empty() {

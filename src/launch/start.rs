@@ -10,10 +10,10 @@ use super::features;
 use super::identity::{self, Identity};
 use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::{LaunchRequest, Piece, StdioRequest};
-use super::rlimits::{self, Ground};
+use super::rlimits::{ResourceLimits, UnheldLimit};
 use super::seccomp::{Filters, SeccompRequest};
 use super::source::{OwnerMaps, Source};
-use super::{Bare, Cgroup, Enforced, State, bare, cgroup};
+use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine};
 use crate::policy::{ExecPlan, MaskKind, NetPlan, Perm};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
@@ -50,7 +50,7 @@ pub struct Launched {
 pub enum LaunchError {
     /// A limit of the policy cannot be held on this host.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Limits(Vec<rlimits::UnheldLimit>),
+    Limits(Vec<UnheldLimit>),
     /// The policy requires an isolation that this host lacks.
     #[error("the policy requires {what}, which this host does not have; {advice}")]
     Required {
@@ -110,13 +110,8 @@ pub fn launch<T>(
     if let Some(bare) = request.bare.take() {
         return bare::launch(request, bare, meanwhile);
     }
-    let identity = Identity::choose();
-    // What a killed supervisor left. A group that cannot be removed limits nobody else.
-    if let Err(leftover) = cgroup::sweep(&request.features.cgroup) {
-        tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
-    }
-    let cgroup = Cgroup::create(&request.features.cgroup, &request.plan.limits)?;
-    match launch_in(request, identity, cgroup.as_ref(), meanwhile) {
+    let mut cgroup = None;
+    match launch_in(request, &mut cgroup, meanwhile) {
         Ok((launched, done)) => Ok((Launched { cgroup, ..launched }, done)),
         Err(error) => {
             if let Some(Err(leftover)) = cgroup.map(|group| group.remove()) {
@@ -125,6 +120,16 @@ pub fn launch<T>(
             Err(error)
         }
     }
+}
+
+/// Makes the control group, once what a killed supervisor left is gone. A group of its that cannot
+/// be removed limits nobody else.
+pub(super) fn make_cgroup(request: &LaunchRequest) -> Result<Option<Cgroup>, LaunchError> {
+    if let Err(leftover) = cgroup::sweep(&request.features.cgroup) {
+        tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
+    }
+    let made = Cgroup::create(&request.features.cgroup, &request.plan.limits)?;
+    Ok(made)
 }
 
 fn check_required(request: &LaunchRequest) -> Result<(), LaunchError> {
@@ -147,22 +152,17 @@ fn check_required(request: &LaunchRequest) -> Result<(), LaunchError> {
 
 fn launch_in<T>(
     request: LaunchRequest,
-    identity: Identity,
-    cgroup: Option<&Cgroup>,
+    cgroup: &mut Option<Cgroup>,
     meanwhile: impl FnOnce() -> T,
 ) -> Result<(Launched, T), LaunchError> {
-    let held = cgroup.map(Cgroup::held).unwrap_or_default();
-    let ground = Ground {
-        held,
-        user_namespace: true,
-        host_root: identity.is_host_root(),
-        ..Ground::default()
-    };
-    let mut rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
-    rlimits.asked.clone_from(&request.rlimits);
-    let filters = Filters::compile(&seccomp_request(&request))?;
+    let identity = Identity::choose();
+    let limits = &request.plan.limits;
+    let born_into_it = Cgroup::is_for_the_clone(&request.features.cgroup, limits);
+    if born_into_it {
+        *cgroup = make_cgroup(&request)?;
+    }
     let mut sources = Sources::of(&request, &identity).map_err(LaunchError::Failed)?;
-    let enforced = describe(&request, &identity, cgroup, &rlimits, &mut sources);
+    let unmapped = unmapped(&mut sources);
     let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
     let (our_ends, their_ends) = pipes(request.stdio).map_err(system("make the pipes"))?;
     let base = identity::base_directory()
@@ -176,31 +176,17 @@ fn launch_in<T>(
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS;
-    let cloned =
-        clone::clone(flags as u64, cgroup.and_then(Cgroup::dir_fd)).map_err(
-            |source| match source.raw_os_error() {
-                Some(libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::ENOSYS) => {
-                    LaunchError::Namespaces(features::why_no_clone(&source))
-                }
-                _ => LaunchError::System {
-                    operation: "clone the sandbox's first process",
-                    source,
-                },
-            },
-        )?;
+    let group = cgroup.as_ref().and_then(Cgroup::dir_fd);
+    let cloned = clone::clone(flags as u64, group).map_err(not_cloned)?;
     let Cloned::Parent { pid, pidfd } = cloned else {
         drop(ours);
         child::live(Birth {
             request,
             identity,
             sources,
-            filters,
-            rlimits,
-            cgroup,
             base,
             notices: theirs,
             pipes: their_ends,
-            enforced,
         });
     };
     drop((theirs, their_ends, sources));
@@ -210,8 +196,17 @@ fn launch_in<T>(
         .inspect_err(|_| end(pid, &pidfd))?;
     let asked = (terminal_asked, channel_asked);
     let sort = |carried| Carried::sort(asked, carried).map_err(LaunchError::Failed);
-    let (enforced, Carried { terminal, channel }, done) =
-        follow(&ours, (pid, &pidfd), meanwhile, sort)?;
+    let confined = || {
+        if !born_into_it {
+            *cgroup = make_cgroup(&request)?;
+        }
+        let described = confine(&ours, &request, &identity, cgroup.as_ref())?;
+        Ok((described, meanwhile()))
+    };
+    let (verified, Carried { terminal, channel }, (mut enforced, done)) =
+        follow(&ours, (pid, &pidfd), confined, sort)?;
+    enforced.0.extend(unmapped);
+    enforced.0.extend(verified.0);
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
         pid,
@@ -227,6 +222,37 @@ fn launch_in<T>(
         bare: None,
     };
     Ok((launched, done))
+}
+
+fn not_cloned(source: io::Error) -> LaunchError {
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::ENOSYS) => {
+            LaunchError::Namespaces(features::why_no_clone(&source))
+        }
+        _ => LaunchError::System {
+            operation: "clone the sandbox's first process",
+            source,
+        },
+    }
+}
+
+/// Tells the child what it is confined by, and gives what it comes to for the report.
+fn confine(
+    ours: &OwnedFd,
+    request: &LaunchRequest,
+    identity: &Identity,
+    cgroup: Option<&Cgroup>,
+) -> Result<Enforced, LaunchError> {
+    let held = cgroup.map(Cgroup::held).unwrap_or_default();
+    let ground = confine::ground(held, identity.is_host_root());
+    let rlimits = confine::resource_limits(request, ground).map_err(LaunchError::Limits)?;
+    let filters = Filters::compile(&seccomp_request(request))?;
+    match confine::send(ours.as_fd(), cgroup, ground, &filters) {
+        // The child has failed, and its last word says how.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {}
+        sent => sent.map_err(system("confine the sandbox"))?,
+    }
+    Ok(describe(request, identity, cgroup, &rlimits))
 }
 
 /// The descriptors that came with [`Notice::Ready`].
@@ -258,12 +284,12 @@ impl Carried {
 pub(super) fn follow<T, E>(
     ours: &OwnedFd,
     (pid, pidfd): (i32, &OwnedFd),
-    meanwhile: impl FnOnce() -> T,
+    meanwhile: impl FnOnce() -> Result<T, LaunchError>,
     sort: impl FnOnce(Vec<OwnedFd>) -> Result<E, LaunchError>,
 ) -> Result<(Enforced, E, T), LaunchError> {
     let sent = socket::send_record(ours.as_fd(), b"go", &[]);
     let followed = sent.map_err(system("start the sandbox")).and_then(|()| {
-        let done = meanwhile();
+        let done = meanwhile()?;
         let (enforced, carried) = hear_ready(ours)?;
         Ok((enforced, sort(carried)?, done))
     });
@@ -405,8 +431,7 @@ fn describe(
     request: &LaunchRequest,
     identity: &Identity,
     cgroup: Option<&Cgroup>,
-    rlimits: &rlimits::ResourceLimits,
-    sources: &mut Sources,
+    rlimits: &ResourceLimits,
 ) -> Enforced {
     let mut enforced = Enforced::default();
     enforced.full("user namespace", identity.describe());
@@ -436,14 +461,21 @@ fn describe(
         enforced.note(&format!("{limit} limit"), State::Partial, *how);
     }
     enforced.0.extend(request.remarks.iter().cloned());
-    for source in sources.each() {
-        if let Some(why) = &source.unmapped {
-            let detail = format!(
+    enforced
+}
+
+/// The binds whose owners could not be translated.
+fn unmapped(sources: &mut Sources) -> Vec<Mechanism> {
+    let noted = sources.each().filter_map(|source| {
+        let why = source.unmapped.as_ref()?;
+        Some(Mechanism {
+            mechanism: "idmapped mount".to_owned(),
+            state: State::None,
+            detail: format!(
                 "{}: owners are shown as on the host: {why}",
                 source.path.display()
-            );
-            enforced.note("idmapped mount", State::None, detail);
-        }
-    }
-    enforced
+            ),
+        })
+    });
+    noted.collect()
 }

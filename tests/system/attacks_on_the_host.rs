@@ -323,7 +323,13 @@ fn a_name_service_of_the_root() {
     }
     let library = scratch.entry("root/lib/libnss_planted.so.2");
     Child::new("gcc")
-        .args(["-shared", "-fPIC", "-o", &library, &scratch.entry("planted.c")])
+        .args([
+            "-shared",
+            "-fPIC",
+            "-o",
+            &library,
+            &scratch.entry("planted.c"),
+        ])
         .run()
         .expect(0);
     let libraries = [

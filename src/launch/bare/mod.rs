@@ -24,10 +24,10 @@ pub use user::UserError;
 
 use self::child::Birth;
 use self::user::User;
+use super::Cgroup;
 use super::request::{LaunchRequest, StdioRequest};
 use super::rlimits::{self, Ground};
 use super::start::{self, LaunchError, Launched, system};
-use super::{Cgroup, cgroup};
 use crate::policy::ExecPlan;
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket, terminal};
@@ -62,10 +62,7 @@ pub(super) fn launch<T>(
     if let Err(leftover) = place::sweep(bare.layout.base()) {
         tracing::warn!(%leftover, "the directory of a killed supervisor stays behind");
     }
-    if let Err(leftover) = cgroup::sweep(&request.features.cgroup) {
-        tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
-    }
-    let cgroup = Cgroup::create(&request.features.cgroup, &request.plan.limits)?;
+    let cgroup = start::make_cgroup(&request)?;
     match launch_in(request, bare, user, cgroup.as_ref(), meanwhile) {
         Ok((launched, done)) => Ok((Launched { cgroup, ..launched }, done)),
         Err(error) => {
@@ -129,7 +126,7 @@ fn launch_in<T>(
             source: io::ErrorKind::InvalidData.into(),
         })
     };
-    let (enforced, program, done) = start::follow(&ours, (pid, &pidfd), meanwhile, sort)?;
+    let (enforced, program, done) = start::follow(&ours, (pid, &pidfd), || Ok(meanwhile()), sort)?;
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
         pid,

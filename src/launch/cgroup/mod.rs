@@ -143,6 +143,23 @@ impl Cgroup {
         Ok(v2::Group::create(unified, &name, limits)?.map(|g| Cgroup { tree: Tree::V2(g) }))
     }
 
+    /// Whether [`Cgroup::create`] would make a group that the clone itself has to be given, and
+    /// not one that the child enters later: on v2 moving costs the wait for an RCU grace period.
+    #[must_use]
+    pub fn is_for_the_clone(own: &Hierarchies, limits: &Limits) -> bool {
+        let wanted = Held::wanted(limits);
+        wanted.any() && !own.controls(wanted) && own.unified.is_some()
+    }
+
+    /// Files through which a process of one thread enters the group by writing `0`. None on v2.
+    #[must_use]
+    pub fn doors(&self) -> Vec<BorrowedFd<'_>> {
+        match &self.tree {
+            Tree::V1(groups) => groups.doors(),
+            Tree::V2(_) => Vec::new(),
+        }
+    }
+
     /// Moves the calling process into the group; for a single-threaded child that has just been
     /// cloned. On v2 it does nothing: the clone itself is given [`Cgroup::dir_fd`], which spares
     /// the wait for an RCU grace period that moving costs.

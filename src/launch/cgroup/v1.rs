@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +84,10 @@ impl Groups {
                 .map_err(CgroupError::io("entering the control group", &group.path))?;
         }
         Ok(())
+    }
+
+    pub(super) fn doors(&self) -> Vec<BorrowedFd<'_>> {
+        self.all().map(|group| group.tasks.as_fd()).collect()
     }
 
     pub(super) fn held(&self) -> Held {

@@ -107,6 +107,9 @@ pub enum SeccompError {
     },
 }
 
+/// Bytes of an instruction.
+const INSTRUCTION: usize = 8;
+
 /// The finished program, ready to be handed to the kernel.
 #[derive(Clone)]
 pub struct Filters {
@@ -171,6 +174,36 @@ impl Filters {
             },
             source,
         })
+    }
+
+    /// Whether installing it gives a listener.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// Appends the program's instructions, 8 bytes each in the order of this machine.
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        bytes.reserve(self.program.len() * INSTRUCTION);
+        for instruction in &self.program {
+            bytes.extend_from_slice(&instruction.code.to_ne_bytes());
+            bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
+            bytes.extend_from_slice(&instruction.k.to_ne_bytes());
+        }
+    }
+
+    /// The program that [`Filters::write_to`] wrote; `None` for another number of bytes.
+    #[must_use]
+    pub fn read_from(bytes: &[u8], listens: bool) -> Option<Filters> {
+        let (instructions, rest) = bytes.as_chunks::<INSTRUCTION>();
+        let read = |&[c0, c1, jt, jf, k0, k1, k2, k3]: &[u8; INSTRUCTION]| libc::sock_filter {
+            code: u16::from_ne_bytes([c0, c1]),
+            jt,
+            jf,
+            k: u32::from_ne_bytes([k0, k1, k2, k3]),
+        };
+        let program: Vec<_> = instructions.iter().map(read).collect();
+        (rest.is_empty() && !program.is_empty()).then_some(Filters { program, listens })
     }
 
     /// Instructions in the program, as a measure of what the kernel has to take in.

@@ -19,7 +19,18 @@ type Answered = Result<u64, i32>;
 pub(super) fn install(request: &SeccompRequest) -> Option<OwnedFd> {
     let filters = Filters::compile(request).unwrap();
     rustix::thread::set_no_new_privs(true).unwrap();
-    filters.install().unwrap()
+    // By the way that it takes to the child of a launch.
+    let mut bytes = Vec::new();
+    filters.write_to(&mut bytes);
+    let taken = Filters::read_from(&bytes, filters.listens()).unwrap();
+    taken.install().unwrap()
+}
+
+#[test]
+fn what_is_no_whole_filter_is_not_taken() {
+    for bytes in [&[][..], &[6; 7], &[6; 9]] {
+        assert!(Filters::read_from(bytes, false).is_none());
+    }
 }
 
 /// The answers to `calls` in one child, under the filter of `request` if there is one.
