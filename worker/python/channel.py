@@ -16,8 +16,6 @@ import posix
 import sys
 from _thread import RLock, allocate_lock, get_ident
 
-import _socket
-
 # Message types of buntime-abi.
 STDOUT, FS_READ, FS_WRITE, NET_CONNECT, EXEC, LISTDIR, STDERR = range(7)
 ALLOW = 0x10
@@ -92,6 +90,8 @@ def connect(path):
         # The name of a socket is limited; the way to its directory is not.
         directory = posix.open(path.rpartition("/")[0], posix.O_PATH | posix.O_CLOEXEC)
         path = f"/proc/self/fd/{directory}/{path.rpartition('/')[2]}"
+    import _socket
+
     for attempt in range(30):
         channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
@@ -161,7 +161,8 @@ class Channel:
         self.expected = set()
         self.answers = {}
         self.forked = False
-        posix.write(self.socket, b"READY\n")
+        # Goes out with the first line, or before the first wait: each line wakes the supervisor.
+        self.unsaid = b"READY\n"
 
     def is_interrupted(self):
         """Whether this thread is inside the channel already: a signal handler or finaliser asks."""
@@ -190,6 +191,7 @@ class Channel:
         """Sends a line, unless the program has closed our descriptor and reused it."""
         if self.fingerprint() != self.identity:
             raise BrokenPipeError("the channel's descriptor was closed")
+        line, self.unsaid = self.unsaid + line, b""
         # Up to the longest line a socket takes whole, so that threads do not mix theirs.
         while line:
             line = line[posix.write(self.socket, line) :]
@@ -275,6 +277,8 @@ class Channel:
             finally:
                 self.lock.acquire()
             return
+        if self.unsaid:
+            self.ring(b"")
         self.pumper = get_ident()
         self.lock.release()
         try:

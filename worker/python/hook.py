@@ -112,6 +112,8 @@ def install_hook(channel):
         return None
 
     def on_connect(connection, address):
+        import _socket  # It takes a fifth of a millisecond, and whoever connects has it.
+
         family = connection.family
         if family == _socket.AF_UNIX:
             path = address.encode(encoding, "surrogateescape") if isinstance(address, str) else address

@@ -21,6 +21,7 @@ def native_channel(plain, library_path):
     INTERRUPTED, LONGEST_REASON = -4, 2048
 
     plain.settle()
+    plain.ring(b"")
     handle = attach(plain.socket, plain.memory.descriptor)
     if not handle:
         raise OSError("the native library cannot take the channel over")
