@@ -20,13 +20,19 @@ const FORBID: &str = include_str!("bare/forbid.py");
 /// The ways in which user namespaces are forbidden here.
 const WAYS: [&str; 2] = ["sysctl", "filter"];
 
-/// A command as `uid` where user namespaces are forbidden.
-fn forbidden(scratch: &Scratch, way: &str, uid: u32) -> Child {
+/// What stands before a command that runs as `uid` where user namespaces are forbidden.
+pub fn within(scratch: &Scratch, way: &str, uid: u32) -> Vec<String> {
     let forbid = scratch.file("forbid.py", FORBID.as_bytes());
+    [PYTHON, "-I", &forbid, way, &uid.to_string()]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// A command there.
+fn forbidden(scratch: &Scratch, way: &str, uid: u32) -> Child {
     let home = scratch.home();
-    let child = Child::new(PYTHON)
-        .args(["-I", &forbid, way, &uid.to_string()])
-        .clean_path();
+    let child = Child::new(PYTHON).args(&within(scratch, way, uid)[1..]);
+    let child = child.clean_path();
     child.env("HOME", &home).current_dir(&home)
 }
 

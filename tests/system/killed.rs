@@ -5,14 +5,16 @@
 //!
 //! A plain test run takes every k-th stop, from another one each time; `hack/soak` takes k = 1.
 
+mod bare;
+
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::descendants::{Descendants, Ending};
 use crate::support::leftovers::Leftovers;
-use crate::support::tracer::{Killed, Victim, Whose, kill_at, stops};
-use crate::support::{Child, PATIENCE, Scratch, alone, buntime, is_root};
+use crate::support::tracer::{Killed, Start, Victim, Whose, kill_at, stops};
+use crate::support::{Child, PATIENCE, Scratch, alone, binary, buntime, is_root};
 
 /// What the workers do: they would go on for long after the test.
 const SLEEP: &str = "import time; time.sleep(300)";
@@ -52,18 +54,29 @@ fn judge(what: &str, endings: &[Ending]) {
     assert_eq!(late.count(), 0, "{what}: seen alive after {PROMISED:?}");
 }
 
-/// Kills `victim` at stops of `whose`. After each `check`, which gets the stop's number.
+/// Buntime as the tests' own user, with everything that the host offers.
+fn plain(code: &str) -> Start {
+    Start {
+        within: Vec::new(),
+        binary: binary().to_str().expect("its path is text").to_owned(),
+        home: None,
+        code: code.to_owned(),
+    }
+}
+
+/// Kills `victim` at stops of `whose`, of which there are `sample` unless all are wanted. After
+/// each `check`, which gets the stop's number.
 fn at_stops(
     victim: Victim,
     whose: Whose,
-    code: &str,
+    (start, sample): (&Start, usize),
     mut check: impl FnMut(usize, &Killed),
 ) -> Vec<Ending> {
-    let mut counts = [0; 3].map(|_| stops(whose, code));
+    let mut counts = [0; 3].map(|_| stops(whose, start));
     counts.sort_unstable();
     let known = counts[1];
     assert!(known > 50, "only {known} stops of {whose:?} were seen");
-    let step = if full() { 1 } else { (known / SAMPLE).max(1) };
+    let step = if full() { 1 } else { (known / sample).max(1) };
     let first = 1 + (seed() % step as u64) as usize;
     eprintln!("{whose:?}: {known} stops; {victim:?} is killed at one of {step}, from {first} on");
     let mut endings = Vec::new();
@@ -71,7 +84,7 @@ fn at_stops(
     // over when three in a row have ended before the stop.
     let mut missed = 0;
     for index in (first..).step_by(step) {
-        match kill_at(victim, whose, index, code) {
+        match kill_at(victim, whose, index, start) {
             Some(killed) => {
                 missed = 0;
                 if killed.ending.alive > PROMISED {
@@ -106,7 +119,8 @@ fn at_every_kth_call_of_the_supervisor() {
         (Whose::Supervisor, SLEEP),
         (Whose::SupervisorAtTheEnd, "pass"),
     ] {
-        let endings = at_stops(Victim::Supervisor, whose, code, |index, _| {
+        let start = plain(code);
+        let endings = at_stops(Victim::Supervisor, whose, (&start, SAMPLE), |index, _| {
             if index % 100 == 0 {
                 the_next_start_cleans(&before);
             }
@@ -127,7 +141,7 @@ fn at_every_kth_call_of_the_sandbox() {
     let endings = at_stops(
         Victim::Supervisor,
         Whose::Sandbox,
-        SLEEP,
+        (&plain(SLEEP), SAMPLE),
         |index, killed| {
             match killed.at_once {
                 Some(true) => at_once += 1,
@@ -161,17 +175,22 @@ fn of_the_first_process_at_every_kth_call() {
         return;
     }
     let before = Leftovers::now();
-    let endings = at_stops(Victim::First, Whose::Sandbox, SLEEP, |index, killed| {
-        // The supervisor lives, says so and clears away: nobody else is needed.
-        assert!(
-            killed.status.is_some_and(|status| status != 0),
-            "stop {index}: {:?}",
-            killed.status
-        );
-        if index % 20 == 0 {
-            before.none_new(PATIENCE);
-        }
-    });
+    let endings = at_stops(
+        Victim::First,
+        Whose::Sandbox,
+        (&plain(SLEEP), SAMPLE),
+        |index, killed| {
+            // The supervisor lives, says so and clears away: nobody else is needed.
+            assert!(
+                killed.status.is_some_and(|status| status != 0),
+                "stop {index}: {:?}",
+                killed.status
+            );
+            if index % 20 == 0 {
+                before.none_new(PATIENCE);
+            }
+        },
+    );
     judge("First", &endings);
     before.none_new(PATIENCE);
 }

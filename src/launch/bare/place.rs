@@ -115,16 +115,7 @@ impl Place {
         owner: Option<(u32, u32)>,
     ) -> Result<Place, PlaceError> {
         let top = &layout.top;
-        make_directory(top, 0o700)?;
-        let lock = open_directory(top).map_err(PlaceError::at("opening", top))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(PlaceError::at("locking", top))?;
-        // A start that sweeps may have come between the two.
-        if rustix::fs::fstat(&lock).map_or(0, |found| found.st_nlink) == 0 {
-            return Err(PlaceError::at("keeping", top)(io::Error::from(
-                io::ErrorKind::NotFound,
-            )));
-        }
+        let lock = claim(top)?;
         let place = Place {
             layout: layout.clone(),
             owner,
@@ -184,6 +175,39 @@ impl Place {
     }
 }
 
+/// How often a directory is made again that was swept before it was locked.
+const ATTEMPTS: usize = 100;
+
+/// Makes the directory, and locks it. A start that sweeps at the same moment may take it for one
+/// that was left, as long as nobody has locked it; then it is made again.
+fn claim(top: &Path) -> Result<OwnedFd, PlaceError> {
+    let mut attempts = 1..=ATTEMPTS;
+    loop {
+        attempts.next();
+        let claimed = make_directory(top, 0o700).and_then(|()| {
+            let lock = open_directory(top).map_err(PlaceError::at("opening", top))?;
+            // Whoever sweeps holds it for as long as the removal takes.
+            let lock_it = || rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+            rustix::io::retry_on_intr(lock_it).map_err(PlaceError::at("locking", top))?;
+            if is_removed(&lock) {
+                let gone = io::Error::from(io::ErrorKind::NotFound);
+                return Err(PlaceError::at("keeping", top)(gone));
+            }
+            Ok(lock)
+        });
+        match claimed {
+            Err(error)
+                if error.source.kind() == io::ErrorKind::NotFound && !attempts.is_empty() => {}
+            claimed => return claimed,
+        }
+    }
+}
+
+/// Whether a directory that is open has no name any more.
+fn is_removed(dir: &OwnedFd) -> bool {
+    rustix::fs::fstat(dir).map_or(0, |found| found.st_nlink) == 0
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if self.removed {
@@ -218,7 +242,9 @@ pub(super) fn sweep(base: &Path) -> Result<usize, PlaceError> {
         let Ok(lock) = open_directory(&path) else {
             continue;
         };
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let locked = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        // Where another start has removed it, the name may be somebody's again.
+        if locked.is_err() || is_removed(&lock) {
             continue;
         }
         match remove(&path) {
@@ -279,8 +305,14 @@ fn empty(
         };
         // Moving a directory changes its "..", for which it must be writable.
         rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty())?;
-        *next += 1;
-        rustix::fs::renameat(dir, name, above, format!("moved-{next}"))?;
+        loop {
+            *next += 1;
+            match rustix::fs::renameat(dir, name, above, format!("moved-{next}")) {
+                // A removal that was cut short has used the name.
+                Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+                moved => break moved?,
+            }
+        }
     }
     Ok(directories)
 }
@@ -334,6 +366,51 @@ mod tests {
         place.remove().unwrap();
         assert!(!layout.top.exists());
         assert!(Path::new("/etc/passwd").exists());
+    }
+
+    /// As a killed removal leaves it: some directories have been moved up and are not emptied yet.
+    #[test]
+    fn a_removal_that_was_cut_short_is_finished() {
+        let layout = Layout::choose().unwrap();
+        for number in 1..9 {
+            let moved = layout.top.join(format!("moved-{number}"));
+            fs::create_dir_all(moved.join("a/a")).unwrap();
+            fs::create_dir_all(moved.join("b")).unwrap();
+            fs::write(moved.join("a/a/file"), b"x").unwrap();
+        }
+        // Another test sweeps.
+        let lock = open_directory(&layout.top).unwrap();
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+        remove(&layout.top).unwrap();
+        assert!(!layout.top.exists());
+    }
+
+    #[test]
+    fn a_start_that_sweeps_does_not_take_the_directory_of_another() {
+        let base = std::env::temp_dir().join(format!("sweeps-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        sweep(&base).unwrap();
+                    }
+                });
+            }
+            let kept = std::panic::catch_unwind(|| {
+                for number in 0..2000 {
+                    let top = base.join(format!("{PREFIX}{number}"));
+                    let base = base.clone();
+                    let place = Place::make(&Layout { base, top }, &[], None).unwrap();
+                    assert!(place.layout.tmp().exists() && place.layout.run().exists());
+                    place.remove().unwrap();
+                }
+            });
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            kept.unwrap();
+        });
+        fs::remove_dir(&base).unwrap();
     }
 
     #[test]

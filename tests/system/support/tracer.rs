@@ -1,7 +1,7 @@
 //! Runs that are killed at an exact point: ptrace(2) stops every process of a start before and
 //! after each of its system calls, and the victim gets SIGKILL at the stop that was asked for.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::descendants::{Descendants, Ending, GIVEN_UP};
-use super::{PATH, PATIENCE, binary};
+use super::{PATH, PATIENCE};
 
 /// Whose stops are counted, each at the beginning and at the end of a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,19 @@ pub enum Victim {
     First,
 }
 
+/// What is started each time.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// A command that makes the conditions and then becomes the command it is given; may be empty.
+    pub within: Vec<String>,
+    /// Buntime.
+    pub binary: String,
+    /// The home and the working directory, where they are not the test's own.
+    pub home: Option<String>,
+    /// The Python that the worker runs.
+    pub code: String,
+}
+
 /// What a kill came to.
 pub struct Killed {
     /// When everything had ended.
@@ -45,22 +58,22 @@ pub struct Killed {
     pub status: Option<i32>,
 }
 
-/// Counts the stops of `whose` in one run of `code`, and ends it. It differs by a few from run
+/// Counts the stops of `whose` in one run of `start`, and ends it. It differs by a few from run
 /// to run.
-pub fn stops(whose: Whose, code: &str) -> usize {
-    let mut traced = Traced::start(whose, code);
+pub fn stops(whose: Whose, start: &Start) -> usize {
+    let mut traced = Traced::start(whose, start);
     traced.run_to(usize::MAX);
     let stops = traced.counted;
     traced.kill(Victim::Supervisor);
     stops
 }
 
-/// Starts `code` and kills `victim` at stop `index` of `whose`, counted from 1. `None` when the
+/// Makes `start` and kills `victim` at stop `index` of `whose`, counted from 1. `None` when the
 /// run was over before: then it is ended all the same.
 ///
 /// Nothing of the run is alive afterwards; what does not end is a failure.
-pub fn kill_at(victim: Victim, whose: Whose, index: usize, code: &str) -> Option<Killed> {
-    let mut traced = Traced::start(whose, code);
+pub fn kill_at(victim: Victim, whose: Whose, index: usize, start: &Start) -> Option<Killed> {
+    let mut traced = Traced::start(whose, start);
     let reached = traced.run_to(index);
     let killed = traced.kill(victim);
     reached.then_some(killed)
@@ -87,19 +100,27 @@ struct Traced {
 }
 
 impl Traced {
-    fn start(whose: Whose, code: &str) -> Traced {
+    fn start(whose: Whose, start: &Start) -> Traced {
         let descendants = Descendants::adopt();
-        // The shell waits for a line, so that it is traced before it becomes the supervisor.
-        let mut child = Command::new("sh")
-            .args(["-c", "read -r line && exec \"$0\" \"$@\""])
-            .arg(binary())
-            .args(["run", "-c", code])
+        // The shell waits for a line, so that it is traced before it becomes the supervisor; and
+        // it says when it is there, so that nothing that comes before it is.
+        let shell = "echo && read -r line && exec \"$0\" \"$@\" >/dev/null";
+        let line = start.within.iter().map(String::as_str);
+        let mut line = line.chain(["sh", "-c", shell, &start.binary, "run", "-c", &start.code]);
+        let mut command = Command::new(line.next().expect("the line has a shell"));
+        if let Some(home) = &start.home {
+            command.env("HOME", home).current_dir(home);
+        }
+        let mut child = command
+            .args(line)
             .env("PATH", PATH)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell starts");
+        let mut stdout = child.stdout.take().expect("stdout was piped");
+        stdout.read_exact(&mut [0]).expect("the shell says so");
         let supervisor = Pid::from_raw(i32::try_from(child.id()).expect("a pid is an i32"));
         let options = Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_TRACEEXEC
