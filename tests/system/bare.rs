@@ -322,6 +322,24 @@ print('clinging', flush=True)
 libc.syscall(60, 0)
 ";
 
+/// Waits until neither Buntime nor a worker of it is alive.
+fn all_end(scratch: &Scratch) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left: Vec<i32> = workers().into_iter().chain(ours(scratch)).collect();
+        if left.is_empty() {
+            return;
+        }
+        if Instant::now() > end {
+            for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+                kill_process(pid, Signal::KILL).expect("what is left can be killed");
+            }
+            panic!("{left:?} lived on");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn nothing_outlives_a_killed_supervisor() {
     let _alone = alone();
@@ -330,29 +348,13 @@ fn nothing_outlives_a_killed_supervisor() {
     }
     let scratch = Scratch::new();
     assert!(workers().is_empty(), "an earlier test has left a worker");
-    let ended = || {
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            let left: Vec<i32> = workers().into_iter().chain(ours(&scratch)).collect();
-            if left.is_empty() {
-                return;
-            }
-            if Instant::now() > end {
-                for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-                    kill_process(pid, Signal::KILL).expect("what is left can be killed");
-                }
-                panic!("{left:?} lived on");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
     for way in WAYS {
         let mut running = bare(&scratch, way).args(["run", "-c", CLINGING]).start();
         running.wait_for_output("clinging");
         assert_eq!(workers().len(), 1);
         running.signal(Signal::KILL);
         running.wait(PATIENCE).expect("a killed supervisor ends");
-        ended();
+        all_end(&scratch);
     }
     for milliseconds in [0, 3, 6, 9, 12, 15, 20, 30, 40, 60, 200] {
         let code = "import time; time.sleep(300)";
@@ -361,13 +363,48 @@ fn nothing_outlives_a_killed_supervisor() {
         std::thread::sleep(Duration::from_millis(30 + milliseconds));
         running.signal(Signal::KILL);
         running.wait(PATIENCE).expect("a killed supervisor ends");
-        ended();
+        all_end(&scratch);
     }
     // What is left is directories, and the next start removes them.
     assert!(!places(USER).is_empty(), "no kill came while there was one");
     let next = bare(&scratch, "filter").args(["run", "-c", "print(1)"]);
     next.run().prints("1\n");
     assert!(places(USER).is_empty(), "{:?}", places(USER));
+}
+
+/// Init sees the end of the supervisor's socket too, but not while it stands still.
+#[test]
+fn an_init_that_stands_still_ends_with_the_supervisor() {
+    let _alone = alone();
+    if !is_root("an_init_that_stands_still_ends_with_the_supervisor") {
+        return;
+    }
+    // Root's worker has ids of its own: their change takes back what init has asked for before.
+    for (way, uid) in [("sysctl", USER), ("filter", USER), ("filter", 0)] {
+        let scratch = Scratch::new();
+        let run = forbidden(&scratch, way, uid).arg(scratch.binary());
+        let code = "import time; print('runs', flush=True); time.sleep(300)";
+        let mut running = run.args(["run", "-c", code]).start();
+        running.wait_for_output("runs");
+        let supervisor = i32::try_from(running.id()).expect("a pid is an i32");
+        let mut inits = ours(&scratch);
+        inits.retain(|pid| *pid != supervisor);
+        let [init] = inits[..] else {
+            panic!("{inits:?} are not one init");
+        };
+        let init_pid = Pid::from_raw(init).expect("a process has a number");
+        kill_process(init_pid, Signal::STOP).expect("init can be stopped");
+        eventually(PATIENCE, || {
+            let stat = std::fs::read_to_string(format!("/proc/{init}/stat"));
+            let stat = stat.expect("init is alive");
+            let stands = stat.contains(") T ");
+            stands.then_some(()).ok_or(stat)
+        });
+        running.signal(Signal::KILL);
+        let ended = running.status(PATIENCE);
+        ended.expect("a killed supervisor ends");
+        all_end(&scratch);
+    }
 }
 
 #[test]

@@ -222,6 +222,8 @@ impl Birth<'_> {
             // Memory that is no process's would be beside the limit of its address space.
             deny_memfd: true,
             network: false,
+            // Pairs of connected streams are left: one of datagrams could send to any socket of
+            // the host, and nothing else here would keep it from that.
             unix: false,
             deny: self.request.plan.deny_syscalls.clone(),
             alone: Some(alone),

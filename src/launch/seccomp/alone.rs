@@ -5,6 +5,9 @@
 //! one: its own number is compared, so that not even the existence of others is told. Landlock
 //! does not look at the metadata of files: calls that change it, or that tell more of a file
 //! than stat(2) does, are refused altogether, as no argument says which file is meant.
+//!
+//! Of sockets only pairs of connected streams are left, which is not this module's to see to:
+//! the request asks for neither network nor named sockets (`SeccompRequest::unix`).
 
 use syscalls::Sysno;
 
@@ -141,7 +144,6 @@ pub(super) fn hold(table: &mut Table, alone: &Alone) -> Result<(), SeccompError>
     one_process(table, alone)?;
     only_itself(table, alone.pid)?;
     descriptors(table)?;
-    sockets(table)?;
     if alone.guard_truncation {
         truncation(table)?;
     }
@@ -251,15 +253,6 @@ fn descriptors(table: &mut Table) -> Result<(), SeccompError> {
         .map(|command| [equal(1, u64::from(*command as u32))])
         .collect();
     table.admit(Sysno::ioctl, &known, libc::ENOTTY)
-}
-
-/// Pairs of connected streams. A pair of datagram sockets could send to any other of the host.
-fn sockets(table: &mut Table) -> Result<(), SeccompError> {
-    table.refuse(Sysno::socket, libc::EAFNOSUPPORT);
-    let unix = constant(libc::AF_UNIX);
-    let kinds = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
-    let pairs = kinds.map(|kind| [equal(0, unix), masked(1, 0xf, constant(kind))]);
-    table.admit(Sysno::socketpair, &pairs, libc::EAFNOSUPPORT)
 }
 
 /// Before ABI 3 Landlock does not see a truncation that needs no descriptor open for writing:
