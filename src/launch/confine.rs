@@ -25,7 +25,7 @@ pub(super) struct Confinement {
 }
 
 /// The bytes before the filter's instructions, each 0 or 1.
-const HEAD: usize = 5;
+const HEAD: usize = 6;
 
 /// Sends the child what it is confined by.
 ///
@@ -37,8 +37,14 @@ pub(super) fn send(
     ground: Ground,
     filters: &Filters,
 ) -> io::Result<()> {
-    let Held { memory, pids, cpus } = ground.held;
-    let head = [memory, pids, cpus, ground.host_root, filters.listens()];
+    let Held {
+        memory,
+        pids,
+        cpus,
+        swaps_freely,
+    } = ground.held;
+    let root = ground.host_root;
+    let head = [memory, pids, cpus, swaps_freely, root, filters.listens()];
     let mut record: Vec<u8> = head.map(u8::from).to_vec();
     filters.write_to(&mut record);
     let doors = cgroup.map(Cgroup::doors).unwrap_or_default();
@@ -57,12 +63,18 @@ impl Confinement {
         let Some((head, program)) = record.split_first_chunk::<HEAD>() else {
             return Err(fail("the supervisor is gone"));
         };
-        let [memory, pids, cpus, host_root, listens] = head.map(|byte| byte != 0);
+        let [memory, pids, cpus, swaps_freely, host_root, listens] = head.map(|byte| byte != 0);
+        let held = Held {
+            memory,
+            pids,
+            cpus,
+            swaps_freely,
+        };
         let filters = Filters::read_from(program, listens)
             .ok_or_else(|| fail("the filter has no whole number of instructions"))?;
         Ok(Confinement {
             doors,
-            ground: ground(Held { memory, pids, cpus }, host_root),
+            ground: ground(held, host_root),
             filters,
         })
     }

@@ -114,6 +114,13 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
             "no control group: held as the address space of each process, not as memory of all",
         ));
     }
+    if ground.held.memory && ground.held.swaps_freely {
+        plan.inexact.push((
+            "memory",
+            "the control group does not count swap (boot with swapaccount=1): what the host swaps \
+             out is beside the limit",
+        ));
+    }
     if let Some(pids) = limits
         .pids
         .filter(|_| !ground.held.pids && !ground.threads_counted)
@@ -225,6 +232,7 @@ mod tests {
             memory: true,
             pids: true,
             cpus: true,
+            swaps_freely: false,
         };
         let plan = plan(
             &ALL,
@@ -239,6 +247,26 @@ mod tests {
             [(Resource::Core, 1), (Resource::Nofile, 128)]
         );
         assert!(plan.inexact.is_empty());
+    }
+
+    #[test]
+    fn a_group_that_does_not_count_swap_holds_memory_in_part() {
+        let held = Held {
+            memory: true,
+            pids: true,
+            cpus: true,
+            swaps_freely: true,
+        };
+        let ground = Ground {
+            held,
+            ..Ground::default()
+        };
+        let plan = plan(&ALL, ground).unwrap();
+        let [("memory", how)] = plan.inexact[..] else {
+            panic!("{:?}", plan.inexact);
+        };
+        assert!(how.contains("swapaccount=1"), "{how}");
+        assert!(values(&plan).iter().all(|limit| limit.0 != Resource::As));
     }
 
     #[test]

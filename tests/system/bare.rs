@@ -197,6 +197,33 @@ fn what_needs_mounts_or_processes_is_refused_by_name() {
     }
 }
 
+/// A user namespace without any id mapped gives the program none, and the words say how to.
+#[test]
+fn where_no_ids_are_mapped_the_start_says_so() {
+    let _alone = alone();
+    if !is_root("where_no_ids_are_mapped_the_start_says_so") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let home = scratch.home();
+    let ordinary = ["--reuid", "1000", "--regid", "1000", "--clear-groups", "--"];
+    for within in [&["env"][..], &[&["setpriv"][..], &ordinary].concat()] {
+        let run = |flags: &[&str]| {
+            let child = Child::new(within[0]).args(&within[1..]);
+            let child = child.arg("unshare").args(flags).arg("--");
+            let child = child.arg(scratch.binary()).clean_path();
+            let child = child.args(["run", "-c", "print(1)"]);
+            child.env("HOME", &home).current_dir(&home).run()
+        };
+        let done = run(&["--user"]).expect(125);
+        let said = done.stderr();
+        assert!(said.contains("no user id is mapped"), "{done}");
+        assert!(said.contains("unshare --user --map-root-user"), "{done}");
+        // What it says to do helps.
+        run(&["--user", "--map-root-user"]).prints("1\n");
+    }
+}
+
 #[test]
 fn nothing_of_the_user_is_reached() {
     let _alone = alone();

@@ -18,12 +18,22 @@ pub(super) struct User {
 
 /// Nobody is there as whom the worker could run.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "without namespaces the program would run as root, because this process may not take another \
-     user id: run buntime as an ordinary user, give the container CAP_SETUID and CAP_SETGID, or \
-     permit user namespaces here"
-)]
-pub struct UserError;
+pub enum UserError {
+    /// It would be the host's root.
+    #[error(
+        "without namespaces the program would run as root, because this process may not take \
+         another user id: run buntime as an ordinary user, give the container CAP_SETUID and \
+         CAP_SETGID, or permit user namespaces here"
+    )]
+    Root,
+    /// This process has no id that the program could keep, nor one to give it.
+    #[error(
+        "no {0} id is mapped for this process in the user namespace that it is in, so the program \
+         can have none: have the ids mapped when that namespace is made (unshare --user \
+         --map-root-user does), or run buntime outside of it"
+    )]
+    Unmapped(&'static str),
+}
 
 impl User {
     /// Chooses for the calling process.
@@ -45,9 +55,14 @@ impl User {
                 });
             }
         }
+        for (what, map, id) in [("user", USERS, uid), ("group", GROUPS, gid)] {
+            if outside(map, id).is_none() {
+                return Err(UserError::Unmapped(what));
+            }
+        }
         // The root of a user namespace around us is some ordinary user outside.
         if uid == 0 && outside(USERS, 0) == Some(0) {
-            return Err(UserError);
+            return Err(UserError::Root);
         }
         Ok(User {
             uid,

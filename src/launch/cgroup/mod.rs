@@ -71,6 +71,9 @@ pub struct Held {
     pub pids: bool,
     /// Processor time.
     pub cpus: bool,
+    /// Memory is held, yet not what of it is swapped out: the host swaps, and this kernel does not
+    /// count that for groups.
+    pub swaps_freely: bool,
 }
 
 impl Held {
@@ -80,6 +83,7 @@ impl Held {
             memory: limits.memory.is_some(),
             pids: limits.pids.is_some(),
             cpus: limits.cpus.is_some(),
+            swaps_freely: false,
         }
     }
 
@@ -314,6 +318,19 @@ fn read_number(dir: &Path, file: &str, key: &str) -> Option<u64> {
         .filter_map(|line| line.split_once(' '))
         .find(|(name, _)| *name == key)
         .and_then(|(_, value)| value.trim().parse().ok())
+}
+
+/// What is in use of the host's swap (proc(5)).
+const SWAPS: &str = "/proc/swaps";
+
+/// Whether the group has no file `limit` for its swap while the host has swap, as `swaps` lists
+/// it below a line of titles. A list that is hidden may have any.
+fn swaps_freely(group: &Path, limit: &str, swaps: &str) -> bool {
+    let swaps = || match fs::read_to_string(swaps) {
+        Ok(list) => list.lines().nth(1).is_some(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    !group.join(limit).exists() && swaps()
 }
 
 /// Processor time for one period, in microseconds; the kernel takes a thousand at least.

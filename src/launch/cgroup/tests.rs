@@ -86,13 +86,8 @@ fn a_memory_hog_is_killed_and_the_limit_is_named() {
         memory: Some(32 << 20),
         ..Limits::default()
     });
-    assert_eq!(
-        group.held(),
-        Held {
-            memory: true,
-            ..Held::default()
-        }
-    );
+    let held = group.held();
+    assert_eq!((held.memory, held.pids, held.cpus), (true, false, false));
     assert_eq!(run_inside(&group, || take(8)), 0);
     assert!(group.exceeded().is_empty());
     assert_eq!(run_inside(&group, || take(256)), 128 + libc::SIGKILL);
@@ -303,6 +298,29 @@ fn a_group_of_cgroup2_is_entered_by_the_clone_and_killed_at_once() {
     group.kill().unwrap();
     assert_eq!(sleeper.wait(), Ended::Exited(128 + libc::SIGKILL));
     remove(&group);
+}
+
+/// `swapaccount=0` on the kernel's command line takes a group's files for swap away.
+#[test]
+fn swap_that_is_not_counted_is_told() {
+    let scratch = std::env::temp_dir().join(format!("swaps-{}", std::process::id()));
+    fs::create_dir(&scratch).unwrap();
+    let list = |name: &str, text: &str| {
+        let path = scratch.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let titles = "Filename\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+    let none = list("none", titles);
+    let some = list("some", &format!("{titles}/dev/sda2  partition 1 0 -2\n"));
+    assert!(swaps_freely(&scratch, "limit", &some));
+    assert!(!swaps_freely(&scratch, "limit", &none));
+    // No list is a kernel without swap; one that cannot be read is no word about it.
+    assert!(!swaps_freely(&scratch, "limit", &format!("{none}-at-all")));
+    assert!(swaps_freely(&scratch, "limit", scratch.to_str().unwrap()));
+    list("limit", "");
+    assert!(!swaps_freely(&scratch, "limit", &some));
+    fs::remove_dir_all(&scratch).unwrap();
 }
 
 const HYBRID: &str = "\

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::hierarchy::Hierarchies;
 use super::{
-    CPU_PERIOD_US, CgroupError, CgroupUsage, Held, OWN_PROCESSES, cpu_quota_us, procs, read_number,
-    remove_group, write,
+    CPU_PERIOD_US, CgroupError, CgroupUsage, Held, OWN_PROCESSES, SWAPS, cpu_quota_us, procs,
+    read_number, remove_group, swaps_freely, write,
 };
 use crate::policy::Limits;
 
@@ -19,6 +19,7 @@ pub(super) struct Groups {
     memory: Option<Group>,
     pids: Option<Group>,
     cpu: Option<Group>,
+    swaps_freely: bool,
 }
 
 #[derive(Debug)]
@@ -52,9 +53,10 @@ impl Groups {
     fn fill(&mut self, own: &Hierarchies, name: &str, limits: &Limits) -> Result<(), CgroupError> {
         if let (Some(parent), Some(bytes)) = (&own.memory, limits.memory) {
             self.memory = Group::create(parent, name)?;
-            self.memory
-                .as_ref()
-                .map_or(Ok(()), |group| limit_memory(&group.path, bytes))?;
+            if let Some(Group { path, .. }) = &self.memory {
+                limit_memory(path, bytes)?;
+                self.swaps_freely = swaps_freely(path, SWAP_LIMIT, SWAPS);
+            }
         }
         if let (Some(parent), Some(pids)) = (&own.pids, limits.pids) {
             self.pids = Group::create(parent, name)?;
@@ -95,6 +97,7 @@ impl Groups {
             memory: self.memory.is_some(),
             pids: self.pids.is_some(),
             cpus: self.cpu.is_some(),
+            swaps_freely: self.swaps_freely,
         }
     }
 
@@ -189,6 +192,9 @@ pub(super) fn is_not_permitted(error: &io::Error) -> bool {
 /// limit of their own they have none but the host's; v2 counts them with everything else.
 const MOST_SOCKET_BYTES: u64 = 16 << 20;
 
+/// Memory and swap together.
+const SWAP_LIMIT: &str = "memory.memsw.limit_in_bytes";
+
 fn limit_memory(group: &Path, bytes: u64) -> Result<(), CgroupError> {
     write(group, "memory.limit_in_bytes", bytes)?;
     let sockets = (bytes / 16).min(MOST_SOCKET_BYTES);
@@ -196,9 +202,9 @@ fn limit_memory(group: &Path, bytes: u64) -> Result<(), CgroupError> {
         write(group, "memory.kmem.tcp.limit_in_bytes", sockets)?;
     }
     // Without swap accounting there is no limit on memory and swap together; then at least
-    // nothing of this group is swapped before it must be.
-    if group.join("memory.memsw.limit_in_bytes").exists() {
-        write(group, "memory.memsw.limit_in_bytes", bytes)?;
+    // nothing of this group is swapped before it must be, and the report says so.
+    if group.join(SWAP_LIMIT).exists() {
+        write(group, SWAP_LIMIT, bytes)?;
     }
     write(group, "memory.swappiness", 0)
 }

@@ -9,8 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::v1::is_not_permitted;
 use super::{
-    CPU_PERIOD_US, CgroupError, CgroupUsage, Held, OWN_PROCESSES, cpu_quota_us, overwrite,
-    read_number, remove_group, write,
+    CPU_PERIOD_US, CgroupError, CgroupUsage, Held, OWN_PROCESSES, SWAPS, cpu_quota_us, overwrite,
+    read_number, remove_group, swaps_freely, write,
 };
 use crate::policy::Limits;
 
@@ -60,7 +60,14 @@ impl Group {
             Err(error) => return Err(CgroupError::io("making the control group", &path)(error)),
         }
         match limit(&path, limits, held).and_then(|()| open(&path)) {
-            Ok(dir) => Ok(Some(Group { path, dir, held })),
+            Ok(dir) => {
+                let swaps_freely = held.memory && swaps_freely(&path, SWAP_LIMIT, SWAPS);
+                let held = Held {
+                    swaps_freely,
+                    ..held
+                };
+                Ok(Some(Group { path, dir, held }))
+            }
             Err(error) => {
                 remove_group(&path)?;
                 Err(error)
@@ -114,6 +121,7 @@ fn handed_down(parent: &Path, wanted: Held, ask: bool) -> Held {
             memory: both(wanted.memory, "memory"),
             pids: both(wanted.pids, "pids"),
             cpus: both(wanted.cpus, "cpu"),
+            swaps_freely: false,
         }
     };
     let mut held = has(&read());
@@ -135,14 +143,17 @@ fn handed_down(parent: &Path, wanted: Held, ask: bool) -> Held {
     held
 }
 
+/// Swap alone.
+const SWAP_LIMIT: &str = "memory.swap.max";
+
 fn limit(group: &Path, limits: &Limits, held: Held) -> Result<(), CgroupError> {
     if let (true, Some(bytes)) = (held.memory, limits.memory) {
         write(group, "memory.max", bytes)?;
         // All or nothing: half a sandbox after an out-of-memory kill is no state to go on from.
         write(group, "memory.oom.group", 1)?;
-        // Not there where the kernel has no swap; then there is nothing to forbid.
-        if group.join("memory.swap.max").exists() {
-            write(group, "memory.swap.max", 0)?;
+        // Not there where the kernel has no swap, and nothing to forbid; or does not count it.
+        if group.join(SWAP_LIMIT).exists() {
+            write(group, SWAP_LIMIT, 0)?;
         }
     }
     if let (true, Some(pids)) = (held.pids, limits.pids) {
