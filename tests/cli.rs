@@ -387,6 +387,31 @@ fn events_that_nothing_sees_are_refused_and_the_others_recorded() {
     }
 }
 
+/// Who asked for a record of the run has one of the refusal.
+#[test]
+fn a_refusal_is_in_the_report_and_in_the_log() {
+    let _alone = alone();
+    let folder = Folder::new("refusal");
+    let refused = [
+        "run",
+        "--report",
+        "report.json",
+        "--events",
+        "log",
+        "--allow-net=example.org",
+        "-c",
+        "print(1)",
+    ];
+    folder.run(&refused).expect(125);
+    for file in ["report.json", "log"] {
+        let text = fs::read_to_string(folder.0.join(file)).expect("a record");
+        let record: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+        let error = record["error"].as_str().expect("the error");
+        assert!(error.contains("--allow-net=example.org"), "{text}");
+        assert_eq!(record["status"], 125, "{text}");
+    }
+}
+
 #[test]
 fn a_full_disk_is_a_failure_with_its_place() {
     let _alone = alone();

@@ -23,6 +23,13 @@ pub enum Event {
         /// The policy's layers, lowest first.
         layers: Vec<String>,
     },
+    /// Nothing was run: the policy cannot be carried here, or the launch failed.
+    Refused {
+        /// Why, as it is said to the caller.
+        error: String,
+        /// Buntime's own exit status.
+        status: u8,
+    },
     /// The launch is over, and this is what holds now.
     LaunchEnforced {
         /// The process id of the sandbox's init on the host.

@@ -14,4 +14,4 @@ mod report;
 
 pub use event::{Answer, Event, Mechanism, Operation, Origin, Resources};
 pub use log::{EventLog, LogError};
-pub use report::{Counted, Exit, Report, ReportError, ReportFile, Tally};
+pub use report::{Counted, Exit, RefusalReport, Report, ReportError, ReportFile, Tally};

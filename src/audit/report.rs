@@ -46,6 +46,19 @@ pub struct Report {
     pub exit: Exit,
 }
 
+/// What `--report` writes where nothing was run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RefusalReport {
+    /// Buntime's version.
+    pub version: &'static str,
+    /// What was to be run.
+    pub program: Vec<String>,
+    /// Why not.
+    pub error: String,
+    /// Buntime's own exit status.
+    pub status: u8,
+}
+
 impl Report {
     /// The honest sentence about denials that only the kernel saw.
     pub const NOT_RECORDED: &'static str = "what Landlock, an absent or masked path or the empty \

@@ -2,7 +2,8 @@
 //! tells how the program ended. It ends with the supervisor, and everything inside ends with it.
 //!
 //! Its memory was the supervisor's before the clone, so it is not dumpable and shares nothing.
-//! What it reads of the worker (a path, for the record) is copied, cut and never acted upon.
+//! What it reads of the worker (a path) is copied, cut, recorded, and asked for only to tell a
+//! program that is not there from one that may not run.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -139,19 +140,23 @@ fn answer_call(
     let path = read_path(call.pid, pointer)
         .filter(|_| seccomp::still_waits(listener, call.id))
         .unwrap_or_else(|| "?".to_owned());
-    gone_is_fine(seccomp::answer(
-        listener,
-        call.id,
-        Answer::Errno(libc::EACCES),
-    ))?;
-    notice::send(
-        notices,
-        &Notice::ExecDenied {
-            path,
-            pid: call.pid,
-        },
-        &[],
-    )
+    let missing = is_missing(&path);
+    let answer = if missing { libc::ENOENT } else { libc::EACCES };
+    gone_is_fine(seccomp::answer(listener, call.id, Answer::Errno(answer)))?;
+    let denied = Notice::ExecDenied {
+        path,
+        pid: call.pid,
+        missing,
+    };
+    notice::send(notices, &denied, &[])
+}
+
+/// Whether nothing is there. A search along `PATH` goes by that, and so do programs that can do
+/// without another one. Nothing runs either way, so a path that changes meanwhile gains nothing.
+fn is_missing(path: &str) -> bool {
+    use rustix::io::Errno;
+    let found = rustix::fs::stat(path);
+    path.starts_with('/') && matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
 }
 
 fn gone_is_fine(answered: io::Result<()>) -> io::Result<()> {

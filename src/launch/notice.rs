@@ -29,6 +29,8 @@ pub enum Notice {
         path: String,
         /// The caller's pid inside the sandbox.
         pid: u32,
+        /// Whether there is no such program in the sandbox.
+        missing: bool,
     },
     /// A thread was refused for the limit on processes, for the first time.
     PidsReached,

@@ -25,7 +25,7 @@ use super::outcome::{self, Cause, Outcome, ProgramEnd};
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
 use super::sandbox::{Sandbox, Used};
 use super::signals::{Incoming, Signals, stop_ourselves};
-use super::start::Begun;
+use super::start::{Begun, Started};
 use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
 use crate::audit::{Answer as Told, Event, LogError};
@@ -105,22 +105,22 @@ impl Drive {
         mut audience: Audience,
         state: watch::Sender<State>,
     ) -> Result<(Drive, Ends), RunError> {
-        let Begun {
+        let Begun { gate, started, .. } = begun;
+        let Started {
             launched,
             bare,
-            started,
-            gate,
+            at,
             limits,
             worker,
             masks,
             held,
             ..
-        } = begun;
+        } = started;
         drop(held);
         bare.into_iter()
             .for_each(|why| audience.remark(Remark::Bare { why }));
         let (notices, cgroup) = (launched.notices, launched.cgroup);
-        let sandbox = Sandbox::adopt(launched.init, notices, cgroup, launched.bare, started)
+        let sandbox = Sandbox::adopt(launched.init, notices, cgroup, launched.bare, at)
             .map_err(RunError::io("watch", "the sandbox"))?;
         let worker = match worker {
             Some(worker) => Some(Worker {
@@ -151,7 +151,7 @@ impl Drive {
             signals: None,
             commands: None,
             interactive: None,
-            wall: limits.wall.map(|wall| Instant::from_std(started) + wall),
+            wall: limits.wall.map(|wall| Instant::from_std(at) + wall),
             state,
         };
         Ok((drive, ends))
@@ -282,8 +282,8 @@ impl Drive {
 
     fn take_notice(&mut self, notice: io::Result<Option<Notice>>) {
         match notice {
-            Ok(Some(Notice::ExecDenied { path, .. })) => {
-                let ruling = self.gate.exec_denied(path.as_bytes());
+            Ok(Some(Notice::ExecDenied { path, missing, .. })) => {
+                let ruling = self.gate.exec_denied(path.as_bytes(), missing);
                 self.obey(ruling);
             }
             Ok(Some(Notice::PidsReached)) => self.fate.pids_reached = true,

@@ -26,6 +26,14 @@ pub(super) struct Ruling {
     pub remark: Option<Remark>,
 }
 
+/// What was asked for.
+struct Target {
+    operation: Operation,
+    target: String,
+    /// The name under which a person hears of it, once; `None` is not said, but counted and logged.
+    known_as: Option<String>,
+}
+
 /// The policy of one session, its log and its counts.
 pub(super) struct Gate {
     policy: Policy,
@@ -41,13 +49,12 @@ impl Gate {
     /// `flags_widen`: whether the flags are the policy, so that one more of them is
     /// the remedy of a denial.
     pub(super) fn new(policy: Policy, log: Option<EventLog>, flags_widen: bool) -> Self {
-        let (tally, remarked) = (Tally::default(), BTreeSet::new());
         Self {
             policy,
             log,
-            tally,
+            tally: Tally::default(),
             flags_widen,
-            remarked,
+            remarked: BTreeSet::new(),
             unremarked: 0,
         }
     }
@@ -82,7 +89,13 @@ impl Gate {
             Some(asked) => {
                 let request = asked.request();
                 let decision = self.policy.decide(&request);
-                self.rule(operation, target, &decision, origin, request.flag())
+                let known_as = Some(target.clone());
+                let target = Target {
+                    operation,
+                    target,
+                    known_as,
+                };
+                self.rule(target, &decision, origin, request.flag())
             }
             None => Ok(Ruling {
                 answer: Answer::Denied,
@@ -92,12 +105,20 @@ impl Gate {
         }
     }
 
-    /// Records that the kernel refused to run `path`.
+    /// Records that the kernel refused to run `path`, which may be `missing` in the sandbox. A
+    /// search along `PATH` asks for many that are: what the host does not have either, no flag
+    /// would allow, and one program is said by one of its names.
     ///
     /// # Errors
     /// When the decision cannot be recorded.
-    pub(super) fn exec_denied(&mut self, path: &[u8]) -> Result<Ruling, LogError> {
+    pub(super) fn exec_denied(&mut self, path: &[u8], missing: bool) -> Result<Ruling, LogError> {
         let target = printable(path);
+        let known_as = if missing {
+            let real = Path::new(OsStr::from_bytes(path)).canonicalize();
+            real.ok().map(|real| printable(real.as_os_str().as_bytes()))
+        } else {
+            Some(target.clone())
+        };
         let request = Request::Exec {
             path: Path::new(OsStr::from_bytes(path)),
             sha256: None,
@@ -105,23 +126,26 @@ impl Gate {
         let mut decision = self.policy.decide(&request);
         // Exec once lets the command itself run one time, whatever its own rule says.
         decision.verdict = decision.verdict.max(Verdict::Deny);
-        self.rule(
-            Operation::Run,
+        let target = Target {
+            operation: Operation::Run,
             target,
-            &decision,
-            Origin::Kernel,
-            request.flag(),
-        )
+            known_as,
+        };
+        self.rule(target, &decision, Origin::Kernel, request.flag())
     }
 
     fn rule(
         &mut self,
-        operation: Operation,
-        target: String,
+        asked: Target,
         decision: &Decision,
         origin: Origin,
         flag: String,
     ) -> Result<Ruling, LogError> {
+        let Target {
+            operation,
+            target,
+            known_as,
+        } = asked;
         let Decision { verdict, rule } = decision;
         let answer = match verdict {
             Verdict::Allow | Verdict::Warn => Answer::Allowed,
@@ -150,7 +174,10 @@ impl Gate {
         }
         let remedy = self.remedy(operation, rule, flag);
         let reason = format!("rule {rule}; {remedy}");
-        let remark = self.remark(operation, target, decision, remedy);
+        let remark = known_as.and_then(|known_as| {
+            let said = (operation, known_as);
+            self.remark(said, target, decision, remedy)
+        });
         Ok(Ruling {
             answer,
             reason,
@@ -160,12 +187,12 @@ impl Gate {
 
     fn remark(
         &mut self,
-        operation: Operation,
+        said: (Operation, String),
         target: String,
         decision: &Decision,
         remedy: String,
     ) -> Option<Remark> {
-        let said = (operation, target.clone());
+        let operation = said.0;
         if self.remarked.contains(&said) {
             return None;
         }

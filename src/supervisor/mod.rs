@@ -16,6 +16,7 @@ mod descriptor;
 mod drive;
 mod error;
 mod gate;
+mod layers;
 mod masks;
 mod notices;
 mod options;
@@ -30,6 +31,7 @@ mod signals;
 mod start;
 mod stdio;
 mod terminal;
+mod worker;
 
 pub use error::RunError;
 pub use options::{PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice};

@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::start::{self, Begun, Wanted};
 use super::stdio::{Capture, OutputBudget, Sink, copy_input, copy_output};
 use super::terminal::{self, RawTerminal};
-use crate::audit::{Report, ReportFile};
+use crate::audit::{RefusalReport, Report, ReportFile};
 use crate::launch::StdioRequest;
 
 /// Standard output and standard error, as far as they are kept.
@@ -49,6 +49,31 @@ pub fn run(
         .as_deref()
         .map(ReportFile::open)
         .transpose()?;
+    let program = options.program.words();
+    let finished = run_recorded(options, hear);
+    match (report, &finished) {
+        (Some(file), Ok(finished)) => file.write(&finished.report)?,
+        (Some(file), Err(error)) => {
+            let refusal = RefusalReport {
+                version: env!("CARGO_PKG_VERSION"),
+                program,
+                error: error.to_string(),
+                status: error.exit_status(),
+            };
+            // The caller hears of the error itself in any case.
+            if let Err(unwritten) = file.write(&refusal) {
+                tracing::warn!(%unwritten, "the refusal is in no report");
+            }
+        }
+        (None, _) => {}
+    }
+    finished
+}
+
+fn run_recorded(
+    options: RunOptions,
+    hear: impl FnMut(Remark) + Send + 'static,
+) -> Result<Finished, RunError> {
     let terminal = wants_terminal(options.terminal);
     let wanted = Wanted {
         program: &options.program,
@@ -61,19 +86,16 @@ pub fn run(
     };
     let (begun, (runtime, signals)) = start::begin(&wanted, event_loop)?;
     let capture = options.capture.then(Captured::default);
-    let about = About::of(&options, &begun);
+    let about = About::of(&begun);
     let ended = runtime.block_on(async {
         let drive = foreground(begun, signals, terminal, capture.clone(), Box::new(hear))?;
         Ok::<_, RunError>(drive.run().await)
     })?;
-    let (outcome, written) = about.report(ended);
-    if let Some(file) = report {
-        file.write(&written)?;
-    }
+    let (outcome, report) = about.report(ended);
     let captured = capture.map(|(stdout, stderr)| (take(&stdout), take(&stderr)));
     Ok(Finished {
         outcome,
-        report: written,
+        report,
         captured,
     })
 }
@@ -239,20 +261,20 @@ struct About {
 }
 
 impl About {
-    fn of(options: &RunOptions, begun: &Begun) -> Self {
+    fn of(begun: &Begun) -> Self {
         let outcome = super::outcome::exit(None, None);
         Self {
             report: Report {
                 version: env!("CARGO_PKG_VERSION"),
                 session: begun.session.clone(),
-                program: options.program.words(),
-                layers: begun.layers.clone(),
-                enforced: begun.enforced.clone(),
-                rules: begun.rules.clone(),
+                program: begun.started.program.clone(),
+                layers: begun.started.layers.clone(),
+                enforced: begun.started.enforced.clone(),
+                rules: begun.started.rules.clone(),
                 decisions: Vec::new(),
                 not_recorded: Report::NOT_RECORDED,
                 violations: Vec::new(),
-                limits: begun.limits,
+                limits: begun.started.limits,
                 limits_reached: Vec::new(),
                 resources: crate::audit::Resources::default(),
                 exit: outcome,

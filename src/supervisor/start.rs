@@ -1,22 +1,23 @@
 //! From what was wanted to a launched sandbox: policy, bundle, plan, launch.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use super::error::RunError;
 use super::gate::Gate;
+use super::layers::load_layers;
 use super::masks::MaskWatch;
-use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
+use super::options::{PolicyChoice, Program, Surroundings};
 use super::prepare::prepare;
 use super::sandbox;
-use crate::audit::{Event, EventLog, Mechanism};
-use crate::ipc::{Channel, Config, DEFAULT_SEGMENT, assets};
-use crate::launch::{self, Features, HeldSignals, LaunchError, Launched, StdioRequest};
+use super::worker::{WorkerStart, unreadable, worker_start};
+use crate::audit::{Event, EventLog, LogError, Mechanism};
+use crate::ipc::{DEFAULT_SEGMENT, assets};
+use crate::launch::{
+    self, Features, HeldSignals, LaunchError, LaunchRequest, Launched, StdioRequest,
+};
 use crate::oci::{PrepareInput, Prepared, Target, WorkerFiles};
-use crate::policy::{Flags, Layer, Limits, LoadError, Policy, RuleMechanism, Vars};
+use crate::policy::{Layer, Limits, Policy, RuleMechanism};
 
 /// What is to be started.
 pub(super) struct Wanted<'a> {
@@ -32,43 +33,28 @@ pub(super) struct Wanted<'a> {
 
 /// A sandbox that has been launched, with everything that its loop needs.
 pub(super) struct Begun {
+    pub session: String,
+    pub gate: Gate,
+    pub started: Started,
+}
+
+/// What a launch gave.
+pub(super) struct Started {
     pub launched: Launched,
     /// Why there are no namespaces, where Landlock and seccomp carry the policy alone.
     pub bare: Option<String>,
     /// When the launch began: the wall limit counts from here.
-    pub started: Instant,
-    pub session: String,
+    pub at: Instant,
+    /// The program's name and arguments.
+    pub program: Vec<String>,
     pub layers: Vec<String>,
     pub enforced: Vec<Mechanism>,
     pub rules: Vec<RuleMechanism>,
     pub limits: Limits,
-    pub gate: Gate,
     pub worker: Option<WorkerStart>,
     pub masks: Option<MaskWatch>,
     /// Signals that end us wait until there is a loop to take them.
     pub held: HeldSignals,
-}
-
-/// What the worker is told first.
-pub(super) struct WorkerStart {
-    config: Config,
-    code: Option<Vec<u8>>,
-}
-
-impl WorkerStart {
-    /// Opens the channel and leaves configuration and code in it, for the worker to
-    /// find when it is there.
-    pub(super) fn open(self, ends: Option<(OwnedFd, File)>) -> Result<Channel, RunError> {
-        let (listener, segment) = ends.ok_or_else(|| RunError::Worker {
-            reason: "the launch gave no channel".to_owned(),
-        })?;
-        let mut channel = Channel::new(listener, segment)?;
-        channel.send_config(&self.config)?;
-        if let Some(code) = self.code {
-            channel.send_code(&code)?;
-        }
-        Ok(channel)
-    }
 }
 
 /// Starts what is wanted. The order is the contract: nothing is launched before the
@@ -80,30 +66,101 @@ pub(super) fn begin<T>(
 ) -> Result<(Begun, T), RunError> {
     single_threaded()?;
     let session = session_name()?;
-    let log = wanted
+    let mut log = wanted
         .events
         .map(|path| EventLog::open(path, &session))
         .transpose()?;
+    let (policy, planned) = plan(wanted).inspect_err(|error| {
+        if let Some(log) = &mut log {
+            tell_unrecorded(log.append(&refused(error)));
+        }
+    })?;
+    let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
+    let (started, done) = start(wanted, planned, &mut gate, meanwhile)
+        .inspect_err(|error| tell_unrecorded(gate.record(&refused(error))))?;
+    let begun = Begun {
+        session,
+        gate,
+        started,
+    };
+    Ok((begun, done))
+}
+
+fn refused(error: &RunError) -> Event {
+    Event::Refused {
+        error: error.to_string(),
+        status: error.exit_status(),
+    }
+}
+
+/// The caller hears why nothing runs in any case, which may be that nothing can be recorded.
+fn tell_unrecorded(recorded: Result<(), LogError>) {
+    if let Err(unrecorded) = recorded {
+        tracing::warn!(%unrecorded, "the refusal is not in the event log");
+    }
+}
+
+/// What is to be launched.
+struct Planned {
+    program: Vec<String>,
+    layers: Vec<String>,
+    features: Features,
+    bare: Option<String>,
+    request: LaunchRequest,
+    worker: Option<WorkerStart>,
+}
+
+fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
     let layers = load_layers(wanted.policy)?;
-    let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
+    let names = layers.iter().map(|layer| layer.name().to_owned()).collect();
     let features = Features::probe();
     let missing = &features.user_namespaces;
-    let mut bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
+    let bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
     let Prepared { policy, request } = prepare(wanted, layers, &features, bare.as_deref())?;
     recorded(&policy, wanted)?;
-    let worker = worker_start(wanted)?;
-    let limits = request.plan.limits;
-    let mut rules = request.plan.mechanisms.clone();
-    let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
+    let program = match wanted.program {
+        Program::OfBundle => {
+            let args = request.program.args.iter();
+            args.map(|arg| arg.to_string_lossy().into_owned()).collect()
+        }
+        program => program.words(),
+    };
+    let planned = Planned {
+        program,
+        layers: names,
+        features,
+        bare,
+        request,
+        worker: worker_start(wanted)?,
+    };
+    Ok((policy, planned))
+}
+
+fn start<T>(
+    wanted: &Wanted<'_>,
+    planned: Planned,
+    gate: &mut Gate,
+    meanwhile: impl FnOnce() -> Result<T, RunError>,
+) -> Result<(Started, T), RunError> {
+    let Planned {
+        program,
+        layers,
+        features,
+        mut bare,
+        request,
+        worker,
+    } = planned;
     gate.record(&Event::SessionStart {
         version: env!("CARGO_PKG_VERSION"),
         supervisor: std::process::id(),
-        program: wanted.program.words(),
-        layers: names.clone(),
+        program: program.clone(),
+        layers: layers.clone(),
     })?;
+    let limits = request.plan.limits;
+    let mut rules = request.plan.mechanisms.clone();
     let mut masks = MaskWatch::over(&request)?;
     let held = HeldSignals::hold().map_err(RunError::io("hold back", "signals"))?;
-    let started = Instant::now();
+    let at = Instant::now();
     let (mut meanwhile, mut done) = (Some(meanwhile), None);
     let mut prepare_once = || {
         if let Some(meanwhile) = meanwhile.take() {
@@ -125,45 +182,48 @@ pub(super) fn begin<T>(
     let done = done.ok_or_else(|| RunError::Worker {
         reason: "the launch did not leave the time to prepare for it".to_owned(),
     });
-    let done = match done.and_then(|done| done) {
+    let enforced: Vec<Mechanism> = launched.enforced.0.iter().map(mechanism).collect();
+    let ready = done.and_then(|done| done).and_then(|done| {
+        gate.record(&announced(launched.pid, &enforced))?;
+        Ok(done)
+    });
+    let done = match ready {
         Ok(done) => done,
         Err(error) => {
             sandbox::abandon(launched);
             return Err(error);
         }
     };
-    let enforced: Vec<Mechanism> = launched.enforced.0.iter().map(mechanism).collect();
-    for Mechanism {
-        mechanism,
-        state,
-        detail,
-    } in &enforced
-    {
-        tracing::info!("{mechanism}: {state}: {detail}");
-    }
-    let event = Event::LaunchEnforced {
-        init: launched.pid,
-        mechanisms: enforced.clone(),
-    };
-    if let Err(error) = gate.record(&event) {
-        sandbox::abandon(launched);
-        return Err(error.into());
-    }
-    let begun = Begun {
+    let started = Started {
         launched,
         bare,
-        started,
-        session,
-        layers: names,
+        at,
+        program,
+        layers,
         enforced,
         rules,
         limits,
-        gate,
         worker,
         masks,
         held,
     };
-    Ok((begun, done))
+    Ok((started, done))
+}
+
+/// Says in our own log what is enforced, and gives the event of it.
+fn announced(init: i32, enforced: &[Mechanism]) -> Event {
+    for Mechanism {
+        mechanism,
+        state,
+        detail,
+    } in enforced
+    {
+        tracing::info!("{mechanism}: {state}: {detail}");
+    }
+    Event::LaunchEnforced {
+        init,
+        mechanisms: enforced.to_vec(),
+    }
 }
 
 /// What the bundle needs to know.
@@ -273,67 +333,6 @@ fn recorded(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-fn worker_start(wanted: &Wanted<'_>) -> Result<Option<WorkerStart>, RunError> {
-    if wanted.session.is_some() {
-        return Ok(Some(WorkerStart {
-            config: Config::session(),
-            code: None,
-        }));
-    }
-    let start = match wanted.program {
-        Program::Code { code, name, args } => {
-            let argv = std::iter::once(name.clone())
-                .chain(args.iter().cloned())
-                .collect();
-            WorkerStart {
-                config: Config::once(argv, None),
-                code: Some(code.clone()),
-            }
-        }
-        Program::Script { path, args } => {
-            let argv = std::iter::once(path.into())
-                .chain(args.iter().cloned())
-                .collect();
-            let code = read_script(path)?;
-            WorkerStart {
-                config: Config::once(argv, Some(path.clone())),
-                code: Some(code),
-            }
-        }
-        Program::Command { .. } | Program::OfBundle => return Ok(None),
-    };
-    Ok(Some(start))
-}
-
-/// Bytes of the longest script: code is held in memory until the worker took it.
-const LONGEST_SCRIPT: u64 = 64 * 1024 * 1024;
-
-fn read_script(path: &Path) -> Result<Vec<u8>, RunError> {
-    let file = File::open(path).map_err(unreadable(path))?;
-    let mut code = Vec::new();
-    let limit = LONGEST_SCRIPT + 1;
-    file.take(limit)
-        .read_to_end(&mut code)
-        .map_err(unreadable(path))?;
-    if code.len() as u64 > LONGEST_SCRIPT {
-        return Err(unreadable(path)(io::ErrorKind::FileTooLarge.into()));
-    }
-    Ok(code)
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> RunError {
-    let path = path.display().to_string();
-    move |error| RunError::Script {
-        path,
-        missing: error.kind() == io::ErrorKind::NotFound,
-        cause: match error.kind() {
-            io::ErrorKind::IsADirectory => "it is a directory; name a file in it".to_owned(),
-            io::ErrorKind::FileTooLarge => format!("it is longer than {LONGEST_SCRIPT} bytes"),
-            _ => error.to_string(),
-        },
-    }
-}
-
 /// A process with threads must not clone itself: the child would have one of
 /// them, and the locks of all.
 fn single_threaded() -> Result<(), RunError> {
@@ -350,120 +349,4 @@ fn session_name() -> Result<String, RunError> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| RunError::io("draw", "random bytes")(errno.into()))?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
-}
-
-/// The layers, lowest first. A project's own can only narrow, so they stand above
-/// a base that does not depend on them.
-fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
-    let vars = vars()?;
-    let load = |source: &PolicySource| match source {
-        PolicySource::File(path) => Layer::load(path, &vars),
-        PolicySource::Shipped(name) => Layer::shipped(name, &vars),
-    };
-    let mut layers = choice
-        .policies
-        .iter()
-        .map(load)
-        .collect::<Result<Vec<_>, _>>()?;
-    let over_policy = !layers.is_empty();
-    layers.push(Layer::from_flags(
-        &Flags {
-            over_policy,
-            ..choice.flags.clone()
-        },
-        &vars,
-    )?);
-    for source in &choice.narrowing {
-        regular(source)?;
-        layers.push(load(source)?);
-    }
-    layers.extend(project_layers(&choice.project, &vars)?);
-    Ok(layers)
-}
-
-/// A project may name a pipe without a writer or a device as its policy, which would make us wait
-/// for ever; a person may well give one.
-fn regular(source: &PolicySource) -> Result<(), LoadError> {
-    let PolicySource::File(path) = source else {
-        return Ok(());
-    };
-    let read = |cause| LoadError::Read {
-        path: path.clone(),
-        cause,
-    };
-    if path.metadata().map_err(read)?.is_file() {
-        Ok(())
-    } else {
-        let cause = "a project's policy must be a regular file";
-        Err(read(io::Error::new(io::ErrorKind::InvalidInput, cause)))
-    }
-}
-
-/// A project's lists and its limits. A limit that is larger than
-/// the person's is no attempt to widen: the smaller one holds, as between any two
-/// layers, so limits are a document of their own and not flags.
-fn project_layers(project: &Flags, vars: &Vars) -> Result<Vec<Layer>, RunError> {
-    let mut layers = Vec::new();
-    if project.limits != Limits::default() {
-        let given = serde_json::to_value(project.limits)
-            .map_err(|error| RunError::io("write", PROJECT)(error.into()))?;
-        let given = given.as_object().into_iter().flatten();
-        let limits: serde_json::Map<_, _> = given
-            .filter(|(_, limit)| !limit.is_null())
-            .map(|(name, limit)| (name.clone(), limit.clone()))
-            .collect();
-        let document = serde_json::json!({ "version": 1, "limits": limits }).to_string();
-        layers.push(Layer::parse(document.as_bytes(), PROJECT, vars)?);
-    }
-    let Flags {
-        allow_read,
-        deny_read,
-        allow_write,
-        deny_write,
-        allow_net,
-        deny_net,
-        allow_run,
-        deny_run,
-        ..
-    } = project;
-    let paths = [
-        allow_read,
-        deny_read,
-        allow_write,
-        deny_write,
-        allow_run,
-        deny_run,
-    ];
-    let hosts = [allow_net, deny_net];
-    if paths.iter().any(|list| list.is_some()) || hosts.iter().any(|list| list.is_some()) {
-        let lists = Flags {
-            over_policy: true,
-            limits: Limits::default(),
-            ..project.clone()
-        };
-        layers.push(Layer::from_flags(&lists, vars)?);
-    }
-    Ok(layers)
-}
-
-fn no_directory(source: io::Error) -> RunError {
-    let object = "the working directory, which this policy speaks of; change to one that is there";
-    RunError::io("cannot find", object)(source)
-}
-
-/// How a project's limits are named in messages.
-const PROJECT: &str = "the project's configuration";
-
-fn vars() -> Result<Vars, RunError> {
-    let pwd = std::env::current_dir().map_err(no_directory)?;
-    // Without one, a policy that speaks of it is refused: another place in its stead would leave
-    // what the policy denies open.
-    let home = std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    Ok(Vars {
-        home,
-        workspace: pwd.clone(),
-        pwd,
-    })
 }

@@ -92,6 +92,24 @@ fn missing_and_unusable_programs_have_their_codes() {
         .expect(125);
 }
 
+/// A program that is searched for along PATH is asked for in every folder of it.
+#[test]
+fn a_search_for_a_program_is_said_once() {
+    let _alone = alone();
+    let search = |name: &str| {
+        let code = format!(
+            "import subprocess\ntry: subprocess.run([{name:?}])\n\
+             except FileNotFoundError: print('not there')"
+        );
+        buntime(["run", "-c", &code]).run().prints("not there\n")
+    };
+    let done = search("ls");
+    assert_eq!(done.stderr().lines().count(), 1, "{done}");
+    assert!(done.stderr().contains("--allow-run=/usr/bin/ls"), "{done}");
+    let done = search("no-such-program");
+    assert_eq!(done.stderr(), "", "no flag would allow it\n{done}");
+}
+
 #[test]
 fn a_signal_is_128_and_its_number() {
     let _alone = alone();

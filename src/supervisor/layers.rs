@@ -1,0 +1,124 @@
+//! The policy's layers of one run: what the person chose, and what a project narrows.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::error::RunError;
+use super::options::{PolicyChoice, PolicySource};
+use crate::policy::{Flags, Layer, Limits, LoadError, Vars};
+
+/// The layers, lowest first. A project's own can only narrow, so they stand above
+/// a base that does not depend on them.
+pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
+    let vars = vars()?;
+    let load = |source: &PolicySource| match source {
+        PolicySource::File(path) => Layer::load(path, &vars),
+        PolicySource::Shipped(name) => Layer::shipped(name, &vars),
+    };
+    let mut layers = choice
+        .policies
+        .iter()
+        .map(load)
+        .collect::<Result<Vec<_>, _>>()?;
+    let over_policy = !layers.is_empty();
+    layers.push(Layer::from_flags(
+        &Flags {
+            over_policy,
+            ..choice.flags.clone()
+        },
+        &vars,
+    )?);
+    for source in &choice.narrowing {
+        regular(source)?;
+        layers.push(load(source)?);
+    }
+    layers.extend(project_layers(&choice.project, &vars)?);
+    Ok(layers)
+}
+
+/// A project may name a pipe without a writer or a device as its policy, which would make us wait
+/// for ever; a person may well give one.
+fn regular(source: &PolicySource) -> Result<(), LoadError> {
+    let PolicySource::File(path) = source else {
+        return Ok(());
+    };
+    let read = |cause| LoadError::Read {
+        path: path.clone(),
+        cause,
+    };
+    if path.metadata().map_err(read)?.is_file() {
+        Ok(())
+    } else {
+        let cause = "a project's policy must be a regular file";
+        Err(read(io::Error::new(io::ErrorKind::InvalidInput, cause)))
+    }
+}
+
+/// A project's lists and its limits. A limit that is larger than
+/// the person's is no attempt to widen: the smaller one holds, as between any two
+/// layers, so limits are a document of their own and not flags.
+fn project_layers(project: &Flags, vars: &Vars) -> Result<Vec<Layer>, RunError> {
+    let mut layers = Vec::new();
+    if project.limits != Limits::default() {
+        let given = serde_json::to_value(project.limits)
+            .map_err(|error| RunError::io("write", PROJECT)(error.into()))?;
+        let given = given.as_object().into_iter().flatten();
+        let limits: serde_json::Map<_, _> = given
+            .filter(|(_, limit)| !limit.is_null())
+            .map(|(name, limit)| (name.clone(), limit.clone()))
+            .collect();
+        let document = serde_json::json!({ "version": 1, "limits": limits }).to_string();
+        layers.push(Layer::parse(document.as_bytes(), PROJECT, vars)?);
+    }
+    let Flags {
+        allow_read,
+        deny_read,
+        allow_write,
+        deny_write,
+        allow_net,
+        deny_net,
+        allow_run,
+        deny_run,
+        ..
+    } = project;
+    let paths = [
+        allow_read,
+        deny_read,
+        allow_write,
+        deny_write,
+        allow_run,
+        deny_run,
+    ];
+    let hosts = [allow_net, deny_net];
+    if paths.iter().any(|list| list.is_some()) || hosts.iter().any(|list| list.is_some()) {
+        let lists = Flags {
+            over_policy: true,
+            limits: Limits::default(),
+            ..project.clone()
+        };
+        layers.push(Layer::from_flags(&lists, vars)?);
+    }
+    Ok(layers)
+}
+
+fn no_directory(source: io::Error) -> RunError {
+    let object = "the working directory, which this policy speaks of; change to one that is there";
+    RunError::io("cannot find", object)(source)
+}
+
+/// How a project's limits are named in messages.
+const PROJECT: &str = "the project's configuration";
+
+fn vars() -> Result<Vars, RunError> {
+    let pwd = std::env::current_dir().map_err(no_directory)?;
+    // Without one, a policy that speaks of it is refused: another place in its stead would leave
+    // what the policy denies open.
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    Ok(Vars {
+        home,
+        workspace: pwd.clone(),
+        pwd,
+    })
+}
