@@ -1,5 +1,6 @@
 //! What a caller asks of the launch, complete before anything is touched.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -100,7 +101,7 @@ pub enum Piece {
         /// Where it stands.
         path: PathBuf,
         /// The content.
-        bytes: Vec<u8>,
+        bytes: Cow<'static, [u8]>,
     },
     /// A host path, shown at `path`.
     Bind {

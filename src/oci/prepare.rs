@@ -1,5 +1,6 @@
 //! Everything together: policy, plan, root and program become one launch request.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ pub struct WorkerFiles {
     /// The text that the interpreter starts with.
     pub bootstrap: String,
     /// Files beside the channel: name and content.
-    pub files: Vec<(String, Vec<u8>)>,
+    pub files: Vec<(String, Cow<'static, [u8]>)>,
     /// Size of the segment in bytes.
     pub segment_bytes: u64,
 }

@@ -222,7 +222,7 @@ fn etc(uid: u32, gid: u32, hostname: &str) -> Vec<Piece> {
         .into_iter()
         .map(|(name, text)| Piece::File {
             path: Path::new("/etc").join(name),
-            bytes: text.into_bytes(),
+            bytes: text.into_bytes().into(),
         })
         .collect()
 }

@@ -290,8 +290,8 @@ pub(super) fn input(
 }
 
 fn worker_files(segment: Option<u64>) -> WorkerFiles {
-    let mut files = vec![("worker.py".to_owned(), assets::WORKER_PY.to_vec())];
-    files.extend(assets::WORKER_PYC.map(|code| ("worker.pyc".to_owned(), code.to_vec())));
+    let mut files = vec![("worker.py".to_owned(), assets::WORKER_PY.into())];
+    files.extend(assets::WORKER_PYC.map(|code| ("worker.pyc".to_owned(), code.into())));
     WorkerFiles {
         bootstrap: assets::BOOTSTRAP_PY.to_owned(),
         files,

@@ -86,7 +86,7 @@ fn nothing_of_the_root_stands_twice() {
 fn the_root_shows_nobody_of_the_host() {
     let Prepared { request, policy } = prepared(python(), Flags::default());
     let passwd = request.pieces.iter().find_map(|piece| match piece {
-        Piece::File { path, bytes } if path == Path::new("/etc/passwd") => Some(bytes.clone()),
+        Piece::File { path, bytes } if path == Path::new("/etc/passwd") => Some(bytes.to_vec()),
         _ => None,
     });
     let names = String::from_utf8(passwd.unwrap()).unwrap();

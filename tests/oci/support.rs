@@ -73,7 +73,7 @@ pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
         target,
         worker: Some(WorkerFiles {
             bootstrap: "BOOTSTRAP".into(),
-            files: vec![("worker.py".into(), b"pass".to_vec())],
+            files: vec![("worker.py".into(), b"pass".as_slice().into())],
             segment_bytes: 1 << 20,
         }),
         env: Vec::new(),

@@ -12,6 +12,7 @@ mod place;
 mod report;
 mod user;
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -40,7 +41,7 @@ pub struct BareRequest {
     /// The worker's own directory, still to be made.
     pub layout: Layout,
     /// Files that stand beside the channel, read-only for the worker: name and content.
-    pub files: Vec<(String, Vec<u8>)>,
+    pub files: Vec<(String, Cow<'static, [u8]>)>,
 }
 
 /// Launches the program of `request` without namespaces; as [`super::launch`] otherwise.

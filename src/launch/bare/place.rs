@@ -4,6 +4,7 @@
 //! Its name is random and its owner the caller. A lock on it lives as long as the supervisor, so
 //! that a later start can tell a directory that was left from one that is in use.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -111,7 +112,7 @@ impl Place {
     /// The path, and what the kernel said.
     pub(super) fn make(
         layout: &Layout,
-        files: &[(String, Vec<u8>)],
+        files: &[(String, Cow<'static, [u8]>)],
         owner: Option<(u32, u32)>,
     ) -> Result<Place, PlaceError> {
         let top = &layout.top;
@@ -353,7 +354,12 @@ mod tests {
     #[test]
     fn a_hostile_tree_is_removed_whole() {
         let layout = Layout::choose().unwrap();
-        let place = Place::make(&layout, &[("file".to_owned(), b"x".to_vec())], None).unwrap();
+        let place = Place::make(
+            &layout,
+            &[("file".to_owned(), b"x".as_slice().into())],
+            None,
+        )
+        .unwrap();
         // Deeper than descriptors or a path reach, with a directory that may not be entered.
         let start = open_directory(&layout.tmp()).unwrap();
         let mut dir = start.try_clone().unwrap();
