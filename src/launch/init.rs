@@ -10,6 +10,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::bare::Census;
 use super::notice::{self, Notice};
@@ -135,12 +137,22 @@ fn answer_call(
         *started = true;
         return gone_is_fine(seccomp::answer(listener, call.id, Answer::Continue));
     }
-    let pointer = call.arguments[usize::from(i64::from(call.number) == libc::SYS_execveat)];
+    let at = i64::from(call.number) == libc::SYS_execveat;
+    let pointer = call.arguments[usize::from(at)];
+    let from_cwd = !at || call.arguments[0] as i32 == libc::AT_FDCWD;
     // A process that took over the number meanwhile is not the caller.
     let path = read_path(call.pid, pointer)
+        .map(|path| {
+            if from_cwd {
+                absolute(call.pid, path)
+            } else {
+                path
+            }
+        })
         .filter(|_| seccomp::still_waits(listener, call.id))
-        .unwrap_or_else(|| "?".to_owned());
+        .unwrap_or_else(|| b"?".to_vec());
     let missing = is_missing(&path);
+    let path = String::from_utf8_lossy(&path).into_owned();
     let answer = if missing { libc::ENOENT } else { libc::EACCES };
     gone_is_fine(seccomp::answer(listener, call.id, Answer::Errno(answer)))?;
     let denied = Notice::ExecDenied {
@@ -153,11 +165,35 @@ fn answer_call(
 
 /// Whether nothing is there. A search along `PATH` goes by that, and so do programs that can do
 /// without another one. Nothing runs either way, so a path that changes meanwhile gains nothing.
-fn is_missing(path: &str) -> bool {
-    use rustix::io::Errno;
-    let found = rustix::fs::stat(path);
-    path.starts_with('/') && matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
+/// Only the root itself is looked at, which is in memory: on what is mounted below it init would
+/// wait for somebody's file system, or be asked of its own /proc.
+fn is_missing(path: &[u8]) -> bool {
+    if path.len() >= LONGEST_PATH || !path.starts_with(b"/") {
+        return false;
+    }
+    let found = rustix::fs::openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS,
+    );
+    matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
 }
+
+/// A relative path with the caller's directory before it, which it may have left meanwhile.
+fn absolute(pid: u32, path: Vec<u8>) -> Vec<u8> {
+    if path.is_empty() || path.starts_with(b"/") {
+        return path;
+    }
+    match rustix::fs::readlink(format!("/proc/{pid}/cwd"), Vec::new()) {
+        Ok(directory) => [directory.as_bytes(), b"/", &path].concat(),
+        Err(_) => path,
+    }
+}
+
+/// Bytes of a path that are looked at; a longer one is recorded cut.
+const LONGEST_PATH: usize = 512;
 
 fn gone_is_fine(answered: io::Result<()>) -> io::Result<()> {
     match answered {
@@ -167,10 +203,10 @@ fn gone_is_fine(answered: io::Result<()>) -> io::Result<()> {
 }
 
 /// The path as it stands there now, for the record only.
-fn read_path(pid: u32, pointer: u64) -> Option<String> {
+fn read_path(pid: u32, pointer: u64) -> Option<Vec<u8>> {
     let mut memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     memory.seek(SeekFrom::Start(pointer)).ok()?;
-    let mut bytes = [0; 512];
+    let mut bytes = [0; LONGEST_PATH];
     let mut length = 0;
     // Up to the end of the page at least; a read across an unmapped page is cut there.
     while length < bytes.len() && !bytes[..length].contains(&0) {
@@ -180,8 +216,8 @@ fn read_path(pid: u32, pointer: u64) -> Option<String> {
             Ok(count) => length += count,
         }
     }
-    let text = bytes[..length].split(|byte| *byte == 0).next()?;
-    Some(String::from_utf8_lossy(text).into_owned())
+    let path = bytes[..length].split(|byte| *byte == 0).next()?;
+    Some(path.to_vec())
 }
 
 /// Returns false when the supervisor is gone.

@@ -74,7 +74,7 @@ impl Lifted {
 }
 
 /// Where the system keeps its programs: what a bare `--allow-run` shows.
-const PROGRAM_DIRECTORIES: [&str; 6] = [
+pub const PROGRAM_FOLDERS: [&str; 6] = [
     "/usr/local/bin",
     "/usr/local/sbin",
     "/usr/bin",
@@ -294,7 +294,7 @@ fn programs(layer: &mut Layer, flags: &Flags, vars: &Vars) -> Result<(), LoadErr
 
 /// To run anything there must be something to run.
 fn show_programs(layer: &mut Layer, rule: &RuleRef) -> Result<(), LoadError> {
-    for directory in PROGRAM_DIRECTORIES {
+    for directory in PROGRAM_FOLDERS {
         layer.fs.push(FsRule {
             action: Verdict::Allow,
             pattern: pattern(Path::new(directory), rule)?,

@@ -36,7 +36,7 @@ mod shipped;
 mod widen;
 
 pub use explain::{Answer, Explanation};
-pub use flags::{Flags, Lifted};
+pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
 pub use layer::{Layer, LoadError, Problem, Vars};
 pub use limits::{Audit, Limits, OnViolation, Plugins, parse_duration, parse_size};
 pub use merge::{MergeError, Policy};

@@ -11,7 +11,9 @@ use super::printable::printable;
 use super::remark::Remark;
 use crate::audit::{Answer, Counted, Event, EventLog, LogError, Operation, Origin, Tally};
 use crate::ipc::{Check, CheckKind};
-use crate::policy::{Decision, OnViolation, Perm, Policy, Proto, Request, RuleRef, Verdict};
+use crate::policy::{
+    Decision, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Proto, Request, RuleRef, Verdict,
+};
 
 /// Denials that are said one by one; further ones are only counted.
 const REMARKED: usize = 20;
@@ -105,19 +107,17 @@ impl Gate {
         }
     }
 
-    /// Records that the kernel refused to run `path`, which may be `missing` in the sandbox. A
-    /// search along `PATH` asks for many that are: what the host does not have either, no flag
-    /// would allow, and one program is said by one of its names.
+    /// Records that the kernel refused to run `path`, which may be `missing` in the sandbox.
     ///
     /// # Errors
     /// When the decision cannot be recorded.
     pub(super) fn exec_denied(&mut self, path: &[u8], missing: bool) -> Result<Ruling, LogError> {
         let target = printable(path);
-        let known_as = if missing {
-            let real = Path::new(OsStr::from_bytes(path)).canonicalize();
-            real.ok().map(|real| printable(real.as_os_str().as_bytes()))
-        } else {
-            Some(target.clone())
+        let searched = missing.then(|| searched(Path::new(OsStr::from_bytes(path))));
+        let known_as = match searched.flatten() {
+            Some(Searched::There(name)) => Some(name),
+            Some(Searched::Nowhere) => None,
+            None => Some(target.clone()),
         };
         let request = Request::Exec {
             path: Path::new(OsStr::from_bytes(path)),
@@ -246,6 +246,28 @@ impl Gate {
     pub(super) fn counted(&mut self) -> Vec<Counted> {
         std::mem::take(&mut self.tally).into_counted()
     }
+}
+
+/// What a search along `PATH` came upon in one folder of the system.
+enum Searched {
+    /// The host has a program of this name there, though the sandbox does not.
+    There(String),
+    /// The host has none either, and no flag would allow it.
+    Nowhere,
+}
+
+/// A search asks for the same name in many folders, so it is said once, and only where it could
+/// be allowed. `None` is no such search. One name in a folder of the system is all that is looked
+/// up on the host: a path of the worker's could wait for ever, or make the host mount something.
+fn searched(path: &Path) -> Option<Searched> {
+    let (folder, name) = (path.parent()?, path.file_name()?);
+    if !PROGRAM_FOLDERS.contains(&folder.to_str()?) {
+        return None;
+    }
+    Some(match folder.join(name).symlink_metadata() {
+        Ok(_) => Searched::There(printable(name.as_bytes())),
+        Err(_) => Searched::Nowhere,
+    })
 }
 
 /// The shipped policy that a rule stands in: it has lines and no file.
