@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long killed programs' last output may take to be handed on.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long killed processes may take to end. Those that wait for a file system which does not
+/// answer do not end at all, and must not keep the caller.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long init may live on after it has reported the program's end.
 const INIT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -167,6 +170,8 @@ pub(super) struct Fate {
     asked: Option<i32>,
     /// When everything is killed, and why if the program's own end does not say it.
     patience: Option<(Instant, Option<Cause>)>,
+    /// When nobody waits any longer for what was killed to end.
+    killed: Option<Instant>,
     /// Init's socket has nothing more to say.
     deaf: bool,
     /// Whether a worker that there should be has not been heard yet.
@@ -190,6 +195,7 @@ impl Fate {
             used,
             asked,
             patience,
+            killed: None,
             deaf: false,
             unheard: worker,
             violations: Vec::new(),
@@ -216,13 +222,14 @@ enum Happening {
     Delivered,
     Wall,
     Patience,
+    Stuck,
     Died,
 }
 
 impl Drive {
     /// Runs the session until nothing of it is alive and its output was handed on.
     pub(super) async fn run(mut self) -> Ended {
-        while !matches!(self.next().await, Some(Happening::Died)) {}
+        while !matches!(self.next().await, Some(Happening::Died | Happening::Stuck)) {}
         self.take_last_notices();
         if let Some(Err(error)) = self.worker.as_mut().map(|worker| worker.channel.seal()) {
             self.end(Cause::Failure(error.to_string()));
@@ -249,10 +256,15 @@ impl Drive {
             () = self.audience.deliver(), if !listening => Happening::Delivered,
             () = at(self.wall) => Happening::Wall,
             () = at(patience) => Happening::Patience,
+            () = at(self.fate.killed) => Happening::Stuck,
             _ = self.sandbox.died() => Happening::Died,
         };
         match happening {
             Happening::Died => return Some(Happening::Died),
+            Happening::Stuck => {
+                self.sandbox.give_up();
+                return Some(Happening::Stuck);
+            }
             Happening::Notice(notice) => self.take_notice(notice),
             Happening::Said(said) => self.take_message(said),
             Happening::Copy(end) => self.take_copy_end(end),
@@ -267,7 +279,7 @@ impl Drive {
             Happening::Patience => {
                 if let Some((_, cause)) = self.fate.patience.take() {
                     self.fate.cause = self.fate.cause.take().or(cause);
-                    self.sandbox.kill();
+                    self.kill();
                 }
             }
         }
@@ -277,7 +289,14 @@ impl Drive {
     /// Kills everything. The first cause is the one that counts.
     fn end(&mut self, cause: Cause) {
         self.fate.cause.get_or_insert(cause);
+        self.kill();
+    }
+
+    fn kill(&mut self) {
         self.sandbox.kill();
+        self.fate
+            .killed
+            .get_or_insert_with(|| Instant::now() + KILL_LIMIT);
     }
 
     fn take_notice(&mut self, notice: io::Result<Option<Notice>>) {
@@ -328,7 +347,7 @@ impl Drive {
             Ok(None) => {
                 self.fate.deaf = true;
                 if self.fate.program.is_none() {
-                    self.sandbox.kill();
+                    self.kill();
                 }
             }
             Err(error) => {

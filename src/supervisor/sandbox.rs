@@ -34,6 +34,8 @@ pub(super) struct Sandbox {
     bare: Option<Bare>,
     started: Instant,
     reaped: bool,
+    /// It was killed, and its processes do not end.
+    stuck: bool,
 }
 
 impl Sandbox {
@@ -55,6 +57,7 @@ impl Sandbox {
             bare,
             started,
             reaped: false,
+            stuck: false,
         })
     }
 
@@ -82,6 +85,11 @@ impl Sandbox {
         if let Err(error) = pidfd_send_signal(self.init.get_ref(), Signal::KILL) {
             tracing::debug!(%error, "init is already gone");
         }
+    }
+
+    /// Waits no longer for the end of what was killed.
+    pub(super) fn give_up(&mut self) {
+        self.stuck = true;
     }
 
     /// The limits of the cgroup that were reached.
@@ -113,6 +121,12 @@ impl Sandbox {
     /// # Errors
     /// When something of the sandbox stays behind.
     pub(super) fn clear_away(mut self) -> io::Result<()> {
+        if self.stuck {
+            return Err(io::Error::other(
+                "its processes were killed, but wait in the kernel, most likely for a file \
+                 system that does not answer",
+            ));
+        }
         self.reap()?;
         let emptied = match self.cgroup.take() {
             Some(cgroup) => cgroup.remove().map_err(io::Error::other),
@@ -175,7 +189,7 @@ pub(super) fn abandon(launched: Launched) {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if self.reaped {
+        if self.reaped || self.stuck {
             return;
         }
         self.kill();

@@ -17,3 +17,4 @@ mod leaks;
 mod records;
 mod terminal;
 mod venv;
+mod waiting;

@@ -17,7 +17,7 @@ impl Drive {
     /// all as long as the wall limit lasts; after a kill, only what it takes at
     /// once.
     pub(super) async fn drain(&mut self) {
-        let killed = self.fate.cause.is_some();
+        let killed = self.fate.cause.is_some() || self.fate.killed.is_some();
         let end = if killed {
             Some(Instant::now() + LAST_WORDS)
         } else {
