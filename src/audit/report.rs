@@ -46,14 +46,17 @@ pub struct Report {
     pub exit: Exit,
 }
 
-/// What `--report` writes where nothing was run.
+/// What `--report` writes where there is no whole report, which is where nothing was run; or, by
+/// a failure right after the launch, not for long.
 #[derive(Debug, Clone, Serialize)]
 pub struct RefusalReport {
     /// Buntime's version.
     pub version: &'static str,
     /// What was to be run.
     pub program: Vec<String>,
-    /// Why not.
+    /// Whether it may have run.
+    pub started: bool,
+    /// Why not, or not for longer.
     pub error: String,
     /// Buntime's own exit status.
     pub status: u8,

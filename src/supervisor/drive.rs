@@ -287,7 +287,7 @@ impl Drive {
     }
 
     /// Kills everything. The first cause is the one that counts.
-    fn end(&mut self, cause: Cause) {
+    pub(super) fn end(&mut self, cause: Cause) {
         self.fate.cause.get_or_insert(cause);
         self.kill();
     }

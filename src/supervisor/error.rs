@@ -88,6 +88,9 @@ pub enum RunError {
         /// The directory that is shown to the program writable.
         place: String,
     },
+    /// A failure after the launch, for which the sandbox was ended: the program may have run.
+    #[error("{0}")]
+    Ended(Box<RunError>),
     /// The process has threads.
     #[error(
         "launch a sandbox from a process with {count} threads: a process with threads must not \
@@ -122,6 +125,14 @@ impl RunError {
             operation,
             object,
             source,
+        }
+    }
+
+    /// The failure of what follows a launch.
+    pub(super) fn ended(self) -> Self {
+        match self {
+            Self::Ended(_) => self,
+            failure => Self::Ended(Box::new(failure)),
         }
     }
 

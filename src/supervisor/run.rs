@@ -11,7 +11,7 @@ use super::copies::Copies;
 use super::drive::{Drive, Ended, Interactive};
 use super::error::RunError;
 use super::options::{RunOptions, TerminalChoice};
-use super::outcome::Outcome;
+use super::outcome::{Cause, Outcome};
 use super::remark::{Audience, Remark, State, Stream};
 use super::signals::Signals;
 use super::start::{self, Begun, Wanted};
@@ -57,6 +57,7 @@ pub fn run(
             let refusal = RefusalReport {
                 version: env!("CARGO_PKG_VERSION"),
                 program,
+                started: matches!(error, RunError::Ended(_)),
                 error: error.to_string(),
                 status: error.exit_status(),
             };
@@ -148,18 +149,24 @@ fn foreground(
     hear: Box<dyn FnMut(Remark) + Send>,
 ) -> Result<Drive, RunError> {
     let state = watch::Sender::new(State::Starting);
-    let (mut drive, ends) = Drive::over(begun, Audience::Person(hear), state)?;
+    let over = Drive::over(begun, Audience::Person(hear), state);
+    let (mut drive, ends) = over.map_err(RunError::ended)?;
     drive.signals = Some(signals);
     let connected = Connect {
         copies: &mut drive.copies,
         budget: &drive.budget,
         capture,
     };
-    match ends.terminal {
-        Some(program) if terminal => {
-            drive.interactive = Some(connected.terminal(program, ends.stderr)?);
-        }
-        _ => connected.pipes(ends.stdin, ends.stdout, ends.stderr)?,
+    let connected = match ends.terminal {
+        Some(program) if terminal => connected.terminal(program, ends.stderr).map(Some),
+        _ => connected
+            .pipes(ends.stdin, ends.stdout, ends.stderr)
+            .map(|()| None),
+    };
+    match connected {
+        Ok(interactive) => drive.interactive = interactive,
+        // The program runs already: it ends as a run does, with its records.
+        Err(error) => drive.end(Cause::Failure(error.to_string())),
     }
     Ok(drive)
 }

@@ -11,7 +11,7 @@ use super::options::{PolicyChoice, Program, Surroundings};
 use super::prepare::prepare;
 use super::sandbox;
 use super::worker::{WorkerStart, unreadable, worker_start};
-use crate::audit::{Event, EventLog, LogError, Mechanism};
+use crate::audit::{Event, EventLog, LogError, Mechanism, Resources};
 use crate::ipc::{DEFAULT_SEGMENT, assets};
 use crate::launch::{
     self, Features, HeldSignals, LaunchError, LaunchRequest, Launched, StdioRequest,
@@ -76,8 +76,14 @@ pub(super) fn begin<T>(
         }
     })?;
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
-    let (started, done) = start(wanted, planned, &mut gate, meanwhile)
-        .inspect_err(|error| tell_unrecorded(gate.record(&refused(error))))?;
+    let (started, done) = start(wanted, planned, &mut gate, meanwhile).inspect_err(|error| {
+        let event = if matches!(error, RunError::Ended(_)) {
+            ended_by_failure()
+        } else {
+            refused(error)
+        };
+        tell_unrecorded(gate.record(&event));
+    })?;
     let begun = Begun {
         session,
         gate,
@@ -93,10 +99,19 @@ fn refused(error: &RunError) -> Event {
     }
 }
 
+fn ended_by_failure() -> Event {
+    Event::Exit {
+        code: None,
+        signal: None,
+        cause: "failure",
+        resources: Resources::default(),
+    }
+}
+
 /// The caller hears why nothing runs in any case, which may be that nothing can be recorded.
 fn tell_unrecorded(recorded: Result<(), LogError>) {
     if let Err(unrecorded) = recorded {
-        tracing::warn!(%unrecorded, "the refusal is not in the event log");
+        tracing::warn!(%unrecorded, "this end is not in the event log");
     }
 }
 
@@ -191,7 +206,7 @@ fn start<T>(
         Ok(done) => done,
         Err(error) => {
             sandbox::abandon(launched);
-            return Err(error);
+            return Err(error.ended());
         }
     };
     let started = Started {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Scratch, alone, buntime};
+use crate::support::{Child, PYTHON, Scratch, alone, binary, buntime};
 
 #[test]
 fn reports_and_logs_below_tmp_are_the_hosts() {
@@ -88,4 +88,47 @@ fn a_deny_never_shows_what_the_host_has() {
         .expect(125);
     assert!(done.stderr().contains("place of its own"), "{done}");
     assert!(Path::new(&secret).exists());
+}
+
+/// What runs in the background of nobody's session may not change the terminal. The program has
+/// been launched by then, and the records say so.
+#[test]
+fn a_failure_after_the_launch_is_recorded_as_an_end() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    let (report, events) = (scratch.entry("report.json"), scratch.entry("events.jsonl"));
+    let binary = binary().display().to_string();
+    let code = format!(
+        "
+import fcntl, os, pty, sys, termios, time
+ours, theirs = pty.openpty()
+if os.fork() == 0:
+    os.setsid()
+    fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+    leader = os.fork()
+    if leader == 0:
+        os.setpgid(0, 0)
+        if os.fork() == 0:
+            while os.getppid() == os.getpgid(0):
+                time.sleep(0.01)
+            os.dup2(theirs, 0)
+            os.dup2(theirs, 1)
+            os.execv({binary:?}, [{binary:?}, 'run', '--tty', 'always', '--report', {report:?},
+                                  '--events', {events:?}, '--', '/bin/sleep', '600'])
+        os._exit(0)
+    os.waitpid(leader, 0)
+    while not os.path.exists({report:?}) or os.path.getsize({report:?}) == 0:
+        time.sleep(0.01)
+    os._exit(0)
+os.wait()
+"
+    );
+    Child::new(PYTHON).args(["-c", &code]).run().expect(0);
+    let text = fs::read_to_string(&report).expect("the report");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["exit"]["cause"], "failure", "{text}");
+    assert!(!report["enforced"].as_array().expect("a list").is_empty());
+    let log = fs::read_to_string(&events).expect("the log");
+    assert!(log.contains(r#""type":"exit""#), "{log}");
+    assert!(!log.contains(r#""type":"refused""#), "{log}");
 }
