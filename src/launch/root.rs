@@ -22,6 +22,8 @@ pub struct Root {
     base: OwnedFd,
     root: OwnedFd,
     ids: (u32, u32),
+    /// What was found in a directory that is shown by its entries, and is not shown itself.
+    left_out: Vec<PathBuf>,
     /// What must hold once the root is entered: path and mount attributes.
     pub expected: Vec<(PathBuf, u64)>,
 }
@@ -62,6 +64,7 @@ impl Root {
             base: tree,
             root,
             ids,
+            left_out: Vec::new(),
             expected,
         })
     }
@@ -101,6 +104,7 @@ impl Root {
     pub fn bind(&mut self, source: &mut Source) -> Result<(), Failure> {
         source.open(None)?;
         let Some(tree) = source.tree.take() else {
+            self.left_out.push(source.path.clone());
             return Ok(());
         };
         let target = self.place(&source.path, source.dir)?;
@@ -129,10 +133,15 @@ impl Root {
     ///
     /// # Errors
     /// The path, and what the kernel said; a path that is not there is an error, because the
-    /// plan says that it is.
+    /// plan says that it is, unless it was left out.
     pub fn mask(&mut self, mask: &Mask) -> Result<(), Failure> {
         let fail = |cause| failed("mask", &mask.path, cause);
-        let target = self.resolve(&mask.path).map_err(fail)?;
+        let target = match self.resolve(&mask.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.left_out(&mask.path) => {
+                return Ok(());
+            }
+            target => target.map_err(fail)?,
+        };
         let (tree, set) = match mask.kind {
             MaskKind::Hidden => {
                 let name = if mask.dir {
@@ -162,6 +171,10 @@ impl Root {
             self.expected.push((mask.path.clone(), set));
         }
         Ok(())
+    }
+
+    fn left_out(&self, path: &Path) -> bool {
+        self.left_out.iter().any(|place| path.starts_with(place))
     }
 
     /// Shows one file of the base (or of another descriptor) inside the root.

@@ -14,11 +14,8 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use super::identity::Identity;
 use super::notice::Failure;
 use super::request::Piece;
-use crate::policy::Bind;
+use crate::policy::{Bind, OWN_PLACES};
 use crate::sys::mount::{self, attr};
-
-/// The places that every worker has of its own, and that no directory of the host stands in for.
-const OWN: [&str; 5] = ["/dev", "/proc", "/sys", "/tmp", "/run/buntime"];
 
 /// A mount to make: a tree (already cloned, or still to be), and where it goes.
 #[derive(Debug)]
@@ -33,6 +30,9 @@ pub struct Source {
     pub host: PathBuf,
     /// Whether it may be gone: no rule names it, and it was only found in a directory.
     pub optional: bool,
+    /// Whether it is not shown: a link, which leads to what is shown or not, or a directory that
+    /// the worker has its own of.
+    pub left_out: bool,
     /// The clone, when the caller made it.
     pub tree: Option<OwnedFd>,
     /// Why owners appear as on the host, when a translation was wanted and cannot be had.
@@ -66,6 +66,7 @@ impl Source {
             attributes,
             host: source.clone(),
             optional: false,
+            left_out: false,
             tree: None,
             unmapped: None,
         }))
@@ -77,8 +78,8 @@ impl Source {
     /// # Errors
     /// Such a directory that cannot be listed.
     pub fn of_bind(bind: &Bind) -> Result<Vec<Source>, Failure> {
-        let own = |path: &Path| OWN.map(Path::new).contains(&path);
-        let holds_own = OWN
+        let own = |path: &Path| OWN_PLACES.map(Path::new).contains(&path);
+        let holds_own = OWN_PLACES
             .iter()
             .any(|place| Path::new(place).starts_with(&bind.path));
         if !holds_own || own(&bind.path) {
@@ -89,15 +90,21 @@ impl Source {
         for entry in std::fs::read_dir(&bind.path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let kind = entry.file_type().map_err(fail)?;
-            if kind.is_symlink() || own(&entry.path()) {
-                continue;
-            }
-            let mut parts = Source::of_bind(&Bind {
+            let bind = Bind {
                 path: entry.path(),
                 dir: kind.is_dir(),
                 ..bind.clone()
-            })?;
-            parts.iter_mut().for_each(|part| part.optional = true);
+            };
+            let left_out = kind.is_symlink() || own(&bind.path);
+            let mut parts = if left_out {
+                vec![Source::of_one(&bind)]
+            } else {
+                Source::of_bind(&bind)?
+            };
+            for part in &mut parts {
+                part.optional = true;
+                part.left_out |= left_out;
+            }
             sources.extend(parts);
         }
         Ok(sources)
@@ -110,6 +117,7 @@ impl Source {
             attributes: attributes(bind.writable, bind.executable),
             host: bind.path.clone(),
             optional: false,
+            left_out: false,
             tree: None,
             unmapped: None,
         }
@@ -126,7 +134,7 @@ impl Source {
     /// # Errors
     /// What the kernel says of the clone.
     pub fn open(&mut self, maps: Option<&mut OwnerMaps<'_>>) -> Result<(), Failure> {
-        if self.tree.is_some() {
+        if self.tree.is_some() || self.left_out {
             return Ok(());
         }
         let fail = |cause: io::Error| Failure::new("bind", self.host.display().to_string(), cause);

@@ -162,7 +162,7 @@ fn launch_in<T>(
         *cgroup = make_cgroup(&request)?;
     }
     let mut sources = Sources::of(&request, &identity).map_err(LaunchError::Failed)?;
-    let unmapped = unmapped(&mut sources);
+    let parts = parts(&mut sources);
     let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
     let (our_ends, their_ends) = pipes(request.stdio).map_err(system("make the pipes"))?;
     let base = identity::base_directory()
@@ -205,7 +205,7 @@ fn launch_in<T>(
     };
     let (verified, Carried { terminal, channel }, (mut enforced, done)) =
         follow(&ours, (pid, &pidfd), confined, sort)?;
-    enforced.0.extend(unmapped);
+    enforced.0.extend(parts);
     enforced.0.extend(verified.0);
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
@@ -464,8 +464,23 @@ fn describe(
     enforced
 }
 
-/// The binds whose owners could not be translated.
-fn unmapped(sources: &mut Sources) -> Vec<Mechanism> {
+/// What of the binds is less than whole: owners that could not be translated, and what is left
+/// out of a directory that is shown by its entries.
+fn parts(sources: &mut Sources) -> Vec<Mechanism> {
+    let left_out: Vec<String> = sources
+        .each()
+        .filter(|source| source.left_out && source.dir)
+        .map(|source| source.path.display().to_string())
+        .collect();
+    let own = (!left_out.is_empty()).then(|| Mechanism {
+        mechanism: "binds".to_owned(),
+        state: State::Partial,
+        detail: format!(
+            "the worker has its own of {}, or none: what is around them is shown by its entries, \
+             as they were at the start and without sockets",
+            left_out.join(", ")
+        ),
+    });
     let noted = sources.each().filter_map(|source| {
         let why = source.unmapped.as_ref()?;
         Some(Mechanism {
@@ -477,5 +492,5 @@ fn unmapped(sources: &mut Sources) -> Vec<Mechanism> {
             ),
         })
     });
-    noted.collect()
+    own.into_iter().chain(noted).collect()
 }

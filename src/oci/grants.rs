@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::launch::Piece;
-use crate::policy::{Grant, Perm, PermSet};
-
-/// Where the channel and the worker's files stand.
-pub(super) const CHANNEL: &str = "/run/buntime";
+use crate::policy::{CHANNEL, Grant, Perm, PermSet};
 
 /// What `pieces` show, to be read.
 pub(super) fn readable(pieces: &[Piece]) -> Vec<Grant> {

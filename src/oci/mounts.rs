@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::grants::CHANNEL;
 use super::program::Place;
 use super::settings::remark;
 use crate::launch::{Mechanism, Piece, State};
+use crate::policy::OWN_PLACES;
 
 /// What the mounts of a bundle come to.
 #[derive(Debug, Default)]
@@ -156,8 +156,7 @@ fn show(
 const OURS: &str = "stands where the sandbox has its own; take it out";
 
 fn is_ours(path: &Path) -> bool {
-    let ours = ["/proc", "/dev", "/sys", "/tmp", CHANNEL];
-    path == Path::new("/") || ours.iter().any(|place| path.starts_with(place))
+    path == Path::new("/") || OWN_PLACES.iter().any(|place| path.starts_with(place))
 }
 
 /// The host path that a mount shows, without symbolic links; a relative one is the bundle's.

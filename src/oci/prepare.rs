@@ -8,14 +8,14 @@ use super::bare;
 use super::bundle::{Bundle, OwnProcess};
 use super::directories::{existing_directory, out_directory};
 use super::error::OciError;
-use super::grants::{CHANNEL, bundle_grants};
+use super::grants::bundle_grants;
 use super::interpreter::Interpreter;
 use super::mounts::Mounted;
 use super::program::{PATH, Place};
 use super::root::{command_pieces, every_program, interpreter_pieces};
 use super::{root, world};
 use crate::launch::{ChannelRequest, Features, LaunchRequest, Piece, Program, StdioRequest};
-use crate::policy::{ExecPlan, Layer, Perm, Plan, Policy, Request, Verdict, World};
+use crate::policy::{CHANNEL, ExecPlan, Layer, Perm, Plan, Policy, Request, Verdict, World};
 
 /// What is to run.
 #[derive(Debug, Clone)]

@@ -9,6 +9,12 @@ use super::limits::{Limits, Plugins};
 use super::perm::Grant;
 use super::request::RuleRef;
 
+/// Where the channel and the worker's own program are.
+pub const CHANNEL: &str = "/run/buntime";
+
+/// Where every worker has its own or nothing, and no directory of the host stands in for it.
+pub const OWN_PLACES: [&str; 5] = ["/dev", "/proc", "/sys", "/tmp", CHANNEL];
+
 /// What a path is at the moment of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

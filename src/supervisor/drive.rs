@@ -4,6 +4,7 @@
 //! faster. Timers are a branch like all others and nothing here blocks, so that
 //! the wall limit holds whatever the program or the caller's descriptors do.
 
+mod fate;
 mod finish;
 mod next;
 mod orders;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use self::fate::Fate;
 use self::next::{at, next_command, next_lost, next_message, next_signal};
 use super::copies::{Copies, CopyEnd};
 use super::error::RunError;
@@ -89,7 +91,7 @@ pub(super) struct Drive {
     /// When the wall limit is reached.
     pub wall: Option<Instant>,
     pub state: watch::Sender<State>,
-    pub fate: Fate,
+    fate: Fate,
 }
 
 /// The supervisor's ends of the program's streams, to be connected with somebody.
@@ -158,49 +160,6 @@ impl Drive {
             state,
         };
         Ok((drive, ends))
-    }
-}
-
-/// What is known so far about the session's end.
-pub(super) struct Fate {
-    cause: Option<Cause>,
-    program: Option<ProgramEnd>,
-    used: Option<Used>,
-    /// The first signal that asked the program to end.
-    asked: Option<i32>,
-    /// When everything is killed, and why if the program's own end does not say it.
-    patience: Option<(Instant, Option<Cause>)>,
-    /// When nobody waits any longer for what was killed to end.
-    killed: Option<Instant>,
-    /// Init's socket has nothing more to say.
-    deaf: bool,
-    /// Whether a worker that there should be has not been heard yet.
-    unheard: bool,
-    violations: Vec<String>,
-    pids_reached: bool,
-}
-
-impl Fate {
-    /// Nothing yet, but a worker must be ready in time.
-    pub(super) fn open(worker: bool) -> Self {
-        let late = || {
-            let seconds = START_LIMIT.as_secs();
-            Cause::Failure(format!("the worker was not ready within {seconds} s"))
-        };
-        let patience = worker.then(|| (Instant::now() + START_LIMIT, Some(late())));
-        let (cause, program, used, asked) = (None, None, None, None);
-        Self {
-            cause,
-            program,
-            used,
-            asked,
-            patience,
-            killed: None,
-            deaf: false,
-            unheard: worker,
-            violations: Vec::new(),
-            pids_reached: false,
-        }
     }
 }
 

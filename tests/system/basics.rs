@@ -274,6 +274,30 @@ fn reading_everything_leaves_the_workers_own_places() {
         let done = buntime(["run", everything, "-c", socket]).run().expect(1);
         assert!(done.stderr().contains("not supported"), "{done}");
     }
+    // What is left out of them can be denied as well: there is nothing to take away.
+    for nothing in ["/sys", "/sys/kernel", "/run/lock"] {
+        let denied = format!("--deny-read={nothing}");
+        buntime(["run", "--allow-read", &denied, "-c", "print(1)"])
+            .run()
+            .prints("1\n");
+    }
+    for (flags, named) in [
+        (
+            &["--allow-read", "--deny-read=/proc"][..],
+            "--deny-read=/proc",
+        ),
+        (&["--deny-read=/proc/1"], "--deny-read=/proc/1"),
+        (&["--allow-write"], "--allow-write: it lets / itself"),
+        (&["--allow-write=/run"], "--allow-write=/run: it lets /run"),
+        (
+            &["--allow-write=/run/buntime"],
+            "--allow-write=/run/buntime: ",
+        ),
+    ] {
+        let done = buntime(["run"]).args(flags).args(["-c", "print(1)"]).run();
+        let done = done.expect(125);
+        assert!(done.stderr().contains(named), "{done}");
+    }
     let listed = "import os; print(len(os.listdir('/run')) > 0)";
     buntime(["run", "--allow-read=/run", "-c", listed])
         .run()

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Refusals;
+use super::places::{holds_own_places, kernel_made, starts_programs};
 use super::spots::Spot;
 use super::state::{Origin, State, wants_code};
 use super::unsupported;
 use crate::policy::matching::PathPattern;
 use crate::policy::merge::{ExecMode, Policy, host_paths_over_private_places};
 use crate::policy::perm::{Grant, Perm, PermSet};
-use crate::policy::plan::{Bind, EntryKind, Link, Mask, MaskKind, World};
+use crate::policy::plan::{Bind, CHANNEL, EntryKind, Link, Mask, MaskKind, OWN_PLACES, World};
 use crate::policy::request::{Request, RuleRef};
 
 /// What the walk found.
@@ -178,6 +179,7 @@ impl<'c> Descent<'c> {
     }
 
     fn bind(&mut self, spot: &Spot, state: State) -> State {
+        self.keep_own_places(spot, state.writable);
         if self.policy.mode == ExecMode::Programs
             && state.writable
             && state.executable
@@ -200,6 +202,31 @@ impl<'c> Descent<'c> {
             origin: Origin::Host,
             ..state
         }
+    }
+
+    /// The worker's own places are neither shown from the host, nor is what holds them changed.
+    fn keep_own_places(&mut self, spot: &Spot, writable: bool) {
+        let path = spot.path.display();
+        let (perm, missing, change) = if spot.path.starts_with(CHANNEL) {
+            let perm = if writable {
+                Perm::WriteFile
+            } else {
+                Perm::ReadFile
+            };
+            let missing = format!("{CHANNEL} is the worker's own, and the host's is never shown");
+            (perm, missing, "name another path")
+        } else if writable && holds_own_places(&spot.path) {
+            let missing = format!(
+                "it lets {path} itself be changed, in which the worker has places of its own, such \
+                 as {}",
+                OWN_PLACES.join(", ")
+            );
+            (Perm::WriteFile, missing, "allow what is in it by name")
+        } else {
+            return;
+        };
+        let rule = self.rule_of(&spot.path, perm);
+        self.out.refusals.add(&rule, missing, change);
     }
 
     /// A path that is not there: whether it could come into being with other rights than the
@@ -310,6 +337,14 @@ impl<'c> Descent<'c> {
                     spot.links
                 ),
                 "copy the file, or keep its directories out of what is allowed",
+            );
+            return PermSet::ALL;
+        }
+        if starts_programs(&spot.path) {
+            self.out.refusals.add(
+                &rule,
+                format!("it hides {path}, through which the program is started and looked after"),
+                "name the files in /proc that it is about",
             );
             return PermSet::ALL;
         }
@@ -459,11 +494,4 @@ impl<'c> Descent<'c> {
             }
         }
     }
-}
-
-/// Where the kernel makes the files: the bundle has its own, and never shows the host's.
-fn kernel_made(path: &Path) -> bool {
-    ["/dev", "/proc", "/sys"]
-        .iter()
-        .any(|root| path.starts_with(root))
 }

@@ -8,6 +8,7 @@
 
 mod descend;
 mod mechanisms;
+mod places;
 mod spots;
 mod state;
 mod unsupported;
