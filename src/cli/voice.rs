@@ -52,8 +52,19 @@ pub(super) fn print_help(text: &str) {
     }
 }
 
+/// Names of others may hold a line break; what follows one must not look like a line of ours.
 fn line(text: &str) -> String {
-    format!("buntime: {}\n", harmless(text))
+    let text = harmless(text);
+    let mut lines = text.split('\n');
+    let mut whole = format!("buntime: {}", lines.next().unwrap_or_default());
+    for line in lines {
+        let indent = if line.starts_with("  ") { "" } else { "  " };
+        whole.push('\n');
+        whole.push_str(indent);
+        whole.push_str(line);
+    }
+    whole.push('\n');
+    whole
 }
 
 /// `text`, which may have several lines, with everything else escaped that could mislead its reader.
@@ -101,7 +112,11 @@ mod tests {
     fn what_others_named_cannot_steer_a_terminal() {
         assert_eq!(
             line("cannot read \u{1b}]0;x\u{7}\nnext"),
-            "buntime: cannot read \\u{1b}]0;x\\u{7}\nnext\n"
+            "buntime: cannot read \\u{1b}]0;x\\u{7}\n  next\n"
+        );
+        assert_eq!(
+            line("no\nbuntime: yes\n  and"),
+            "buntime: no\n  buntime: yes\n  and\n"
         );
     }
 }
