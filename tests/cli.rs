@@ -387,6 +387,37 @@ fn events_that_nothing_sees_are_refused_and_the_others_recorded() {
     }
 }
 
+/// After a flag's `=` no shell expands anything.
+#[test]
+fn what_a_shell_would_have_expanded() {
+    let _alone = alone();
+    let folder = Folder::new("expand");
+    fs::create_dir(folder.0.join("real")).expect("a folder");
+    fs::write(folder.0.join("secret"), "of the home").expect("a file");
+    std::os::unix::fs::symlink("real", folder.0.join("link")).expect("a link");
+    let home = folder.0.display().to_string();
+    let read = "print(open('secret').read())";
+    let run = |flags: &[&str], code: &str| {
+        let child = buntime(["run"]).args(flags).args(["-c", code]);
+        child.env("HOME", &home).current_dir(&folder.0).run()
+    };
+    run(&["--allow-read=~"], read).prints("of the home\n");
+    let done = run(&["--allow-read=.", "--deny-read=~/secret"], read).expect(1);
+    assert!(!done.stdout().contains("of the home"), "{done}");
+    let done = run(&["--deny-read=se*"], read).expect(125);
+    assert!(
+        done.stderr().contains("--deny-read=se*: a pattern"),
+        "{done}"
+    );
+    let done = run(&["--deny-read=sercet"], "print(1)");
+    assert!(done.stderr().contains("denies nothing"), "{done}");
+    // The kernel decides about the folder that a link leads to, and so do its answers.
+    let write = "open('link/new', 'w'); print('written')";
+    run(&["--allow-read=.", "--allow-write=real"], write).prints("written\n");
+    let shell = "import os; os.system('echo ran')";
+    run(&["--allow-run=sh"], shell).prints("ran\n");
+}
+
 /// Who asked for a record of the run has one of the refusal.
 #[test]
 fn a_refusal_is_in_the_report_and_in_the_log() {

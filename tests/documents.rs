@@ -37,7 +37,7 @@ const NOT_RUN: [&str; 13] = [
 
 /// Each command, and a part of what it prints on standard output, in an order in which files that
 /// one writes are there for the next.
-const RUN: [(&str, &str); 33] = [
+const RUN: [(&str, &str); 34] = [
     ("buntime run -c 'print(6*7)'", "42\n"),
     ("buntime run script.py a b", "script a b\n"),
     ("buntime run script.py a -x", "script a -x\n"),
@@ -49,6 +49,7 @@ const RUN: [(&str, &str); 33] = [
         "buntime run --allow-read=data --out result script.py",
         "script\n",
     ),
+    ("buntime run --allow-read=. script.py", "script\n"),
     (
         "buntime run --venv ~/env --allow-read=data --out result script.py",
         "script\n",
@@ -79,7 +80,7 @@ const RUN: [(&str, &str); 33] = [
         "/etc/passwd\n  deny",
     ),
     (
-        "buntime policy explain --policy strict /etc/passwd",
+        "buntime policy explain --policy strict ~/.ssh/id_rsa",
         "by defaults.fs of policies/strict.json",
     ),
     (

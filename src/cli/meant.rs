@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use super::config::{self, Caller, Owner};
-use super::said::{LogLevel, RunArgs, Tty};
-use super::settings::{Settings, environment};
+use super::said::{LogLevel, PolicyArgs, RunArgs, Tty};
+use super::settings::{Settings, environment, paths};
 use crate::policy::{Flags, shipped_names};
 use crate::supervisor::{
     PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
@@ -103,7 +103,9 @@ pub(super) fn together(
     let absent = if own_root {
         Vec::new()
     } else {
-        absent(&settings.lists)
+        let mut absent = absent(&settings.lists);
+        absent.extend(misspelt(&said.policy)?);
+        absent
     };
     let env = environment(&settings.env, |name| std::env::var_os(name))?;
     let mut own = Flags {
@@ -166,6 +168,27 @@ fn absent(lists: &Flags) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// A rule that takes nothing away is most likely meant to. A configuration may name what only some
+/// machines have, so this is about the command line alone.
+fn misspelt(said: &PolicyArgs) -> anyhow::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for (flag, values) in [
+        ("--deny-read", &said.deny_read),
+        ("--deny-write", &said.deny_write),
+    ] {
+        for path in paths(flag, values)?.into_iter().flatten() {
+            let private = PRIVATE.iter().any(|place| path.starts_with(place));
+            if !private && matches!(path.try_exists(), Ok(false)) {
+                let path = path.display();
+                warnings.push(format!(
+                    "warning: {flag}={path} denies nothing, because {path} is not there"
+                ));
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 /// A shipped policy by its name; a word that can be no file is a misspelt name.

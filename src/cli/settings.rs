@@ -128,8 +128,30 @@ fn list(name: &str, values: &[OsString]) -> anyhow::Result<Option<Vec<OsString>>
 
 /// A list of paths.
 pub(super) fn paths(name: &str, values: &[OsString]) -> anyhow::Result<Option<Vec<PathBuf>>> {
-    let items = list(name, values)?;
-    Ok(items.map(|items| items.into_iter().map(PathBuf::from).collect()))
+    list(name, values)?
+        .map(|items| {
+            items
+                .iter()
+                .map(|item| written(item).with_context(|| format!("{name}={}", item.display())))
+                .collect()
+        })
+        .transpose()
+}
+
+/// A path as people write it after a flag's `=`, where no shell expands `~` or a pattern.
+fn written(item: &OsStr) -> anyhow::Result<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let path = match item.to_str() {
+        Some(text) => expand_home(text, home.as_deref())?,
+        None => PathBuf::from(item),
+    };
+    let pattern = item.as_bytes().iter().any(|byte| b"*?[".contains(byte));
+    ensure!(
+        !pattern || matches!(path.try_exists(), Ok(true)),
+        "a pattern names files that are not there yet, and the kernel's rules cannot; name the \
+         files, or the folder that they are in"
+    );
+    Ok(path)
 }
 
 /// A list of hosts.
@@ -161,7 +183,7 @@ pub(super) fn programs(
 /// mean whatever directory we are started in, and is passed over.
 pub(super) fn look_up(item: &OsStr, search: Option<&OsStr>) -> anyhow::Result<PathBuf> {
     if item.as_bytes().contains(&b'/') {
-        return Ok(PathBuf::from(item));
+        return written(item);
     }
     let directories = search.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
     let executable = |path: &PathBuf| {

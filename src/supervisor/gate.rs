@@ -91,7 +91,9 @@ impl Gate {
             Some(asked) => {
                 let request = asked.request();
                 let decision = self.policy.decide(&request);
-                let known_as = Some(target.clone());
+                // An interpreter tries to keep what it compiled by itself, and does without.
+                let by_itself = operation == Operation::Write && target.contains("/__pycache__");
+                let known_as = (!by_itself).then(|| target.clone());
                 let target = Target {
                     operation,
                     target,

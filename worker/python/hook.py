@@ -34,6 +34,19 @@ def install_hook(channel):
             path = base.rstrip(b"/") + b"/" + path
         return None if b"\0" in path or len(path) >= 4096 else path
 
+    def resolved(path, follow=True):
+        """Where a path leads, as the kernel will see it; its last name is followed or not."""
+        if path is None or b"\0" in path:
+            return path
+        from posixpath import realpath
+
+        if follow:
+            return realpath(path)
+        folder, _, name = path.rstrip(b"/").rpartition(b"/")
+        if name in (b"", b".", b".."):
+            return realpath(path)
+        return realpath(folder or b"/").rstrip(b"/") + b"/" + name
+
     def demand(kind, verb, target, detail=None):
         """Raises the denial of an operation that the policy does not allow."""
         if target is None or len(target) + 64 > channel.capacity:
@@ -50,8 +63,8 @@ def install_hook(channel):
         reason = f" ({reason})" if reason else ""
         return PermissionError(13, f"policy denied {verb}: {shown}{reason}")
 
-    def written(path, detail, directory=-1):
-        return demand(FS_WRITE, "write", absolute(path, directory), detail)
+    def written(path, detail, directory=-1, follow=False):
+        return demand(FS_WRITE, "write", resolved(absolute(path, directory), follow), detail)
 
     def told(kind, target):
         if target is not None and len(target) + 64 <= channel.capacity:
@@ -73,7 +86,7 @@ def install_hook(channel):
             return None
         if reads:
             return told(FS_READ, absolute(path))
-        return written(path, b"write_file")
+        return written(path, b"write_file", follow=True)
 
     def on_listing(path=None):
         if path is None:
@@ -93,7 +106,7 @@ def install_hook(channel):
         path = absolute(path)
         if path is None or not posix.access(path, posix.F_OK):
             return None  # The system's own error says it better.
-        return demand(EXEC, "run", path)
+        return demand(EXEC, "run", resolved(path))
 
     def on_popen(program, arguments, directory, environment):
         program = fspath(program)
@@ -108,7 +121,7 @@ def install_hook(channel):
         for directory in os.get_exec_path(environment):
             candidate = absolute(directory) + b"/" + program
             if posix.access(candidate, posix.X_OK):
-                return demand(EXEC, "run", candidate)
+                return demand(EXEC, "run", resolved(candidate))
         return None
 
     def on_connect(connection, address):
@@ -141,10 +154,10 @@ def install_hook(channel):
         "os.rename": on_rename,
         "os.link": lambda source, target, _, directory: written(target, b"make_reg", directory),
         "os.symlink": lambda source, target, directory: written(target, b"make_sym", directory),
-        "os.truncate": lambda path, length: written(path, b"write_file"),
-        "os.chmod": lambda path, mode, directory: written(path, b"write_file", directory),
-        "os.chown": lambda path, uid, gid, directory: written(path, b"write_file", directory),
-        "os.utime": lambda path, times, ns, directory: written(path, b"write_file", directory),
+        "os.truncate": lambda path, length: written(path, b"write_file", follow=True),
+        "os.chmod": lambda path, mode, directory: written(path, b"write_file", directory, True),
+        "os.chown": lambda path, uid, gid, directory: written(path, b"write_file", directory, True),
+        "os.utime": lambda path, times, ns, directory: written(path, b"write_file", directory, True),
         "subprocess.Popen": on_popen,
         "os.exec": lambda path, arguments, environment: executed(path),
         "os.posix_spawn": lambda path, arguments, environment: executed(path),
