@@ -38,7 +38,7 @@ Examples:
   buntime run script.py a b
   buntime run --allow-read=data --out result script.py
   buntime run -- /usr/bin/sort < words
-  buntime policy explain --policy strict /etc/passwd
+  buntime policy explain --policy strict ~/.ssh/id_rsa
 
 Network: every policy or flag that allows it is refused today; a program sees a
 loopback of its own and nothing else.
