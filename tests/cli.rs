@@ -387,6 +387,27 @@ fn events_that_nothing_sees_are_refused_and_the_others_recorded() {
     }
 }
 
+/// An old report must not be taken for that of a run that never was.
+#[test]
+fn what_cannot_even_be_meant_replaces_the_report() {
+    let _alone = alone();
+    let folder = Folder::new("unmeant");
+    fs::write(folder.0.join("report.json"), "{\"session\": \"old\"}").expect("a file");
+    let run = |words: &[&str], status: i32| {
+        let report = ["run", "--report", "report.json"];
+        let done = folder.run(&[&report[..], words].concat()).expect(status);
+        let text = fs::read_to_string(folder.0.join("report.json")).expect("a record");
+        let record: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+        assert_eq!(record["status"], status, "{text}");
+        assert!(!text.contains("old"), "{text}");
+        done
+    };
+    run(&["no-such-script.py"], 127);
+    let done = run(&["--venv", "env", "--", "python"], 125);
+    assert!(done.stderr().contains("--venv env: "), "{done}");
+    run(&["--env", "=x", "-c", "1"], 125);
+}
+
 /// After a flag's `=` no shell expands anything.
 #[test]
 fn what_a_shell_would_have_expanded() {

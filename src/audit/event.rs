@@ -160,10 +160,11 @@ pub enum Answer {
 pub struct Resources {
     /// Seconds from launch to end.
     pub wall_seconds: f64,
-    /// Processor seconds in user mode, of all its processes.
-    pub user_seconds: f64,
-    /// Processor seconds in the kernel, of all its processes.
-    pub system_seconds: f64,
+    /// Processor seconds in user mode, of all its processes; `None` when it was not told, as by
+    /// a session that was killed.
+    pub user_seconds: Option<f64>,
+    /// Processor seconds in the kernel, of all its processes, likewise.
+    pub system_seconds: Option<f64>,
     /// The largest resident set of one process, in bytes; `None` when it was not told.
     pub max_rss_bytes: Option<u64>,
 }

@@ -18,6 +18,7 @@ use super::meant::{Asked, Meant, asked, meant};
 use super::said::{LogLevel, RunArgs};
 use super::voice::{Voice, say};
 use super::{FAILED, told, unwritten};
+use crate::audit::{RefusalReport, ReportFile};
 use crate::policy::Verdict;
 use crate::supervisor::{self, Capture, Finished, NOT_FOUND, Program, Remark};
 
@@ -30,10 +31,25 @@ const MAX_CODE: u64 = 64 * 1024 * 1024;
 /// When nothing was run because of something that was said.
 pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
     let as_json = said.output.json;
+    let report = said.output.report.clone();
+    let unstarted = |text: &str, status: u8, as_json: bool| {
+        if let Some(path) = &report {
+            refusal(path, raw, text, status);
+        }
+        failure(text, status, as_json)
+    };
     let asked = match asked(&said, raw) {
         Ok(asked) => asked,
-        Err(error) => return failure(&told(&error), FAILED, as_json),
+        Err(error) => return unstarted(&told(&error), FAILED, as_json),
     };
+    if let (Asked::Command(..), Some(venv)) = (&asked, &said.surroundings.venv) {
+        let text = format!(
+            "--venv {}: an environment is for code and scripts, and a command would not see it; \
+             give its interpreter by --allow-read and -- DIR/bin/python, or leave -- out",
+            venv.display()
+        );
+        return unstarted(&text, FAILED, as_json);
+    }
     if let Asked::Script(path, _) = &asked
         && matches!(path.try_exists(), Ok(false))
     {
@@ -42,7 +58,7 @@ pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
             "" => "the name of the script is empty".to_owned(),
             path => format!("no file {path}; a program is run by: buntime run -- {path}"),
         };
-        return failure(&text, NOT_FOUND, as_json);
+        return unstarted(&text, NOT_FOUND, as_json);
     }
     let caller = config::caller(|name| std::env::var_os(name));
     let wanted = program(asked).and_then(|program| meant(said, program, &caller));
@@ -54,7 +70,7 @@ pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
         absent,
     } = match wanted {
         Ok(meant) => meant,
-        Err(error) => return failure(&told(&error), FAILED, as_json),
+        Err(error) => return unstarted(&told(&error), FAILED, as_json),
     };
     start_log(log_level);
     let voice = Voice::default();
@@ -238,6 +254,21 @@ fn print_json(finished: &Finished) -> anyhow::Result<ExitCode> {
         "report": finished.report,
     });
     print(&document, status)
+}
+
+/// Says in the report that was asked for why nothing was run. The caller hears it in any case.
+fn refusal(path: &Path, raw: &[OsString], error: &str, status: u8) {
+    let program = raw.iter().map(|word| word.to_string_lossy().into_owned());
+    let refusal = RefusalReport {
+        version: env!("CARGO_PKG_VERSION"),
+        program: program.collect(),
+        started: false,
+        error: error.to_owned(),
+        status,
+    };
+    if let Err(unwritten) = ReportFile::open(path).and_then(|file| file.write(&refusal)) {
+        say(&unwritten.to_string());
+    }
 }
 
 /// A failure of ours, on standard error in any case.

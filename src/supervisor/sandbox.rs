@@ -109,8 +109,8 @@ impl Sandbox {
     pub(super) fn resources(&self, used: Option<Used>) -> Resources {
         let mut resources = Resources::wall(self.elapsed());
         if let Some(used) = used {
-            resources.user_seconds = used.user_us as f64 / 1e6;
-            resources.system_seconds = used.system_us as f64 / 1e6;
+            resources.user_seconds = Some(used.user_us as f64 / 1e6);
+            resources.system_seconds = Some(used.system_us as f64 / 1e6);
             resources.max_rss_bytes = Some(used.max_rss_kib.saturating_mul(1024));
         }
         resources
