@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use super::config::{self, Caller, Owner};
-use super::said::{LogLevel, PolicyArgs, RunArgs, Tty};
-use super::settings::{Settings, environment, paths};
+use super::said::{LogLevel, RunArgs, Tty};
+use super::settings::{Settings, environment};
 use crate::policy::{Flags, shipped_names};
 use crate::supervisor::{
     PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
@@ -89,6 +89,7 @@ pub(super) fn together(
     // A limit that was typed is the person's word over the project's. Its denies and
     // its policy stay: they were not spoken of.
     let project_ceilings = project.ceilings.except(&flags.ceilings);
+    let misspelt = misspelt(&flags.lists);
     let settings = flags.over(user);
     if let (false, Some(limit)) = (settings.policies.is_empty(), settings.ceilings.lifted()) {
         bail!(
@@ -104,7 +105,7 @@ pub(super) fn together(
         Vec::new()
     } else {
         let mut absent = absent(&settings.lists);
-        absent.extend(misspelt(&said.policy)?);
+        absent.extend(misspelt);
         absent
     };
     let env = environment(&settings.env, |name| std::env::var_os(name))?;
@@ -155,11 +156,7 @@ const PRIVATE: [&str; 3] = ["/tmp", "/dev", "/proc"];
 
 /// Only what is there can be shown, and a misspelt path should not look like a denial.
 fn absent(lists: &Flags) -> Vec<String> {
-    [("read", &lists.allow_read), ("write", &lists.allow_write)]
-        .into_iter()
-        .flat_map(|(flag, list)| list.iter().flatten().map(move |path| (flag, path)))
-        .filter(|(_, path)| !PRIVATE.iter().any(|place| path.starts_with(place)))
-        .filter(|(_, path)| matches!(path.try_exists(), Ok(false)))
+    missing([("read", &lists.allow_read), ("write", &lists.allow_write)])
         .map(|(flag, path)| {
             let path = path.display();
             format!(
@@ -172,23 +169,24 @@ fn absent(lists: &Flags) -> Vec<String> {
 
 /// A rule that takes nothing away is most likely meant to. A configuration may name what only some
 /// machines have, so this is about the command line alone.
-fn misspelt(said: &PolicyArgs) -> anyhow::Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    for (flag, values) in [
-        ("--deny-read", &said.deny_read),
-        ("--deny-write", &said.deny_write),
-    ] {
-        for path in paths(flag, values)?.into_iter().flatten() {
-            let private = PRIVATE.iter().any(|place| path.starts_with(place));
-            if !private && matches!(path.try_exists(), Ok(false)) {
-                let path = path.display();
-                warnings.push(format!(
-                    "warning: {flag}={path} denies nothing, because {path} is not there"
-                ));
-            }
-        }
-    }
-    Ok(warnings)
+fn misspelt(lists: &Flags) -> Vec<String> {
+    missing([("read", &lists.deny_read), ("write", &lists.deny_write)])
+        .map(|(flag, path)| {
+            let path = path.display();
+            format!("warning: --deny-{flag}={path} denies nothing, because {path} is not there")
+        })
+        .collect()
+}
+
+/// The paths of two lists that are neither on the host nor below the program's own places.
+fn missing<'l>(
+    lists: [(&'static str, &'l Option<Vec<PathBuf>>); 2],
+) -> impl Iterator<Item = (&'static str, &'l PathBuf)> {
+    lists
+        .into_iter()
+        .flat_map(|(flag, list)| list.iter().flatten().map(move |path| (flag, path)))
+        .filter(|(_, path)| !PRIVATE.iter().any(|place| path.starts_with(place)))
+        .filter(|(_, path)| matches!(path.try_exists(), Ok(false)))
 }
 
 /// A shipped policy by its name; a word that can be no file is a misspelt name.

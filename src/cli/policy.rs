@@ -189,16 +189,7 @@ pub fn init(asked: InitPolicy, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
 fn vars() -> anyhow::Result<Vars> {
     let pwd = std::env::current_dir()
         .context("cannot find the working directory; change to one that is there")?;
-    // Without one, a policy that speaks of it is refused: another place in its stead would leave
-    // what the policy denies open.
-    let home = std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    Ok(Vars {
-        home,
-        workspace: pwd.clone(),
-        pwd,
-    })
+    Ok(Vars::of(pwd, std::env::var_os("HOME")))
 }
 
 fn check(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {

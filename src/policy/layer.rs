@@ -1,5 +1,6 @@
 //! One document, or the command line, with the place of each of its rules.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,19 @@ pub struct Vars {
     pub pwd: PathBuf,
     /// `${WORKSPACE}`.
     pub workspace: PathBuf,
+}
+
+impl Vars {
+    /// Of a process that is in `pwd`. Without a home, a policy that speaks of it is refused: another
+    /// place in its stead would leave what the policy denies open.
+    #[must_use]
+    pub fn of(pwd: PathBuf, home: Option<OsString>) -> Vars {
+        Vars {
+            home: home.map(PathBuf::from).unwrap_or_default(),
+            workspace: pwd.clone(),
+            pwd,
+        }
+    }
 }
 
 /// One thing that is wrong with a document.

@@ -1,7 +1,6 @@
 //! The policy's layers of one run: what the person chose, and what a project narrows.
 
 use std::io;
-use std::path::PathBuf;
 
 use super::error::RunError;
 use super::options::{PolicyChoice, PolicySource};
@@ -111,14 +110,5 @@ const PROJECT: &str = "the project's configuration";
 
 fn vars() -> Result<Vars, RunError> {
     let pwd = std::env::current_dir().map_err(no_directory)?;
-    // Without one, a policy that speaks of it is refused: another place in its stead would leave
-    // what the policy denies open.
-    let home = std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    Ok(Vars {
-        home,
-        workspace: pwd.clone(),
-        pwd,
-    })
+    Ok(Vars::of(pwd, std::env::var_os("HOME")))
 }
