@@ -1,0 +1,186 @@
+"""A corner of the machine that ends with the program that made it.
+
+Everything runs in a network, mount and process namespace of its own: a daemon can neither touch
+the host's interfaces nor leave a mount, a file below /run or a process behind, whatever kills it.
+Only control groups outlive that. They all lie below one group, which is swept at the end.
+"""
+
+import glob
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+# Names the group of a program that runs inside.
+INSIDE = "BUNTIME_INTEGRATION_GROUP"
+# What the daemons and their network plugins use without being asked where.
+HIDDEN = ["/run", "/dev/shm", "/var/lib/cni", "/var/lib/containers", "/etc/cni"]
+STATE = "/run/integration"
+
+
+def group():
+    """Path of the parent of all control groups, as a runtime is told it: from the hierarchy's root."""
+    return os.environ[INSIDE]
+
+
+def hierarchies():
+    """Where the control groups are mounted: one folder on v2, one per controller on v1."""
+    with open("/proc/self/mounts") as file:
+        mounts = [line.split() for line in file]
+    return [mount[1] for mount in mounts if mount[2] in ("cgroup", "cgroup2")]
+
+
+def groups(below):
+    """All control groups below the one named, without itself, the innermost first."""
+    found = []
+    for hierarchy in hierarchies():
+        for folder, names, _ in os.walk(hierarchy + below, topdown=False):
+            found += [os.path.join(folder, name) for name in names]
+    return found
+
+
+def sweep(name):
+    """Ends what is left in the group and below it, and removes it."""
+    deadline = time.monotonic() + 20
+    for hierarchy in hierarchies():
+        top = hierarchy + name
+        while os.path.isdir(top):
+            for folder, _, _ in os.walk(top, topdown=False):
+                empty(folder)
+            if time.monotonic() > deadline:
+                print(f"the control group {top} could not be removed", file=sys.stderr)
+                break
+            time.sleep(0.02)
+
+
+def empty(folder):
+    """Takes one step towards removing a group: what is frozen cannot die, what runs is ended."""
+    for frozen, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        if os.path.exists(os.path.join(folder, frozen)):
+            with open(os.path.join(folder, frozen), "w") as file:
+                file.write(thawed)
+    try:
+        with open(os.path.join(folder, "cgroup.procs")) as file:
+            for process in file.read().split():
+                os.kill(int(process), signal.SIGKILL)
+        os.rmdir(folder)
+    except OSError:
+        # A process that is still dying, or a group that went by itself: the next round sees.
+        return
+
+
+def outside():
+    """Runs this program again inside, ends all of it, and answers its status."""
+    name = f"/buntime-integration-{os.getpid()}"
+    command = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork",
+               "--kill-child=SIGKILL", "--mount-proc", sys.executable, *sys.argv]
+    child = subprocess.Popen(command, env={**os.environ, INSIDE: name})
+
+    def end(number, _):
+        child.kill()
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    try:
+        return child.wait()
+    finally:
+        child.kill()
+        child.wait()
+        sweep(name)
+
+
+def reap():
+    """Makes this process the first of its namespace, which reaps, and goes on in a child.
+
+    A daemon looks whether a process is alive with kill(2), to which an unreaped one answers.
+    """
+    worker = os.fork()
+    if worker == 0:
+        return
+    while True:
+        process, status = os.wait()
+        if process == worker:
+            sys.stdout.flush()
+            os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def furnish():
+    """Hides the host's state and brings the loopback interface up."""
+    for folder in HIDDEN:
+        os.makedirs(folder, exist_ok=True)
+        mode = "mode=1777" if folder == "/dev/shm" else "mode=755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", mode, "integration", folder], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for folder in (STATE, "/run/lock", "/run/netns"):
+        os.makedirs(folder)
+    tempfile.tempdir = STATE
+
+
+def enclose():
+    """Returns inside of the enclosure only; outside, the program ends with the status of the inside."""
+    if INSIDE not in os.environ:
+        if os.geteuid() != 0:
+            raise SystemExit("hack/integration: only root can start these daemons")
+        sys.exit(outside())
+    if os.getpid() == 1:
+        reap()
+    furnish()
+
+
+class Daemon:
+    """One daemon, its output in a file, and an end by its process number."""
+
+    def __init__(self, name, command, ready, environment=None):
+        self.name = name
+        self.log = os.path.join(STATE, name + ".log")
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**os.environ, **(environment or {})})
+        self.wait(ready)
+
+    def wait(self, ready):
+        deadline = time.monotonic() + 60
+        while not ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{self.name} did not start:\n{self.tail()}")
+            time.sleep(0.1)
+
+    def tail(self):
+        with open(self.log, errors="replace") as file:
+            return "".join(file.readlines()[-20:])
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def processes_of(program):
+    """The processes in this namespace whose executable has that path."""
+    found = []
+    for link in glob.glob("/proc/[0-9]*/exe"):
+        try:
+            if os.readlink(link) == program:
+                found.append(int(link.split("/")[2]))
+        except OSError:
+            continue
+    return found
+
+
+def processes_of_command(words):
+    """The processes in this namespace whose command line starts with these words, NUL between them."""
+    found = []
+    for name in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(name) as file:
+                if file.read().startswith(words):
+                    found.append(int(name.split("/")[2]))
+        except OSError:
+            continue
+    return found
