@@ -1,5 +1,6 @@
 """Scenarios, what each runtime answered to them, and the verdict."""
 
+import difflib
 import json
 import re
 import time
@@ -111,7 +112,15 @@ def differences(outcomes):
         if outcome.scenario.expected is not None:
             parts.append(f"expected:\n{indented(outcome.scenario.expected)}")
         for runtime in outcome.seconds:
-            parts.append(f"{runtime} ({outcome.verdict(runtime)}):\n{indented(outcome.said(runtime))}")
+            said, reference = outcome.said(runtime), outcome.said(REFERENCE)
+            long = reference.count("\n") > 5
+            if long and runtime == REFERENCE and len(outcome.seconds) > 1:
+                continue
+            if long and runtime != REFERENCE:
+                lines = difflib.unified_diff(reference.splitlines(), said.splitlines(), REFERENCE,
+                                             runtime, n=0, lineterm="")
+                said = "\n".join(lines)
+            parts.append(f"{runtime} ({outcome.verdict(runtime)}):\n{indented(said)}")
     return "\n".join(parts)
 
 

@@ -2,9 +2,8 @@
 
 import json
 import os
-import re
 
-from . import enclosure, images
+from . import enclosure, images, inside
 from .answers import Scenarios
 from .command import run, until
 from .terminal import Session
@@ -107,8 +106,7 @@ def environment_and_folder(ctr):
 @expects("5 /dev/pts/0\n33 97")
 def terminal(ctr):
     status, text = Session(ctr.command(*ctr.flags(["--rm", "--tty", ctr.name()]), "sh", "-c",
-                                       "until stty size 2>/dev/null | grep -q '33 97'; do sleep 0.05; "
-                                       "done; tty; stty size; exit 5")).finish()
+                                       inside.TERMINAL + "exit 5")).finish()
     return f"{status} {text}"
 
 
@@ -119,7 +117,7 @@ def exec(ctr):
     said.append(ctr("tasks", "exec", "--exec-id", ctr.name(), "--user", "1000", container, "id", "-u"))
     status, text = Session(ctr.command(
         "tasks", "exec", "--tty", "--exec-id", ctr.name(), container, "sh", "-c",
-        "until stty size 2>/dev/null | grep -q '33 97'; do sleep 0.05; done; tty; stty size; exit 9")).finish()
+        inside.TERMINAL + "exit 9")).finish()
     return "; ".join(map(str, said)) + f"; {status} {text}"
 
 
@@ -235,16 +233,12 @@ def namespace_joined(ctr):
 
 @expects(None)
 def mounts(ctr):
-    found = ctr.run("cut -d' ' -f4- /proc/self/mountinfo").whole()
-    found = re.sub(r"(lowerdir|upperdir|workdir)=[^, \n]*|\bc\d+\b", "ID", found)
-    return re.sub(r"(master|shared):[0-9]+", r"\1", found)
+    return inside.mounts(ctr.run(inside.MOUNTS).whole())
 
 
 @expects(None)
 def process_status(ctr):
-    return ctr.run("grep -E '^(Umask|Uid|Gid|Groups|NSpid|NSsid|Sig[BIC]|Cap|NoNewPrivs|Seccomp)' "
-                   "/proc/1/status; cat /proc/self/limits; ls -l /dev | awk '{$6=$7=$8=\"\"; print}'; "
-                   "env | sort; ls /proc/self/fd; cat /proc/1/oom_score_adj")
+    return ctr.run(inside.STATUS + "; " + inside.DEVICES)
 
 
 @expects("nothing")
@@ -255,5 +249,4 @@ def what_is_left(ctr):
     ctr.clear()
     left = [os.path.join(folder, name) for folder, folders, names in os.walk(ctr.state())
             for name in folders + names if folder != ctr.state() or name != NAMESPACE]
-    until(lambda: not enclosure.groups(enclosure.group()), "the control groups are gone")
-    return "\n".join(left) or "nothing"
+    return "\n".join(left + enclosure.left_of_groups()) or "nothing"

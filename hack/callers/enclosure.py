@@ -15,9 +15,12 @@ import time
 
 # Names the group of a program that runs inside.
 INSIDE = "BUNTIME_INTEGRATION_GROUP"
+# Names the file with other groups to sweep.
+OTHERS = "BUNTIME_INTEGRATION_OTHER_GROUPS"
 # What the daemons and their network plugins use without being asked where.
 HIDDEN = ["/run", "/dev/shm", "/var/lib/cni", "/var/lib/containers", "/etc/cni"]
 STATE = "/run/integration"
+UNIFIED = "/sys/fs/cgroup/unified"
 
 
 def group():
@@ -41,6 +44,20 @@ def groups(below):
     return found
 
 
+def left_of_groups(seconds=5):
+    """The groups below the enclosure's that do not go; the kernel lets go of one by and by.
+
+    Podman's monitors have a group of their own, which stays.
+    """
+    def left():
+        return [path for path in groups(group()) if not path.endswith("/conmon")]
+
+    deadline = time.monotonic() + seconds
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left()
+
+
 def sweep(name):
     """Ends what is left in the group and below it, and removes it."""
     deadline = time.monotonic() + 20
@@ -53,6 +70,13 @@ def sweep(name):
                 print(f"the control group {top} could not be removed", file=sys.stderr)
                 break
             time.sleep(0.02)
+
+
+def sweep_too(name):
+    """Has a group swept at the end that a caller makes without being asked, if nobody made it before."""
+    if not any(os.path.isdir(hierarchy + name) for hierarchy in hierarchies()):
+        with open(os.environ[OTHERS], "a") as file:
+            file.write(name + "\n")
 
 
 def empty(folder):
@@ -76,7 +100,8 @@ def outside():
     name = f"/buntime-integration-{os.getpid()}"
     command = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork",
                "--kill-child=SIGKILL", "--mount-proc", sys.executable, *sys.argv]
-    child = subprocess.Popen(command, env={**os.environ, INSIDE: name})
+    others = tempfile.NamedTemporaryFile("r")
+    child = subprocess.Popen(command, env={**os.environ, INSIDE: name, OTHERS: others.name})
 
     def end(number, _):
         child.kill()
@@ -89,7 +114,8 @@ def outside():
     finally:
         child.kill()
         child.wait()
-        sweep(name)
+        for group_of_caller in [name, *others.read().split()]:
+            sweep(group_of_caller)
 
 
 def reap():
@@ -107,8 +133,10 @@ def reap():
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def furnish():
+def furnish(without_unified):
     """Hides the host's state and brings the loopback interface up."""
+    if without_unified and os.path.ismount(UNIFIED):
+        subprocess.run(["umount", UNIFIED], check=True)
     for folder in HIDDEN:
         os.makedirs(folder, exist_ok=True)
         mode = "mode=1777" if folder == "/dev/shm" else "mode=755"
@@ -119,7 +147,7 @@ def furnish():
     tempfile.tempdir = STATE
 
 
-def enclose():
+def enclose(without_unified=False):
     """Returns inside of the enclosure only; outside, the program ends with the status of the inside."""
     if INSIDE not in os.environ:
         if os.geteuid() != 0:
@@ -127,7 +155,7 @@ def enclose():
         sys.exit(outside())
     if os.getpid() == 1:
         reap()
-    furnish()
+    furnish(without_unified)
 
 
 class Daemon:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+from .. import inside
 from ..command import until
 from . import SCENARIOS
 
@@ -60,11 +61,6 @@ def limits(docker):
     files = docker.run("--ulimit", "nofile=100:200", "echo $(ulimit -S -n) $(ulimit -H -n)")
     core = docker.run("--ulimit", "core=7:7", "grep core /proc/self/limits | tr -s ' ' | cut -d' ' -f5")
     return f"{files}; {core}"
-
-
-@expects(None)
-def all_limits(docker):
-    return docker.run("cat /proc/self/limits")
 
 
 @expects("1 read-only file system; 0 on tmpfs")
@@ -204,25 +200,17 @@ def cgroup_namespace_private(docker):
 
 @expects(None)
 def mounts(docker):
-    found = docker.run("cut -d' ' -f4- /proc/self/mountinfo").whole()
-    lines = []
-    for line in found.splitlines():
-        line = re.sub(r"[0-9a-f]{64}", "ID", re.sub(r"(lowerdir|upperdir|workdir)=[^, ]*", r"\1", line))
-        line = re.sub(r"(master|shared):[0-9]+", r"\1", line)
-        lines.append(re.sub(r"/data/volumes/[^/]*", "/data/volumes/ID", line))
-    return "\n".join(lines)
+    return inside.mounts(docker.run(inside.MOUNTS).whole())
 
 
 @expects(None)
 def device_nodes(docker):
-    return docker.run("ls -l /dev /dev/net /dev/pts 2>/dev/null | awk '{$6=$7=$8=\"\"; print}'")
+    return docker.run(inside.DEVICES)
 
 
 @expects(None)
 def process_status(docker):
-    return docker.run("--hostname", "name", "grep -E '^(Name|Umask|Uid|Gid|Groups|NSpid|NSpgid|NSsid|Threads|Sig[BIC]|Cap|NoNewPrivs|Seccomp)' "
-                      "/proc/1/status; cat /proc/1/oom_score_adj /proc/1/attr/current 2>/dev/null; "
-                      "tr '\\0' '\\n' < /proc/1/environ; cat /proc/1/cmdline | tr '\\0' ' '; umask; ls /proc/self/fd")
+    return docker.run("--hostname", "name", inside.STATUS)
 
 
 @expects(None)
@@ -233,9 +221,13 @@ def process_status_of_a_user(docker):
 
 @expects(None)
 def kernel_settings(docker):
-    return docker.run("for f in $(find /proc/sys/net/ipv4 /proc/sys/kernel -maxdepth 1 -name 'ip_*' -o -maxdepth 1 -name 'shm*' -o -maxdepth 1 -name 'msg*'); "
-                      "do echo $f $(cat $f 2>/dev/null); done | sort; "
-                      "cut -d: -f2- /proc/self/cgroup | sed -E 's/[0-9a-f]{64}/ID/' | sort")
+    return docker.run("cd /proc/sys; for f in net/ipv4/ip_forward net/ipv4/ip_unprivileged_port_start "
+                      "net/ipv4/ping_group_range kernel/shmmax kernel/msgmax; do echo $f $(cat $f); done")
+
+
+@expects(None)
+def control_groups(docker):
+    return inside.without_names(docker.run("cut -d: -f2- /proc/self/cgroup | sort").whole())
 
 
 @expects("125 refused")

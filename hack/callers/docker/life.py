@@ -6,7 +6,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import enclosure
+from .. import enclosure, inside
 from ..command import until
 from . import SCENARIOS
 
@@ -63,8 +63,7 @@ def exec_exit_codes(docker):
 def terminal(docker):
     session = docker.terminal(*docker.flags([
         "--rm", "--interactive", "--tty", "bb:1", "sh", "-c",
-        # The client sets the size just after the start.
-        "until stty size 2>/dev/null | grep -q '33 97'; do sleep 0.05; done; tty; stty size; echo $TERM; exit 5"]))
+        inside.TERMINAL + "echo $TERM; exit 5"]))
     status, text = session.finish()
     return f"{status} {text}"
 
@@ -119,7 +118,7 @@ def exec(docker):
 def exec_on_a_terminal(docker):
     container = docker.start("--tty", "sleep 60")
     session = docker.terminal("exec", "--interactive", "--tty", container, "sh", "-c",
-                              "until stty size 2>/dev/null | grep -q '33 97'; do sleep 0.05; done; tty; stty size; exit 9")
+                              inside.TERMINAL + "exit 9")
     status, text = session.finish()
     return f"{status} {text}"
 
@@ -322,13 +321,4 @@ def what_is_left(docker):
     container = docker.start("sleep 60")
     docker("exec", container, "true").whole()
     docker.clear()
-    groups = until_empty(lambda: enclosure.groups(enclosure.group()))
-    return "\n".join(docker.left() + groups) or "nothing"
-
-
-def until_empty(listing, seconds=5):
-    """What the listing still holds after some seconds; the kernel lets go of groups by and by."""
-    deadline = time.monotonic() + seconds
-    while listing() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return listing()
+    return "\n".join(docker.left() + enclosure.left_of_groups()) or "nothing"
