@@ -12,6 +12,7 @@ mod connection;
 pub mod enforced;
 mod executor;
 pub mod features;
+pub mod group;
 mod identity;
 mod init;
 pub mod landlock;

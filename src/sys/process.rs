@@ -1,6 +1,7 @@
 //! `prctl(2)`, waiting, and the facts about the calling process that the launch verifies.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -210,6 +211,24 @@ pub fn become_ids(uid: u32, gid: u32) -> io::Result<()> {
         checked(libc::prctl(libc::PR_SET_KEEPCAPS, 0 as libc::c_ulong))?;
     }
     Ok(())
+}
+
+/// Sends `signal`, any number that the kernel knows, to the process of `pidfd`.
+///
+/// # Errors
+/// `ESRCH` when it has ended, `EPERM` when it is another user's, `EINVAL` for no signal.
+pub fn signal_by(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: the call takes integers and a pointer to a siginfo, which may be null.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    checked(answer as i32).map(|_| ())
 }
 
 /// Moves this process to a new session, of which it is the leader.

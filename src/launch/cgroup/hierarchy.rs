@@ -96,18 +96,20 @@ impl serde::Serialize for Hierarchies {
 }
 
 /// One mounted hierarchy.
-struct Mount {
+pub(in crate::launch) struct Mount {
     /// The group that the mount shows as its root.
     root: String,
     /// Where it is mounted.
-    point: PathBuf,
-    unified: bool,
+    pub(in crate::launch) point: PathBuf,
+    /// Whether it is cgroup2's.
+    pub(in crate::launch) unified: bool,
     /// v1: names of its controllers, with commas, among the mount options.
-    controllers: String,
+    pub(in crate::launch) controllers: String,
 }
 
 impl Mount {
-    fn parse(line: &str) -> Option<Mount> {
+    /// A line of mountinfo, when it is a hierarchy's.
+    pub(in crate::launch) fn parse(line: &str) -> Option<Mount> {
         let (left, right) = line.split_once(" - ")?;
         let mut right = right.split(' ');
         let unified = match right.next()? {
@@ -125,7 +127,7 @@ impl Mount {
     }
 
     /// The directory of the group `path`, when the mount shows it.
-    fn locate(&self, path: &str) -> Option<PathBuf> {
+    pub(in crate::launch) fn locate(&self, path: &str) -> Option<PathBuf> {
         let below = Path::new(path).strip_prefix(&self.root).ok()?;
         // Outside of the caller's cgroup namespace the path begins with "/..".
         let escapes = below
@@ -138,17 +140,20 @@ impl Mount {
     }
 }
 
+/// The lines of /proc/self/cgroup: the controllers of a hierarchy, with commas, and the path of the
+/// group in it. cgroup2 has no controllers there.
+pub(in crate::launch) fn memberships(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        Some((fields.next()?, fields.next()?))
+    })
+}
+
 /// The path of the line that names `controller`; the empty one names cgroup2.
 fn own_path<'a>(membership: &'a str, controller: &str) -> Option<&'a str> {
-    membership.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let names = fields.next()?;
-        let path = fields.next()?;
-        names
-            .split(',')
-            .any(|name| name == controller)
-            .then_some(path)
-    })
+    memberships(membership)
+        .find(|(names, _)| names.split(',').any(|name| name == controller))
+        .map(|(_, path)| path)
 }
 
 /// mountinfo writes blanks, newlines and backslashes as three octal digits.

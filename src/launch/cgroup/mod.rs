@@ -9,9 +9,9 @@
 //! Never: touches a group that Buntime did not make. A group's name carries its owner's pid
 //! namespace, pid and start time, so [`sweep`] knows what a killed supervisor has left.
 
-mod hierarchy;
+pub(super) mod hierarchy;
 mod name;
-mod procs;
+pub(super) mod procs;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -300,7 +300,7 @@ fn write(dir: &Path, file: &str, value: impl std::fmt::Display) -> Result<(), Cg
 
 /// Writes to a file that is there. The kernel's files cannot be made, and an attempt to make one
 /// would hide that it is missing.
-fn overwrite(path: &Path, value: &str) -> io::Result<()> {
+pub(super) fn overwrite(path: &Path, value: &str) -> io::Result<()> {
     fs::OpenOptions::new()
         .write(true)
         .open(path)?

@@ -1,0 +1,201 @@
+//! The list's own meaning, one access at a time, against what each version makes of it.
+
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType};
+use proptest::prelude::*;
+
+use super::exceptions::{Exceptions, Which};
+use super::rule::{Access, Kind, Rule, rules};
+
+/// A device, and what somebody wants of it.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    kind: Kind,
+    major: u32,
+    minor: u32,
+    access: Access,
+}
+
+/// The specification, word by word: for each access the last rule that matches.
+fn allowed(rules: &[Rule], asked: Asked) -> bool {
+    [1, 2, 4].iter().all(|bit| {
+        let one = Access(*bit);
+        let decides = |rule: &&Rule| {
+            rule.kind.is_none_or(|kind| kind == asked.kind)
+                && rule.major.is_none_or(|major| major == asked.major)
+                && rule.minor.is_none_or(|minor| minor == asked.minor)
+                && !rule.access.and(one).is_empty()
+        };
+        asked.access.and(one).is_empty()
+            || rules
+                .iter()
+                .rev()
+                .find(decides)
+                .is_some_and(|rule| rule.allow)
+    })
+}
+
+/// The v1 controller (`__devcgroup_check_permission` of security/device_cgroup.c).
+fn allowed_by_v1(held: &Exceptions, asked: Asked) -> bool {
+    let about = |which: &Which| {
+        which.kind == asked.kind
+            && which.major.is_none_or(|major| major == asked.major)
+            && which.minor.is_none_or(|minor| minor == asked.minor)
+    };
+    let mut about = held.list.iter().filter(|(which, _)| about(which));
+    if held.allow {
+        about.all(|(_, bits)| bits & asked.access.0 == 0)
+    } else {
+        about.any(|(_, bits)| asked.access.0 & !bits == 0)
+    }
+}
+
+/// What a write to devices.allow or devices.deny does there.
+fn write_to_v1(held: &mut Exceptions, allow: bool, line: &str) {
+    if line == "a" {
+        *held = Exceptions {
+            allow,
+            list: Default::default(),
+        };
+        return;
+    }
+    let given = Exceptions::parse(line).unwrap();
+    let (&which, &bits) = given.list.first_key_value().unwrap();
+    if allow == held.allow {
+        if let Some(kept) = held.list.get_mut(&which) {
+            *kept &= !bits;
+        }
+        held.list.retain(|_, bits| *bits != 0);
+    } else {
+        *held.list.entry(which).or_default() |= bits;
+    }
+}
+
+fn every_question() -> impl Iterator<Item = Asked> {
+    let kinds = [Kind::Block, Kind::Character];
+    kinds.into_iter().flat_map(|kind| {
+        (1..=3).flat_map(move |major| {
+            (3..=5).flat_map(move |minor| {
+                (1..=7).map(move |bits| Asked {
+                    kind,
+                    major,
+                    minor,
+                    access: Access(bits),
+                })
+            })
+        })
+    })
+}
+
+fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
+    let kind = prop_oneof![
+        Just(None),
+        Just(Some(Kind::Block)),
+        Just(Some(Kind::Character))
+    ];
+    let number = |least: u32| prop_oneof![Just(None), (least..least + 2).prop_map(Some)];
+    let access = prop_oneof![2 => Just(7), 3 => 1_u8..=7].prop_map(Access);
+    let rule = (any::<bool>(), kind, number(1), number(3), access);
+    let rule = rule.prop_map(|(allow, kind, major, minor, access)| Rule {
+        allow,
+        kind,
+        major,
+        minor,
+        access,
+    });
+    proptest::collection::vec(rule, 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn v1_holds_what_the_list_says_or_refuses_it(rules in some_rules()) {
+        if let Ok(held) = Exceptions::fold(&rules) {
+            for asked in every_question() {
+                prop_assert_eq!(allowed(&rules, asked), allowed_by_v1(&held, asked), "{:?} of {:?}", asked, held);
+            }
+        }
+    }
+
+    #[test]
+    fn v1_comes_from_one_list_to_another(first in some_rules(), second in some_rules()) {
+        if let (Ok(mut held), Ok(target)) = (Exceptions::fold(&first), Exceptions::fold(&second)) {
+            for (allow, line) in held.clone().to(&target) {
+                write_to_v1(&mut held, allow, &line);
+            }
+            prop_assert_eq!(held, target);
+        }
+    }
+}
+
+fn rule(allow: bool, kind: LinuxDeviceType, numbers: [i64; 2], access: &str) -> LinuxDeviceCgroup {
+    LinuxDeviceCgroupBuilder::default()
+        .allow(allow)
+        .typ(kind)
+        .major(numbers[0])
+        .minor(numbers[1])
+        .access(access)
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn what_callers_write_becomes_few_exceptions() {
+    use LinuxDeviceType::{A, C};
+    let given = [
+        rule(false, A, [-1, -1], "rwm"),
+        rule(true, C, [1, 3], "rw"),
+        rule(true, C, [1, 3], "m"),
+        rule(true, C, [1, 11], "r"),
+        rule(false, C, [1, 11], "w"),
+    ];
+    let held = Exceptions::fold(&rules(&given).unwrap()).unwrap();
+    let writes = Exceptions {
+        allow: true,
+        list: Default::default(),
+    }
+    .to(&held);
+    let lines: Vec<&str> = writes.iter().map(|(_, line)| &**line).collect();
+    assert_eq!(lines.len(), 13, "{lines:?}");
+    assert_eq!(writes[0], (false, "a".to_owned()));
+    assert!(writes[1..].iter().all(|(allow, _)| *allow));
+    assert!(lines.contains(&"c 1:3 rwm"));
+    assert!(
+        lines.contains(&"c 1:11 rm"),
+        "making is always allowed: {lines:?}"
+    );
+    assert!(lines.contains(&"b *:* m"));
+}
+
+#[test]
+fn a_hole_in_an_exception_is_refused_by_name() {
+    use LinuxDeviceType::C;
+    let given = [rule(true, C, [1, -1], "rw"), rule(false, C, [1, 1], "w")];
+    let error = Exceptions::fold(&rules(&given).unwrap()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("c 1:1 w") && text.contains("c 1:* rw"),
+        "{text}"
+    );
+}
+
+#[test]
+fn rules_that_mean_nothing_are_refused() {
+    use LinuxDeviceType::{A, B, C, P, U};
+    for (bad, part) in [
+        (rule(true, C, [1, 3], ""), "cannot be empty"),
+        (rule(true, C, [1, 3], "rx"), "rx"),
+        (rule(true, U, [1, 3], "r"), "type"),
+        (rule(true, P, [1, 3], "r"), "type"),
+        (rule(true, B, [-2, 3], "r"), "-2"),
+        (rule(true, B, [1, 1 << 32], "r"), "4294967296"),
+    ] {
+        let text = rules(&[rule(false, A, [-1, -1], "rwm"), bad])
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("devices[1]") && text.contains(part), "{text}");
+    }
+    let mut denied = LinuxDeviceCgroup::default();
+    denied.set_allow(false);
+    assert!(rules(&[denied]).unwrap()[0].is_for_all());
+}

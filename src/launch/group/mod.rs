@@ -1,0 +1,168 @@
+//! The control group of one OCI container, on v1, hybrid and v2.
+//!
+//! [`Group::create`] makes the directories that `linux.cgroupsPath` names and writes every limit and
+//! device rule before a process enters; [`Group::of`] is the same group in a later call of the
+//! runtime, by what the state file keeps. Each field of `linux.resources` is held or refused by name.
+//!
+//! Trusts: the kernel's own files, and the state file, which only the runtime's user can write.
+//! Never: follows a path out of the hierarchies, takes a group that has processes, or leaves a
+//! directory behind when it fails.
+
+mod devices;
+mod entry;
+mod error;
+mod fields;
+mod files;
+mod freeze;
+mod layout;
+mod made;
+mod place;
+mod procs;
+mod record;
+mod remove;
+#[cfg(test)]
+mod tests;
+mod v1;
+
+use std::path::Path;
+
+use oci_spec::runtime::LinuxResources;
+
+pub use entry::{Entry, SubGroups};
+pub use error::GroupError;
+pub use record::{GroupRecord, HierarchyRecord};
+
+use layout::Layout;
+use made::Made;
+use place::Place;
+
+/// What a container asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupRequest<'a> {
+    /// `linux.cgroupsPath`.
+    pub path: Option<&'a Path>,
+    /// The container's id, which names its group where no path does.
+    pub id: &'a str,
+    /// Whether the caller may lack the right to make groups, and a container without limits is to
+    /// start all the same.
+    pub rootless: bool,
+    /// `linux.resources`.
+    pub resources: Option<&'a LinuxResources>,
+}
+
+impl GroupRequest<'_> {
+    /// Whether the container may do without a group: nobody insisted on one.
+    fn tolerates(&self) -> bool {
+        self.rootless && self.path.is_none_or(|path| path.as_os_str().is_empty())
+    }
+}
+
+/// A container's group. Dropping it leaves the group in place: [`Group::remove`] it.
+#[derive(Debug)]
+pub struct Group {
+    record: GroupRecord,
+}
+
+impl Group {
+    /// Makes the group, with its limits.
+    ///
+    /// # Errors
+    /// The kernel refused, or something asked for cannot be held here. Nothing is left then.
+    pub fn create(request: &GroupRequest<'_>) -> Result<Group, GroupError> {
+        let place = Place::of(request.path, request.id)?;
+        let layout = Layout::of_this_host(&place)?;
+        let mut made = Made::default();
+        let unified = layout.unified.as_ref();
+        if layout.v1.is_empty() {
+            return Err(GroupError::Path {
+                path: "cgroup2".into(),
+                why: "not served yet",
+            });
+        }
+        let record = v1::make(request, &layout.v1, unified, &place, &mut made)?;
+        if let Some(resources) = request.resources {
+            v1::apply(&record, resources)?;
+        }
+        v1::devices(&record, request)?;
+        made.keep();
+        Ok(Group { record })
+    }
+
+    /// The group that `record` tells of.
+    #[must_use]
+    pub fn of(record: &GroupRecord) -> Group {
+        Group {
+            record: record.clone(),
+        }
+    }
+
+    /// What the state file keeps.
+    #[must_use]
+    pub fn record(&self) -> &GroupRecord {
+        &self.record
+    }
+
+    /// Opens what a process needs to be born into the group or to enter it. `sub` names groups below
+    /// it; with `init`, the container's first process, a group that can take no process by itself is
+    /// replaced by that one's.
+    ///
+    /// # Errors
+    /// The group is gone, or there is no such group below it.
+    pub fn entry(&self, sub: &SubGroups, init: Option<i32>) -> Result<Entry, GroupError> {
+        entry::open(&self.record, sub, init)
+    }
+
+    /// Stops every process, and returns once they have.
+    ///
+    /// # Errors
+    /// There is no group, or processes did not stop in ten seconds; they are let go on then.
+    pub fn freeze(&self) -> Result<(), GroupError> {
+        freeze::freeze(&self.record)
+    }
+
+    /// Lets the processes go on.
+    ///
+    /// # Errors
+    /// There is no group.
+    pub fn thaw(&self) -> Result<(), GroupError> {
+        freeze::thaw(&self.record)
+    }
+
+    /// Whether the group is frozen. One that is gone is not.
+    ///
+    /// # Errors
+    /// The kernel's file could not be read.
+    pub fn is_frozen(&self) -> Result<bool, GroupError> {
+        freeze::is_frozen(&self.record)
+    }
+
+    /// Every process in the group and in groups below it, as this pid namespace numbers them.
+    ///
+    /// # Errors
+    /// The kernel's files could not be read.
+    pub fn processes(&self) -> Result<Vec<i32>, GroupError> {
+        let Some(dir) = self.record.principal() else {
+            return Ok(Vec::new());
+        };
+        let found = procs::all(dir)?;
+        Ok(found.iter().map(|pid| pid.as_raw_nonzero().get()).collect())
+    }
+
+    /// Sends `signal` to every process in the group and below. `SIGKILL` reaches also what is frozen
+    /// and what forks meanwhile, and this returns when nothing is left.
+    ///
+    /// # Errors
+    /// [`GroupError::Populated`] when killed processes stay; or the kernel's files could not be used.
+    pub fn kill(&self, signal: i32) -> Result<(), GroupError> {
+        procs::signal(&self.record, signal)
+    }
+
+    /// Removes the group and all groups below it. Waits up to a second for processes to leave. A
+    /// group that is gone is no error.
+    ///
+    /// # Errors
+    /// [`GroupError::Populated`] when processes are still there.
+    pub fn remove(&self) -> Result<(), GroupError> {
+        remove::remove_all(self.record.directories())
+    }
+}

@@ -1,0 +1,123 @@
+//! A group in v1's hierarchies: one directory in each.
+
+mod cpu;
+mod cpuset;
+mod limits;
+mod memory;
+
+use std::path::Path;
+
+use super::files::is_forbidden;
+use super::layout::Hierarchy;
+use super::made::Made;
+use super::place::Place;
+use super::record::{GroupRecord, HierarchyRecord};
+use super::{GroupError, GroupRequest, devices, freeze, procs};
+
+pub(super) use limits::apply;
+
+/// Makes the directories. All hierarchies are joined, limits or not: whoever counts a container's
+/// memory or time looks into the group in which its processes are.
+pub(super) fn make(
+    request: &GroupRequest<'_>,
+    hierarchies: &[Hierarchy],
+    unified: Option<&Hierarchy>,
+    place: &Place,
+    made: &mut Made,
+) -> Result<GroupRecord, GroupError> {
+    let mut group = GroupRecord::default();
+    for hierarchy in hierarchies.iter().chain(unified) {
+        let Some(path) = directory(request, hierarchy, place, made)? else {
+            continue;
+        };
+        if hierarchy.controllers.is_empty() {
+            group.unified = Some(path);
+        } else {
+            group.v1.push(HierarchyRecord {
+                controllers: hierarchy.controllers.clone(),
+                path,
+            });
+        }
+    }
+    if let Some(dir) = group.v1("cpuset") {
+        let cpu = request
+            .resources
+            .and_then(|resources| resources.cpu().as_ref());
+        cpuset::prepare(dir, cpu)?;
+    }
+    Ok(group)
+}
+
+/// Makes the directory in one hierarchy; `None` where this user may not and did not insist.
+fn directory(
+    request: &GroupRequest<'_>,
+    hierarchy: &Hierarchy,
+    place: &Place,
+    made: &mut Made,
+) -> Result<Option<std::path::PathBuf>, GroupError> {
+    let making = "unable to apply cgroup configuration: making";
+    let Some(path) = hierarchy.directory(place) else {
+        return if hierarchy.controllers.is_empty() || request.tolerates() {
+            Ok(None)
+        } else {
+            Err(GroupError::Path {
+                path: hierarchy.root.clone(),
+                why: "the caller's own group is not shown there; give an absolute path",
+            })
+        };
+    };
+    match made.make(&path, &hierarchy.root) {
+        Ok(true) => Ok(Some(path)),
+        Ok(false) => refuse_in_use(&path, &hierarchy.controllers).map(|()| Some(path)),
+        Err(error) if request.tolerates() && is_forbidden(&error) => Ok(None),
+        // Beside v1 it holds nothing; systemd may have left it read-only.
+        Err(error) if hierarchy.controllers.is_empty() && is_forbidden(&error) => Ok(None),
+        Err(error) => Err(GroupError::io(making, &path)(error)),
+    }
+}
+
+/// Has a new group hold the container's device rules.
+pub(super) fn devices(group: &GroupRecord, request: &GroupRequest<'_>) -> Result<(), GroupError> {
+    let given = request
+        .resources
+        .and_then(|resources| resources.devices().as_deref());
+    let rules = devices::rules(given.unwrap_or_default())?;
+    match group.v1("devices") {
+        Some(dir) => match devices::apply_v1(dir, &rules, true) {
+            // Without the right to make nodes or to reach the host's there is nothing to hold.
+            Err(GroupError::Refused { .. }) if request.rootless => Ok(()),
+            answer => answer,
+        },
+        None if request.rootless => Ok(()),
+        None => Err(GroupError::Unheld {
+            controller: "devices",
+            field: "devices".to_owned(),
+            why: "its controller is not mounted: a container of root's could open every device"
+                .to_owned(),
+        }),
+    }
+}
+
+/// A group that was there before may be taken only when nobody uses it.
+fn refuse_in_use(path: &Path, controllers: &str) -> Result<(), GroupError> {
+    let count = procs::all(path)?.len();
+    if count > 0 {
+        return Err(GroupError::Occupied {
+            path: path.to_owned(),
+            count,
+        });
+    }
+    let alone = GroupRecord {
+        v1: vec![HierarchyRecord {
+            controllers: controllers.to_owned(),
+            path: path.to_owned(),
+        }],
+        unified: None,
+    };
+    match freeze::is_frozen(&alone)? {
+        true => Err(GroupError::Frozen {
+            path: path.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
