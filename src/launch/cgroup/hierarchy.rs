@@ -17,6 +17,8 @@ pub struct Hierarchies {
     pub(super) cpu: Option<PathBuf>,
     /// cgroup2, alone or beside v1.
     pub(super) unified: Option<PathBuf>,
+    /// cgroup2: the group above, where the mount shows it.
+    pub(super) above: Option<PathBuf>,
 }
 
 impl Hierarchies {
@@ -39,7 +41,12 @@ impl Hierarchies {
         for mount in mounts.lines().filter_map(Mount::parse) {
             let find = |controller: &str| mount.locate(own_path(membership, controller)?);
             if mount.unified {
-                own.unified = own.unified.take().or_else(|| find(""));
+                if own.unified.is_none() {
+                    own.unified = find("");
+                    // What is above the mount's root is a folder of another file system.
+                    let inner = own.unified.as_ref().filter(|path| **path != mount.point);
+                    own.above = inner.and_then(|path| path.parent()).map(Path::to_owned);
+                }
                 continue;
             }
             for controller in mount.controllers.split(',') {
@@ -69,10 +76,7 @@ impl Hierarchies {
             .flatten()
             .cloned()
             .collect();
-        if let Some(unified) = &self.unified {
-            places.push(unified.clone());
-            places.extend(unified.parent().map(Path::to_owned));
-        }
+        places.extend([&self.unified, &self.above].into_iter().flatten().cloned());
         places.sort();
         places.dedup();
         places

@@ -140,11 +140,11 @@ impl Cgroup {
                 v1::Groups::create(own, &name, limits)?.map(|g| Cgroup { tree: Tree::V1(g) })
             );
         }
-        let Some(unified) = &own.unified else {
+        if own.unified.is_none() {
             return Ok(None);
-        };
+        }
         let name = name::fresh()?;
-        Ok(v2::Group::create(unified, &name, limits)?.map(|g| Cgroup { tree: Tree::V2(g) }))
+        Ok(v2::Group::create(own, &name, limits)?.map(|g| Cgroup { tree: Tree::V2(g) }))
     }
 
     /// Whether [`Cgroup::create`] would make a group that the clone itself has to be given, and

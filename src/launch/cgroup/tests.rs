@@ -352,8 +352,11 @@ fn pure_v2_hosts_and_containers_are_read() {
     let own = parse("0::/user.slice/user-1000.slice/session-1.scope\n", v2);
     let scope = "/sys/fs/cgroup/user.slice/user-1000.slice/session-1.scope";
     assert_eq!(own.unified, Some(scope.into()));
-    assert_eq!(own.places().len(), 2);
+    let slice = "/sys/fs/cgroup/user.slice/user-1000.slice";
+    assert_eq!(own.places(), [PathBuf::from(slice), scope.into()]);
     assert_eq!(own.describe(), "v2");
+    // In the root group there is nothing of the kernel's above.
+    assert_eq!(parse("0::/\n", v2).places(), [Path::new("/sys/fs/cgroup")]);
 
     // A container without a cgroup namespace: the mount shows the container's group as its root.
     let inside = "50 40 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";

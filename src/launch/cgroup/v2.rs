@@ -9,8 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::v1::is_not_permitted;
 use super::{
-    CPU_PERIOD_US, CgroupError, CgroupUsage, Held, OWN_PROCESSES, SWAPS, cpu_quota_us, overwrite,
-    read_number, remove_group, swaps_freely, write,
+    CPU_PERIOD_US, CgroupError, CgroupUsage, Held, Hierarchies, OWN_PROCESSES, SWAPS, cpu_quota_us,
+    overwrite, read_number, remove_group, swaps_freely, write,
 };
 use crate::policy::Limits;
 
@@ -26,13 +26,13 @@ impl Group {
     /// Makes a group below `own`, or beside it where `own` has processes: a group with
     /// processes hands no controllers down. `None` where neither is allowed.
     pub(super) fn create(
-        own: &Path,
+        own: &Hierarchies,
         name: &str,
         limits: &Limits,
     ) -> Result<Option<Group>, CgroupError> {
         let wanted = Held::wanted(limits);
         // Only the own group is asked to hand down more; its parent is somebody else's.
-        let places = [(Some(own), true), (own.parent(), false)];
+        let places = [(&own.unified, true), (&own.above, false)];
         for (parent, ask) in places {
             let Some(parent) = parent else { continue };
             let held = handed_down(parent, wanted, ask);
