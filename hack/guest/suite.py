@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 
+import debian
+
 from . import image, machine
 
 # By test program: the filters of what depends on the kernel and its control groups.
@@ -19,15 +21,15 @@ BINARY, PATIENCE = "/usr/local/bin/buntime", 1500.0
 def test(kind, binary, filters):
     """Builds the tests, runs them in the guest, and returns the exit status: 0 if all passed."""
     if binary is None:
-        binary = os.path.join(image.TOP, "target", "release", "buntime")
-        subprocess.run(["cargo", "build", "--release", "--locked"], cwd=image.TOP, check=True)
+        binary = os.path.join(debian.TOP, "target", "release", "buntime")
+        subprocess.run(["cargo", "build", "--release", "--locked"], cwd=debian.TOP, check=True)
     with tempfile.TemporaryDirectory(prefix="tests.", dir=image.STORE) as work:
         programs = stripped(work, {"buntime": binary, **built()})
         steps = [["/work/units", "--test-threads=1", *UNITS],
                  ["/work/system", "--test-threads=1", *WHOLE]]
         if filters:
             steps = [["/work/system", "--test-threads=1", *filters]]
-        lines = [f"mkdir -p {os.path.join(image.TOP, 'target', 'tmp')}", "failed=0"]
+        lines = [f"mkdir -p {os.path.join(debian.TOP, 'target', 'tmp')}", "failed=0"]
         for step in steps:
             lines += [" ".join(step) + " || failed=1"]
         order = machine.Order(
@@ -41,7 +43,7 @@ def test(kind, binary, filters):
 def built():
     """The test programs, as cargo names them."""
     done = subprocess.run(["cargo", "test", "--locked", "--no-run", "--lib", "--test", "system",
-                           "--message-format", "json"], cwd=image.TOP, check=True, text=True,
+                           "--message-format", "json"], cwd=debian.TOP, check=True, text=True,
                           stdout=subprocess.PIPE)
     programs = {}
     for line in done.stdout.splitlines():
