@@ -41,16 +41,18 @@ def install(packages):
             os.unlink(POLICY)
 
 
-def source(name, version):
+def source(name, version=None):
     """The unpacked source package, which apt checks against Debian's signatures: its folder.
+
+    Without a version it is the newest, of when it was first asked for.
 
     The lists of source packages are this function's own, so that nothing changes for the host.
     """
     place = os.path.join(TOP, "target", "sources")
-    folder = os.path.join(place, f"{name}-{version}")
+    folder = os.path.join(place, f"{name}-{version}" if version else name)
     if os.path.isdir(folder):
         return folder
-    print(f"== source of {name} {version}", flush=True)
+    print(f"== source of {os.path.basename(folder)}", flush=True)
     os.makedirs(place, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as work:
         for part in ("lists/partial", "cache", "parts", "out"):
@@ -67,7 +69,7 @@ def source(name, version):
                "-o", f"Dir::Etc::sourceparts={work}/parts", "-o", f"Dir::State::lists={work}/lists",
                "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
         subprocess.run([*apt, "update"], check=True)
-        subprocess.run([*apt, "source", f"{name}={version}"], check=True, cwd=work + "/out",
+        subprocess.run([*apt, "source", f"{name}={version}" if version else name], check=True, cwd=work + "/out",
                        stdout=subprocess.DEVNULL)
         unpacked = next(entry.path for entry in os.scandir(work + "/out") if entry.is_dir())
         shutil.move(unpacked, folder)

@@ -48,7 +48,8 @@ class Outcome:
             caller.use(runtime)
             self.answers[runtime] = str(self.scenario.function(caller)).strip()
         except Exception as error:  # A scenario that fails is a result, not the end of the run.
-            self.failures[runtime] = f"{type(error).__name__}: {error}"
+            said = error.details() if hasattr(error, "details") else error
+            self.failures[runtime] = f"{type(error).__name__}: {said}"
         try:
             caller.clear()
         except Exception as error:

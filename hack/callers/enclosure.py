@@ -145,6 +145,8 @@ def furnish(without_unified):
     for folder in (STATE, "/run/lock", "/run/netns"):
         os.makedirs(folder)
     tempfile.tempdir = STATE
+    # A monitor of Podman leaves files where it was started.
+    os.chdir(STATE)
 
 
 def enclose(without_unified=False):
