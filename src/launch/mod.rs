@@ -20,6 +20,7 @@ pub mod notice;
 pub mod request;
 pub mod rlimits;
 mod root;
+pub mod rootfs;
 pub mod seccomp;
 mod source;
 mod start;

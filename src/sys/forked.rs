@@ -56,7 +56,8 @@ pub fn ask(body: impl FnOnce() -> String) -> String {
     text
 }
 
-fn message(panic: &dyn Any) -> String {
+/// What a panic said.
+pub fn message(panic: &dyn Any) -> String {
     match panic.downcast_ref::<&str>() {
         Some(text) => (*text).to_owned(),
         None => panic.downcast_ref::<String>().cloned().unwrap_or_default(),

@@ -21,8 +21,47 @@ pub mod attr {
     pub const NODEV: u64 = 0x4;
     /// No program runs and nothing is mapped executable.
     pub const NOEXEC: u64 = 0x8;
+    /// The field that says when access times are kept: one of the two below, or 0 for relatime.
+    pub const ATIME: u64 = 0x70;
+    /// Access times are not kept.
+    pub const NOATIME: u64 = 0x10;
+    /// Access times are kept at every access.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Access times of directories are not kept.
+    pub const NODIRATIME: u64 = 0x80;
+    /// Symbolic links are not followed.
+    pub const NOSYMFOLLOW: u64 = 0x0020_0000;
     /// Owners are translated by a user namespace's maps.
     pub const IDMAP: u64 = 0x0010_0000;
+}
+
+/// Which mounts a call reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The one mount.
+    One,
+    /// It and everything mounted below it.
+    Tree,
+}
+
+impl Reach {
+    fn flag(self) -> libc::c_int {
+        match self {
+            Reach::One => 0,
+            Reach::Tree => AT_RECURSIVE,
+        }
+    }
+}
+
+/// A change of mounts, for [`change`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Attributes ([`attr`]) that are set.
+    pub set: u64,
+    /// Attributes that are cleared; [`attr::ATIME`] goes with any access time that is set.
+    pub clear: u64,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE` of mount(2), or 0 for no change.
+    pub propagation: u64,
 }
 
 #[repr(C)]
@@ -60,13 +99,62 @@ pub fn c_path(path: &Path) -> io::Result<CString> {
 /// # Errors
 /// What open_tree(2) says; `EPERM` without CAP_SYS_ADMIN over the mount namespace.
 pub fn clone_tree(dir: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<OwnedFd> {
+    clone_of(dir, path, Reach::Tree, false)
+}
+
+/// A detached copy of the mount that `path`, resolved from `dir`, lies in, from `path` on; `link`
+/// says that a symbolic link at its end is what is meant.
+///
+/// # Errors
+/// What open_tree(2) says; `EINVAL` for what another mount namespace holds.
+pub fn clone_of(
+    dir: Option<BorrowedFd<'_>>,
+    path: &Path,
+    reach: Reach,
+    link: bool,
+) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let dir = dir.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
+    let follow = if link { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let flags = OPEN_TREE_CLONE
         | libc::O_CLOEXEC as libc::c_uint
-        | (AT_RECURSIVE | libc::AT_EMPTY_PATH) as libc::c_uint;
+        | (libc::AT_EMPTY_PATH | reach.flag() | follow) as libc::c_uint;
     // SAFETY: the path is NUL-terminated and outlives the call.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
+}
+
+/// Changes attributes and propagation of the mount whose root `mount` is, all at once or not at
+/// all.
+///
+/// # Errors
+/// What mount_setattr(2) says; `EINVAL` when `mount` is not the root of a mount, `EPERM` for what
+/// a less privileged user namespace must not clear.
+pub fn change(mount: BorrowedFd<'_>, change: Change, reach: Reach) -> io::Result<()> {
+    let attributes = MountAttr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: change.propagation,
+        userns_fd: 0,
+    };
+    apply(mount, &attributes, reach)
+}
+
+/// Translates the owners in a detached tree by the maps of the user namespace `userns`.
+///
+/// # Errors
+/// What mount_setattr(2) says; `EINVAL` when a filesystem cannot be idmapped.
+pub fn translate_owners(
+    tree: BorrowedFd<'_>,
+    userns: BorrowedFd<'_>,
+    reach: Reach,
+) -> io::Result<()> {
+    let attributes = MountAttr {
+        attr_set: attr::IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: userns.as_raw_fd() as u64,
+    };
+    apply(tree, &attributes, reach)
 }
 
 /// Sets attributes ([`attr`]) on a mount and everything below it; `userns` goes with `IDMAP`.
@@ -84,14 +172,18 @@ pub fn set_attributes(
         propagation: 0,
         userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
     };
+    apply(tree, &attributes, Reach::Tree)
+}
+
+fn apply(tree: BorrowedFd<'_>, attributes: &MountAttr, reach: Reach) -> io::Result<()> {
     // SAFETY: the structure has the size that is passed and outlives the call; the path is "".
     checked(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             tree.as_raw_fd(),
             c"".as_ptr(),
-            (libc::AT_EMPTY_PATH | AT_RECURSIVE) as libc::c_uint,
-            &raw const attributes,
+            (libc::AT_EMPTY_PATH | reach.flag()) as libc::c_uint,
+            std::ptr::from_ref(attributes),
             std::mem::size_of::<MountAttr>(),
         )
     })

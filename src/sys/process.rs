@@ -250,6 +250,18 @@ pub fn duplicate_onto(source: i32, target: i32) -> io::Result<()> {
     checked(unsafe { libc::dup2(source, target) }).map(|_| ())
 }
 
+/// The major and minor number of the device that a descriptor refers to; none when it is not open
+/// or refers to no character device.
+#[must_use]
+pub fn descriptor_device(descriptor: i32) -> Option<(u32, u32)> {
+    // SAFETY: stat is a plain structure of integers, for which zero is a value.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat(2) takes an integer and a pointer to a local that outlives the call.
+    checked(unsafe { libc::fstat(descriptor, &raw mut found) }).ok()?;
+    let is_device = found.st_mode & libc::S_IFMT == libc::S_IFCHR;
+    is_device.then(|| (libc::major(found.st_rdev), libc::minor(found.st_rdev)))
+}
+
 /// Marks every descriptor from `first` on close-on-exec.
 ///
 /// # Errors

@@ -1,0 +1,128 @@
+//! Entering the root, so that nothing outside of it has a name any more.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use super::Assembled;
+use crate::launch::Failure;
+use crate::sys::mount::{self, Change, Reach, attr};
+
+impl Assembled {
+    /// Makes the root the root of this process. With `no_pivot`, for a root that pivot_root(2)
+    /// refuses because it is the initial one, it is moved over the old root and chroot(2)ed into,
+    /// which is weaker.
+    ///
+    /// # Errors
+    /// The step, and what the kernel said.
+    pub fn pivot(&mut self, no_pivot: bool) -> Result<(), Failure> {
+        let fail = |operation| move |cause: io::Error| Failure::new(operation, "the root", cause);
+        if !self.facts.mount_namespace {
+            change_root(self.root()).map_err(fail("change into"))?;
+        } else if no_pivot {
+            cover_host(self.outside.as_fd(), self.root())
+                .and_then(|()| mount::attach(self.root(), self.outside.as_fd()))
+                .and_then(|()| change_root(self.root()))
+                .map_err(fail("move"))?;
+        } else {
+            exchange(self.root(), self.outside.as_fd()).map_err(fail("exchange"))?;
+        }
+        // Applied to the new root once it is one: before, the host's would have been meant.
+        if let Some(propagation) = self.plan.propagation
+            && matches!(propagation.kind, libc::MS_SHARED | libc::MS_UNBINDABLE)
+        {
+            mount::change(self.root(), propagation.change(), propagation.reach)
+                .map_err(fail("set the propagation of"))?;
+        }
+        Ok(())
+    }
+}
+
+/// pivot_root(2) with one directory for both: the old root lies on the new one then, and is taken
+/// off.
+fn exchange(root: BorrowedFd<'_>, outside: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::pivot_root(".", ".")?;
+    rustix::process::fchdir(outside)?;
+    // What is unmounted here must not be unmounted on the host.
+    let slave = Change {
+        propagation: libc::MS_SLAVE,
+        ..Change::default()
+    };
+    mount::change(outside, slave, Reach::Tree)?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// A chroot leaves the host's mounts in the namespace, and a whole procfs or sysfs among them lets
+/// a process in a user namespace mount one afresh that nothing is masked in. So they go.
+fn cover_host(outside: BorrowedFd<'_>, root: BorrowedFd<'_>) -> io::Result<()> {
+    let own = rustix::fs::readlink(format!("/proc/self/fd/{}", raw(root)), Vec::new())?;
+    let own = own.to_string_lossy().into_owned();
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let slave = Change {
+        propagation: libc::MS_SLAVE,
+        ..Change::default()
+    };
+    mount::change(outside, slave, Reach::Tree)?;
+    for path in whole_kernel_mounts(&table) {
+        if path.starts_with(&own) {
+            continue;
+        }
+        match rustix::mount::unmount(&path, UnmountFlags::DETACH) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            // It is locked in this user namespace: something is put over it.
+            Err(Errno::INVAL | Errno::PERM) => cover(&path)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn raw(fd: BorrowedFd<'_>) -> i32 {
+    use std::os::fd::AsRawFd;
+    fd.as_raw_fd()
+}
+
+fn cover(path: &Path) -> io::Result<()> {
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let tree = super::filesystem::plain(c"tmpfs", &[("size", Some("0"))], attr::RDONLY)
+        .map_err(|refused| io::Error::other(refused.to_string()))?;
+    mount::attach(tree.as_fd(), place.as_fd())
+}
+
+/// Where a mountinfo shows a procfs or sysfs from its root on.
+fn whole_kernel_mounts(mountinfo: &str) -> Vec<PathBuf> {
+    let of_line = |line: &str| -> Option<PathBuf> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let kind = filesystem.split(' ').next()?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, path) = (fields.next()?, fields.next()?);
+        (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| PathBuf::from(unescaped(path)))
+    };
+    mountinfo.lines().filter_map(of_line).collect()
+}
+
+/// mountinfo writes a blank, a tab, a newline and a backslash as three octal digits.
+fn unescaped(text: &str) -> String {
+    let mut plain = text.to_owned();
+    for (code, character) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
+        plain = plain.replace(code, character);
+    }
+    plain
+}
