@@ -5,6 +5,7 @@
 //! means, and never forks a process that has threads.
 
 mod bare;
+mod bpf;
 pub mod cgroup;
 mod child;
 mod confine;
@@ -17,6 +18,7 @@ mod identity;
 mod init;
 pub mod landlock;
 pub mod notice;
+pub mod profile;
 pub mod request;
 pub mod rlimits;
 mod root;

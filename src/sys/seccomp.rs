@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19 (`linux/seccomp.h`); libc has no name for it.
-const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// Longest program that the kernel takes (`BPF_MAXINSNS`, `linux/bpf_common.h`), in instructions.
 pub const LONGEST_PROGRAM: usize = 4096;
@@ -15,7 +15,7 @@ pub const LONGEST_PROGRAM: usize = 4096;
 /// # Errors
 /// What seccomp(2) answers: `EACCES` without no_new_privs, `EINVAL` for a malformed program.
 pub fn add_filter(program: &[libc::sock_filter]) -> io::Result<()> {
-    set_mode_filter(program, 0).map(|_| ())
+    set_filter(program, 0).map(drop)
 }
 
 /// Adds `program` and opens the listener that receives what it sends to `SECCOMP_RET_USER_NOTIF`.
@@ -26,16 +26,37 @@ pub fn add_filter(program: &[libc::sock_filter]) -> io::Result<()> {
 /// # Errors
 /// As for [`add_filter`]; `EBUSY` where a filter of this thread already has a listener.
 pub fn add_filter_with_listener(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
-    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let fd = match set_mode_filter(program, listener | WAIT_KILLABLE_RECV) {
+    let listener = match set_filter(program, NEW_LISTENER | WAIT_KILLABLE_RECV) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            set_mode_filter(program, listener)
+            set_filter(program, NEW_LISTENER)
         }
         answer => answer,
     }?;
+    listener.ok_or_else(|| io::Error::other("the kernel opened no listener"))
+}
+
+const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+
+/// Adds `program` with the flags of seccomp(2) that are set in `flags`, and gives the listener
+/// where they ask for one (close-on-exec).
+///
+/// # Errors
+/// As for [`add_filter`]; `EINVAL` also for a flag that this kernel does not know, `EBUSY` where
+/// a listener is asked for and a filter of this thread already has one.
+pub fn set_filter(program: &[libc::sock_filter], flags: u32) -> io::Result<Option<OwnedFd>> {
+    let answer = set_mode_filter(program, libc::c_ulong::from(flags))?;
+    if flags & NEW_LISTENER == 0 {
+        // With TSYNC it is the id of a thread that could not be brought along.
+        return match answer {
+            0 => Ok(None),
+            thread => Err(io::Error::other(format!(
+                "thread {thread} has filters of its own"
+            ))),
+        };
+    }
     // SAFETY: with NEW_LISTENER a non-negative answer is a descriptor that the kernel has just
     // made for this call, so nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(answer) }))
 }
 
 fn set_mode_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i32> {

@@ -19,11 +19,11 @@ mod rules;
 mod tests;
 #[cfg(test)]
 mod text_tests;
-mod tighten;
 
 use std::io;
 use std::os::fd::OwnedFd;
 
+use super::bpf::tighten;
 use crate::sys;
 
 /// What the filter is to hold, beyond what it refuses to every worker.
@@ -136,7 +136,7 @@ impl Filters {
         for number in names::resolve(&request.deny)? {
             table.insert(number, rules::Handling::Refuse(libc::EPERM));
         }
-        let program = tighten::tighten(assemble::program(&table)?);
+        let program = tighten(assemble::program(&table)?);
         if program.len() > sys::seccomp::LONGEST_PROGRAM {
             return Err(SeccompError::TooLong {
                 length: program.len(),

@@ -1,4 +1,4 @@
-//! The text itself, run by a small interpreter: over every number, also those that this kernel
+//! The text itself, run by an interpreter: over every number, also those that this kernel
 //! answers `ENOSYS` to anyway, and shortened against unshortened.
 
 use std::collections::BTreeMap;
@@ -8,55 +8,8 @@ use syscalls::Sysno;
 use super::rules::{Handling, NEWEST_REVIEWED};
 use super::tests::everything_permitted;
 use super::*;
-
-/// What a program is given: `struct seccomp_data`.
-#[derive(Debug)]
-struct Call {
-    number: u32,
-    architecture: u32,
-    arguments: [u64; 6],
-}
-
-impl Call {
-    fn word(&self, offset: u32) -> u32 {
-        match offset {
-            0 => self.number,
-            4 => self.architecture,
-            _ => {
-                let argument = self.arguments[(offset as usize - 16) / 8];
-                if offset.is_multiple_of(8) {
-                    argument as u32
-                } else {
-                    (argument >> 32) as u32
-                }
-            }
-        }
-    }
-
-    /// What the program answers, by the semantics of classic BPF.
-    fn answered_by(&self, program: &[libc::sock_filter]) -> u32 {
-        let (mut at, mut accumulator) = (0_usize, 0_u32);
-        loop {
-            let text = program[at];
-            at += 1;
-            match u32::from(text.code) {
-                0x20 => accumulator = self.word(text.k),
-                0x06 => return text.k,
-                0x05 => at += text.k as usize,
-                0x54 => accumulator &= text.k,
-                code @ (0x15 | 0x25 | 0x35) => {
-                    let taken = match code {
-                        0x15 => accumulator == text.k,
-                        0x25 => accumulator > text.k,
-                        _ => accumulator >= text.k,
-                    };
-                    at += usize::from(if taken { text.jt } else { text.jf });
-                }
-                code => panic!("operation {code:#x} is not used"),
-            }
-        }
-    }
-}
+use crate::launch::bpf::interpreter::Call;
+use crate::launch::bpf::tighten;
 
 fn interpret(program: &[libc::sock_filter], number: u32, architecture: u32) -> u32 {
     let call = Call {
@@ -105,7 +58,7 @@ fn random(state: &mut u64) -> u64 {
 fn the_shorter_text_gives_the_same_answers() {
     let table = rules::table(&everything_permitted()).unwrap();
     let long = assemble::program(&table).unwrap();
-    let short = tighten::tighten(long.clone());
+    let short = tighten(long.clone());
     assert!(
         short.len() * 4 < long.len() * 3,
         "{} of {}",
@@ -176,9 +129,9 @@ fn text_that_jumps_out_of_itself_is_left_for_the_kernel_to_refuse() {
         k,
     };
     for k in [0, 1, 1_000, u32::MAX] {
-        assert_eq!(tighten::tighten(vec![jump(k)]).len(), 1);
+        assert_eq!(tighten(vec![jump(k)]).len(), 1);
     }
-    assert!(tighten::tighten(Vec::new()).is_empty());
+    assert!(tighten(Vec::new()).is_empty());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! Jumps to jumps go to where those lead, equal returns are shared, and what nothing reaches then
 //! is left out. Classic BPF jumps forward only, so one pass in order is enough.
 
+use std::collections::HashMap;
+
 /// Reach of a conditional jump, in instructions (its offset is a byte).
 const REACH: usize = u8::MAX as usize;
 
@@ -29,17 +31,18 @@ enum Step {
 
 /// The same program, shorter. Text that jumps out of itself is given back as it was: the kernel
 /// refuses it.
-pub(super) fn tighten(text: Vec<libc::sock_filter>) -> Vec<libc::sock_filter> {
+pub(in crate::launch) fn tighten(text: Vec<libc::sock_filter>) -> Vec<libc::sock_filter> {
     let mut steps: Vec<Step> = text
         .iter()
         .enumerate()
         .map(|(at, i)| parse(at, *i))
         .collect();
+    let returns = Returns::of(&steps);
     for at in 0..steps.len() {
         let Some(&step) = steps.get(at) else { break };
         let shortened = match step {
             Step::Jump(target) => {
-                let target = destination(&steps, at, target, usize::MAX);
+                let target = destination(&steps, &returns, at, target, usize::MAX);
                 match steps.get(target) {
                     Some(Step::Return(value)) => Step::Return(*value),
                     _ => Step::Jump(target),
@@ -53,8 +56,8 @@ pub(super) fn tighten(text: Vec<libc::sock_filter>) -> Vec<libc::sock_filter> {
             } => Step::Branch {
                 code,
                 k,
-                taken: destination(&steps, at, taken, REACH),
-                missed: destination(&steps, at, missed, REACH),
+                taken: destination(&steps, &returns, at, taken, REACH),
+                missed: destination(&steps, &returns, at, missed, REACH),
             },
             step => step,
         };
@@ -80,10 +83,39 @@ fn parse(at: usize, text: libc::sock_filter) -> Step {
     }
 }
 
+/// Where each answer is returned, in ascending order. Steps that become returns on the way are not
+/// among them: all of those lie before the steps that are still to be looked at.
+struct Returns(HashMap<u32, Vec<usize>>);
+
+impl Returns {
+    fn of(steps: &[Step]) -> Returns {
+        let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (at, step) in steps.iter().enumerate() {
+            if let Step::Return(value) = step {
+                places.entry(*value).or_default().push(at);
+            }
+        }
+        Returns(places)
+    }
+
+    /// The farthest return of `value` that is not past `limit`.
+    fn farthest(&self, value: u32, limit: usize) -> Option<usize> {
+        let places = self.0.get(&value)?;
+        let within = places.partition_point(|place| *place <= limit);
+        places.get(within.checked_sub(1)?).copied()
+    }
+}
+
 /// Where a jump from `at` to `target` ends up, as far as `reach` allows: through further jumps, and
 /// at the farthest return of the same value. Later steps are removed, never added, so a distance
 /// that is in reach now stays so.
-fn destination(steps: &[Step], at: usize, mut target: usize, reach: usize) -> usize {
+fn destination(
+    steps: &[Step],
+    returns: &Returns,
+    at: usize,
+    mut target: usize,
+    reach: usize,
+) -> usize {
     let limit = (at + 1).saturating_add(reach);
     while let Some(Step::Jump(next)) = steps.get(target) {
         if *next > limit {
@@ -92,13 +124,7 @@ fn destination(steps: &[Step], at: usize, mut target: usize, reach: usize) -> us
         target = *next;
     }
     match steps.get(target) {
-        Some(found @ Step::Return(_)) => {
-            let end = limit.saturating_add(1).min(steps.len());
-            steps
-                .get(..end)
-                .and_then(|near| near.iter().rposition(|s| s == found))
-                .unwrap_or(target)
-        }
+        Some(Step::Return(value)) => returns.farthest(*value, limit).unwrap_or(target),
         _ => target,
     }
 }
