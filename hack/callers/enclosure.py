@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 
+import layouts
+
 # Names the group of a program that runs inside.
 INSIDE = "BUNTIME_INTEGRATION_GROUP"
 # Names the file with other groups to sweep.
@@ -20,7 +22,6 @@ OTHERS = "BUNTIME_INTEGRATION_OTHER_GROUPS"
 # What the daemons and their network plugins use without being asked where.
 HIDDEN = ["/run", "/dev/shm", "/var/lib/cni", "/var/lib/containers", "/etc/cni"]
 STATE = "/run/integration"
-UNIFIED = "/sys/fs/cgroup/unified"
 
 
 def group():
@@ -133,10 +134,10 @@ def reap():
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def furnish(without_unified):
+def furnish(layout):
     """Hides the host's state and brings the loopback interface up."""
-    if without_unified and os.path.ismount(UNIFIED):
-        subprocess.run(["umount", UNIFIED], check=True)
+    if layout:
+        subprocess.run(["sh", "-c", "set -e; " + layouts.LAYOUTS[layout], "sh", "true"], check=True)
     for folder in HIDDEN:
         os.makedirs(folder, exist_ok=True)
         mode = "mode=1777" if folder == "/dev/shm" else "mode=755"
@@ -149,7 +150,7 @@ def furnish(without_unified):
     os.chdir(STATE)
 
 
-def enclose(without_unified=False):
+def enclose(layout=None):
     """Returns inside of the enclosure only; outside, the program ends with the status of the inside."""
     if INSIDE not in os.environ:
         if os.geteuid() != 0:
@@ -157,7 +158,7 @@ def enclose(without_unified=False):
         sys.exit(outside())
     if os.getpid() == 1:
         reap()
-    furnish(without_unified)
+    furnish(layout)
 
 
 class Daemon:
