@@ -5,6 +5,7 @@
 //! policy, no retries beyond `EINTR`, no logging.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 #[cfg(test)]
 pub mod forked;

@@ -321,11 +321,11 @@ fn read_number(dir: &Path, file: &str, key: &str) -> Option<u64> {
 }
 
 /// What is in use of the host's swap (proc(5)).
-const SWAPS: &str = "/proc/swaps";
+pub(super) const SWAPS: &str = "/proc/swaps";
 
 /// Whether the group has no file `limit` for its swap while the host has swap, as `swaps` lists
 /// it below a line of titles. A list that is hidden may have any.
-fn swaps_freely(group: &Path, limit: &str, swaps: &str) -> bool {
+pub(super) fn swaps_freely(group: &Path, limit: &str, swaps: &str) -> bool {
     let swaps = || match fs::read_to_string(swaps) {
         Ok(list) => list.lines().nth(1).is_some(),
         Err(error) => error.kind() != io::ErrorKind::NotFound,

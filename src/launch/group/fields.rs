@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxRdma, LinuxThrottleDevice,
+    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxRdma, LinuxThrottleDevice,
 };
 
 use super::GroupError;
@@ -24,6 +24,54 @@ pub(super) fn pids_max(limit: i64) -> String {
         ..0 => "max".to_owned(),
         limit => limit.max(1).to_string(),
     }
+}
+
+/// The first field of `memory` that is asked for.
+pub(super) fn memory(wanted: &LinuxMemory) -> Option<&'static str> {
+    let fields = [
+        ("memory.limit", given(wanted.limit()).is_some()),
+        ("memory.reservation", given(wanted.reservation()).is_some()),
+        ("memory.swap", given(wanted.swap()).is_some()),
+        ("memory.swappiness", wanted.swappiness().is_some()),
+        (
+            "memory.disableOOMKiller",
+            wanted.disable_oom_killer() == Some(true),
+        ),
+        ("memory.useHierarchy", wanted.use_hierarchy() == Some(true)),
+    ];
+    fields
+        .iter()
+        .find(|(_, asked)| *asked)
+        .map(|(name, _)| *name)
+}
+
+/// The first field of `cpu` that is asked for, but processors and nodes.
+pub(super) fn cpu(wanted: &LinuxCpu) -> Option<&'static str> {
+    let fields = [
+        (
+            "cpu.shares",
+            wanted.shares().is_some_and(|value| value != 0),
+        ),
+        ("cpu.quota", wanted.quota().is_some_and(|value| value != 0)),
+        (
+            "cpu.period",
+            wanted.period().is_some_and(|value| value != 0),
+        ),
+        ("cpu.burst", wanted.burst().is_some()),
+        ("cpu.idle", wanted.idle().is_some()),
+        (
+            "cpu.realtimeRuntime",
+            wanted.realtime_runtime().is_some_and(|value| value != 0),
+        ),
+        (
+            "cpu.realtimePeriod",
+            wanted.realtime_period().is_some_and(|value| value != 0),
+        ),
+    ];
+    fields
+        .iter()
+        .find(|(_, asked)| *asked)
+        .map(|(name, _)| *name)
 }
 
 /// The field of processors or nodes that is asked for, if any is.
@@ -102,17 +150,36 @@ pub(super) fn hugepages(
             format!("{size:?} is no size such as 2MB"),
         ));
     }
-    let value = limit.limit();
+    let value = match limit.limit() {
+        ..0 if suffix == "max" => "max".to_owned(),
+        value => value.to_string(),
+    };
     set(
         dir,
         &format!("hugetlb.{size}.{suffix}"),
         "hugepageLimits",
-        value,
+        &value,
     )?;
     let reserved = format!("hugetlb.{size}.rsvd.{suffix}");
     match exists(dir, &reserved) {
         true => set(dir, &reserved, "hugepageLimits", value),
         false => Ok(()),
+    }
+}
+
+/// Whether to try again, because the kernel found a value at odds with one that `follows`.
+pub(super) fn later(
+    answer: Option<Result<(), GroupError>>,
+    follows: bool,
+) -> Result<bool, GroupError> {
+    match answer {
+        Some(Err(GroupError::Refused { source, .. }))
+            if follows && source.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            Ok(true)
+        }
+        Some(answer) => answer.map(|()| false),
+        None => Ok(false),
     }
 }
 

@@ -20,13 +20,15 @@ mod place;
 mod procs;
 mod record;
 mod remove;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod v1;
+mod v2;
 
 use std::path::Path;
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 pub use entry::{Entry, SubGroups};
 pub use error::GroupError;
@@ -35,6 +37,9 @@ pub use record::{GroupRecord, HierarchyRecord};
 use layout::Layout;
 use made::Made;
 use place::Place;
+
+/// What failed when a directory could not be made, in the words that callers of runc look for.
+const MAKING: &str = "unable to apply cgroup configuration: making";
 
 /// What a container asks for.
 #[derive(Debug, Clone, Copy)]
@@ -72,20 +77,54 @@ impl Group {
         let place = Place::of(request.path, request.id)?;
         let layout = Layout::of_this_host(&place)?;
         let mut made = Made::default();
-        let unified = layout.unified.as_ref();
-        if layout.v1.is_empty() {
-            return Err(GroupError::Path {
-                path: "cgroup2".into(),
-                why: "not served yet",
-            });
-        }
-        let record = v1::make(request, &layout.v1, unified, &place, &mut made)?;
+        let record = match (&layout.v1[..], &layout.unified) {
+            ([], Some(unified)) => v2::make(request, unified, &place, &mut made)?,
+            (v1, unified) => v1::make(request, v1, unified.as_ref(), &place, &mut made)?,
+        };
+        let group = Group { record };
         if let Some(resources) = request.resources {
-            v1::apply(&record, resources)?;
+            group.limit(resources)?;
         }
-        v1::devices(&record, request)?;
+        let given = request
+            .resources
+            .and_then(|resources| resources.devices().as_deref());
+        group.hold_devices(given.unwrap_or_default(), request.rootless, true)?;
         made.keep();
-        Ok(Group { record })
+        Ok(group)
+    }
+
+    /// Changes what `resources` names and leaves the rest as it is. The list of devices, when there is
+    /// one, replaces the one before.
+    ///
+    /// # Errors
+    /// The kernel refused, or something asked for cannot be held here. What stands before it in the
+    /// list of fields is changed by then.
+    pub fn update(&self, resources: &LinuxResources, rootless: bool) -> Result<(), GroupError> {
+        self.limit(resources)?;
+        match resources.devices() {
+            Some(devices) => self.hold_devices(devices, rootless, false),
+            None => Ok(()),
+        }
+    }
+
+    fn limit(&self, resources: &LinuxResources) -> Result<(), GroupError> {
+        match self.record.v2() {
+            Some(_) => v2::apply(&self.record, resources),
+            None => v1::apply(&self.record, resources),
+        }
+    }
+
+    fn hold_devices(
+        &self,
+        devices: &[LinuxDeviceCgroup],
+        rootless: bool,
+        new: bool,
+    ) -> Result<(), GroupError> {
+        let rules = devices::rules(devices)?;
+        match self.record.v2() {
+            Some(_) => v2::devices(&self.record, &rules, rootless, new),
+            None => v1::devices(&self.record, &rules, rootless, new),
+        }
     }
 
     /// The group that `record` tells of.
@@ -163,6 +202,6 @@ impl Group {
     /// # Errors
     /// [`GroupError::Populated`] when processes are still there.
     pub fn remove(&self) -> Result<(), GroupError> {
-        remove::remove_all(self.record.directories())
+        remove::remove(self.record.directories())
     }
 }

@@ -2,19 +2,24 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::GroupError;
 use super::files::is_absent;
 use super::procs;
 
-/// The longest pause between two attempts; with those before it that is a second in all.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long killed processes may take to leave, for all directories together.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Removes `dir` with all groups below it. Waits a moment for killed processes to leave. A group
-/// that is gone is no error, and one that cannot be removed because of a group somebody makes in it
-/// meanwhile is tried again.
-pub(super) fn remove(dir: &Path) -> Result<(), GroupError> {
+/// Removes every one of `dirs` with all groups below it. Waits a moment for killed processes to
+/// leave. A group that is gone is no error. Gives the first failure after all were tried.
+pub(super) fn remove<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<(), GroupError> {
+    let end = Instant::now() + PATIENCE;
+    dirs.map(|dir| remove_by(dir, end))
+        .fold(Ok(()), Result::and)
+}
+
+fn remove_by(dir: &Path, end: Instant) -> Result<(), GroupError> {
     let mut pause = Duration::from_micros(100);
     loop {
         match fs::remove_dir(dir) {
@@ -27,16 +32,16 @@ pub(super) fn remove(dir: &Path) -> Result<(), GroupError> {
             }
             Err(error) => return Err(GroupError::io("removing the control group", dir)(error)),
         }
-        if below_removed(dir)? {
-            continue;
-        }
-        if pause > LONGEST_PAUSE {
+        let some = below_removed(dir)?;
+        if Instant::now() > end {
             return Err(GroupError::Populated {
                 path: dir.to_owned(),
             });
         }
-        std::thread::sleep(pause);
-        pause *= 2;
+        if !some {
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
     }
 }
 
@@ -53,9 +58,4 @@ fn below_removed(dir: &Path) -> Result<bool, GroupError> {
         }
     }
     Ok(removed)
-}
-
-/// Removes every one of `dirs`, and gives the first failure after all were tried.
-pub(super) fn remove_all<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<(), GroupError> {
-    dirs.map(remove).fold(Ok(()), Result::and)
 }

@@ -56,11 +56,16 @@ impl Parent {
     }
 }
 
+impl Parent {
+    fn clear(&self) {
+        let dirs = self.directories();
+        remove::remove(dirs.iter().map(|dir| &**dir)).unwrap();
+    }
+}
+
 impl Drop for Parent {
     fn drop(&mut self) {
-        for dir in self.directories() {
-            remove::remove(&dir).unwrap();
-        }
+        self.clear();
     }
 }
 
@@ -188,7 +193,9 @@ fn a_signal_leaves_a_paused_group_paused() {
     group.freeze().unwrap();
     group.kill(libc::SIGTERM).unwrap();
     assert!(group.is_frozen().unwrap());
-    assert_eq!(group.processes().unwrap().len(), 1);
+    // cgroup2 lets what is frozen die, v1 does not.
+    let left = usize::from(group.record().v2().is_none());
+    until_populated(&group, left);
     group.thaw().unwrap();
     assert_eq!(child.wait(), Ended::Exited(128 + libc::SIGTERM));
     group.remove().unwrap();
@@ -225,10 +232,40 @@ fn a_failure_leaves_nothing() {
         return;
     }
     let parent = Parent::new();
-    for (bad, part) in [
+    let empty = parent.group("{}").unwrap();
+    let v2 = empty.record().v2().is_some();
+    empty.remove().unwrap();
+    parent.clear();
+    let of_v1 = [
         (r#"{"cpu": {"cpus": "4000"}}"#, "cpu.cpus"),
         (r#"{"cpu": {"shares": 1}}"#, "cpu.shares"),
+        (r#"{"unified": {"pids.max": "3"}}"#, "invalid configuration"),
+        (r#"{"memory": {"swappiness": 101}}"#, "memory.swappiness"),
+    ];
+    let of_v2 = [
+        (
+            r#"{"memory": {"disableOOMKiller": true}}"#,
+            "memory.disableOOMKiller",
+        ),
+        (r#"{"memory": {"swappiness": 3}}"#, "memory.swappiness"),
+        (r#"{"memory": {"swap": 67108864}}"#, "memory.swap"),
+        (
+            r#"{"cpu": {"realtimeRuntime": 1000}}"#,
+            "cpu.realtimeRuntime",
+        ),
+        (r#"{"network": {"classID": 1}}"#, "network.classID"),
+        (r#"{"unified": {"../pids.max": "3"}}"#, "no slashes"),
+        (r#"{"unified": {"pids": "3"}}"#, "CONTROLLER.PARAMETER"),
+        (r#"{"unified": {"cgroup.procs": "1"}}"#, "it is no limit"),
+        (
+            r#"{"unified": {"nothing.max": "1"}}"#,
+            "\"nothing\" not available",
+        ),
+    ];
+    let version: &[(&str, &str)] = if v2 { &of_v2 } else { &of_v1 };
+    let both = [
         (r#"{"memory": {"limit": -5}}"#, "memory.limit"),
+        (r#"{"blockIO": {"leafWeight": 30}}"#, "blockIO.leafWeight"),
         (
             r#"{"memory": {"limit": 33554432, "swap": 5}}"#,
             "memory.swap",
@@ -242,7 +279,8 @@ fn a_failure_leaves_nothing() {
             r#"{"devices": [{"allow": true, "access": "x"}]}"#,
             "devices[0]",
         ),
-    ] {
+    ];
+    for (bad, part) in both.iter().chain(version) {
         let error = parent.group(bad).unwrap_err().to_string();
         assert!(error.contains(part), "{bad}: {error}");
         assert_eq!(
@@ -251,4 +289,179 @@ fn a_failure_leaves_nothing() {
             "{bad}: {error}"
         );
     }
+}
+
+/// What a device node of null and one of kmsg answer to somebody inside: whether each can be opened
+/// to be written.
+fn opened(group: &Group, parent: &Parent) -> [bool; 2] {
+    let scratch = std::env::temp_dir().join(parent.0.file_name().unwrap());
+    fs::create_dir_all(&scratch).unwrap();
+    let nodes = [(1, 3, "null"), (1, 11, "kmsg")].map(|(major, minor, name)| {
+        let node = scratch.join(name);
+        if !node.exists() {
+            let device = rustix::fs::makedev(major, minor);
+            let kind = rustix::fs::FileType::CharacterDevice;
+            let mode = rustix::fs::Mode::from_raw_mode(0o666);
+            rustix::fs::mknodat(rustix::fs::CWD, &node, kind, mode, device).unwrap();
+        }
+        node
+    });
+    let answers = nodes.clone().map(|node| {
+        let child = start_inside(group, || {
+            match fs::OpenOptions::new().write(true).open(node) {
+                Ok(_) => 0,
+                Err(error) => error.raw_os_error().unwrap(),
+            }
+        });
+        match child.wait() {
+            Ended::Exited(0) => true,
+            Ended::Exited(libc::EPERM) => false,
+            other => panic!("{other:?}"),
+        }
+    });
+    fs::remove_dir_all(&scratch).unwrap();
+    answers
+}
+
+#[test]
+fn devices_are_held_and_exchanged() {
+    if !can("devices_are_held_and_exchanged") {
+        return;
+    }
+    let parent = Parent::new();
+    let group = parent.group("{}").unwrap();
+    exchange_devices(&group, &parent);
+    group.remove().unwrap();
+    // Beside v1, cgroup2 holds devices just as well.
+    let Some(unified) = group.record().unified.clone() else {
+        return;
+    };
+    fs::create_dir(&unified).unwrap();
+    let group = Group::of(&GroupRecord {
+        v1: Vec::new(),
+        unified: Some(unified),
+    });
+    group.hold_devices(&[], false, true).unwrap();
+    exchange_devices(&group, &parent);
+    group.remove().unwrap();
+}
+
+fn exchange_devices(group: &Group, parent: &Parent) {
+    assert_eq!(opened(group, parent), [true, false]);
+    let update = |devices: &str| {
+        let resources = format!(r#"{{"devices": [{devices}]}}"#);
+        let resources: LinuxResources = serde_json::from_str(&resources).unwrap();
+        Group::of(group.record()).update(&resources, false).unwrap();
+        opened(group, parent)
+    };
+    let deny = r#"{"allow": false, "access": "rwm"}"#;
+    let kmsg = r#"{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}"#;
+    assert_eq!(update(&format!("{deny}, {kmsg}")), [true, true]);
+    assert_eq!(update(deny), [true, false]);
+    assert_eq!(update(r#"{"allow": true, "access": "rwm"}"#), [true, true]);
+    assert_eq!(update(deny), [true, false]);
+}
+
+/// The file of the group's, on v1 and on v2.
+fn read(group: &Group, controller: &str, v1: &str, v2: &str) -> String {
+    let (dir, file) = match group.record().v2() {
+        Some(dir) => (dir, v2),
+        None => (group.record().v1(controller).unwrap(), v1),
+    };
+    files::text(dir, file).unwrap().trim().to_owned()
+}
+
+#[test]
+fn limits_are_written_and_changed() {
+    if !can("limits_are_written_and_changed") {
+        return;
+    }
+    let parent = Parent::new();
+    let group = parent
+        .group(
+            r#"{"memory": {"limit": 67108864, "swap": 67108864, "reservation": 33554432},
+                "cpu": {"shares": 1024, "quota": 20000, "period": 50000, "cpus": "0", "mems": "0"},
+                "pids": {"limit": 20}}"#,
+        )
+        .unwrap();
+    let memory = || read(&group, "memory", "memory.limit_in_bytes", "memory.max");
+    let reserved = || read(&group, "memory", "memory.soft_limit_in_bytes", "memory.low");
+    let pids = || read(&group, "pids", "pids.max", "pids.max");
+    let processors = || read(&group, "cpuset", "cpuset.cpus", "cpuset.cpus");
+    let time = || match group.record().v2() {
+        Some(_) => read(&group, "cpu", "", "cpu.max"),
+        None => ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            .map(|file| read(&group, "cpu", file, ""))
+            .join(" "),
+    };
+    assert_eq!((&*memory(), &*reserved()), ("67108864", "33554432"));
+    assert_eq!(
+        (&*pids(), &*processors(), &*time()),
+        ("20", "0", "20000 50000")
+    );
+    let update = |resources: &str| {
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+        Group::of(group.record()).update(&resources, false)
+    };
+    // Up beyond the old limit on both, down again, and one without the other.
+    for (limit, both) in [(1 << 28, 1 << 29), (1 << 26, 1 << 26), (1 << 27, 1 << 28)] {
+        update(&format!(
+            r#"{{"memory": {{"limit": {limit}, "swap": {both}}}}}"#
+        ))
+        .unwrap();
+        assert_eq!(memory(), limit.to_string());
+    }
+    update(r#"{"memory": {"limit": -1}}"#).unwrap();
+    assert!(
+        ["max", "9223372036854771712"].contains(&&*memory()),
+        "{}",
+        memory()
+    );
+    // Each of the two that go together keeps its value when the other changes.
+    update(r#"{"cpu": {"period": 100000}}"#).unwrap();
+    assert_eq!(time(), "20000 100000");
+    update(r#"{"cpu": {"quota": 90000}}"#).unwrap();
+    assert_eq!(time(), "90000 100000");
+    update(r#"{"cpu": {"quota": -1}, "pids": {"limit": -1}}"#).unwrap();
+    assert!(
+        ["-1 100000", "max 100000"].contains(&&*time()),
+        "{}",
+        time()
+    );
+    assert_eq!(pids(), "max");
+    update("{}").unwrap();
+    assert!(update(r#"{"cpu": {"mems": "4000"}}"#).is_err());
+    assert_eq!(reserved(), "33554432");
+    group.remove().unwrap();
+}
+
+#[test]
+fn a_limit_below_what_is_used_says_how_much_that_is() {
+    if !can("a_limit_below_what_is_used_says_how_much_that_is") {
+        return;
+    }
+    let parent = Parent::new();
+    let group = parent.group("{}").unwrap();
+    let child = start_inside(&group, || {
+        let taken = std::hint::black_box(vec![1_u8; 32 << 20]);
+        sleep() + i32::from(taken[0])
+    });
+    until_populated(&group, 1);
+    for _ in 0..2_000 {
+        let used = read(&group, "memory", "memory.usage_in_bytes", "memory.current");
+        if used.parse::<u64>().unwrap() > 32 << 20 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let resources = r#"{"memory": {"limit": 4194304, "checkBeforeUpdate": true}}"#;
+    let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+    let error = group.update(&resources, false).unwrap_err().to_string();
+    assert!(
+        error.contains("memory limit") && error.contains("4194304"),
+        "{error}"
+    );
+    group.kill(libc::SIGKILL).unwrap();
+    killed(child);
+    group.remove().unwrap();
 }

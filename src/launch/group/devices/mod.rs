@@ -6,10 +6,13 @@
 //!
 //! Trusts: the kernel's answer to each write. Never: allows more than the list does.
 
+mod attach;
 mod exceptions;
+mod program;
 mod rule;
 #[cfg(test)]
 mod tests;
 
+pub(super) use attach::apply as apply_v2;
 pub(super) use exceptions::apply as apply_v1;
-pub(super) use rule::rules;
+pub(super) use rule::{Rule, rules};

@@ -5,40 +5,12 @@ use std::path::Path;
 use oci_spec::runtime::LinuxCpu;
 
 use crate::launch::group::GroupError;
+use crate::launch::group::fields::later;
 use crate::launch::group::files::{exists, set};
 
 /// The kernel's bounds (`MIN_SHARES` and `MAX_SHARES` of kernel/sched/sched.h), to which it moves
 /// what is outside of them without a word.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=1 << 18;
-
-/// The first field that is asked for.
-pub(super) fn asked(wanted: &LinuxCpu) -> Option<&'static str> {
-    let fields = [
-        (
-            "cpu.shares",
-            wanted.shares().is_some_and(|value| value != 0),
-        ),
-        ("cpu.quota", wanted.quota().is_some_and(|value| value != 0)),
-        (
-            "cpu.period",
-            wanted.period().is_some_and(|value| value != 0),
-        ),
-        ("cpu.burst", wanted.burst().is_some()),
-        ("cpu.idle", wanted.idle().is_some()),
-        (
-            "cpu.realtimeRuntime",
-            wanted.realtime_runtime().is_some_and(|value| value != 0),
-        ),
-        (
-            "cpu.realtimePeriod",
-            wanted.realtime_period().is_some_and(|value| value != 0),
-        ),
-    ];
-    fields
-        .iter()
-        .find(|(_, asked)| *asked)
-        .map(|(name, _)| *name)
-}
 
 /// Writes what is asked for; 0 asks for nothing.
 pub(super) fn apply(dir: &Path, wanted: &LinuxCpu) -> Result<(), GroupError> {
@@ -104,17 +76,4 @@ fn realtime(dir: &Path, wanted: &LinuxCpu) -> Result<(), GroupError> {
         period().transpose()?;
     }
     Ok(())
-}
-
-/// Whether to try again, because the kernel found a value at odds with one that `follows`.
-fn later(answer: Option<Result<(), GroupError>>, follows: bool) -> Result<bool, GroupError> {
-    match answer {
-        Some(Err(GroupError::Refused { source, .. }))
-            if follows && source.raw_os_error() == Some(libc::EINVAL) =>
-        {
-            Ok(true)
-        }
-        Some(answer) => answer.map(|()| false),
-        None => Ok(false),
-    }
 }

@@ -22,12 +22,12 @@ pub(in crate::launch::group) fn apply(
         ));
     }
     if let Some(wanted) = resources.memory()
-        && let Some(dir) = holder(group, "memory", memory::asked(wanted))?
+        && let Some(dir) = holder(group, "memory", fields::memory(wanted))?
     {
         memory::apply(dir, wanted)?;
     }
     if let Some(wanted) = resources.cpu() {
-        if let Some(dir) = holder(group, "cpu", cpu::asked(wanted))? {
+        if let Some(dir) = holder(group, "cpu", fields::cpu(wanted))? {
             cpu::apply(dir, wanted)?;
         }
         if let Some(dir) = holder(group, "cpuset", fields::cpuset(wanted))? {

@@ -13,25 +13,6 @@ use crate::launch::group::files::{exists, line, set};
 const LIMIT: &str = "memory.limit_in_bytes";
 const LIMIT_WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
 
-/// The first field that is asked for.
-pub(super) fn asked(wanted: &LinuxMemory) -> Option<&'static str> {
-    let fields = [
-        ("memory.limit", given(wanted.limit()).is_some()),
-        ("memory.reservation", given(wanted.reservation()).is_some()),
-        ("memory.swap", given(wanted.swap()).is_some()),
-        ("memory.swappiness", wanted.swappiness().is_some()),
-        (
-            "memory.disableOOMKiller",
-            wanted.disable_oom_killer() == Some(true),
-        ),
-        ("memory.useHierarchy", wanted.use_hierarchy() == Some(true)),
-    ];
-    fields
-        .iter()
-        .find(|(_, asked)| *asked)
-        .map(|(name, _)| *name)
-}
-
 /// Writes what is asked for. Limits on the kernel's memory are not: the kernel has none any more.
 pub(super) fn apply(dir: &Path, wanted: &LinuxMemory) -> Result<(), GroupError> {
     if wanted.use_hierarchy() == Some(true) && exists(dir, "memory.use_hierarchy") {

@@ -5,14 +5,14 @@ mod cpuset;
 mod limits;
 mod memory;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::files::is_forbidden;
 use super::layout::Hierarchy;
 use super::made::Made;
 use super::place::Place;
 use super::record::{GroupRecord, HierarchyRecord};
-use super::{GroupError, GroupRequest, devices, freeze, procs};
+use super::{GroupError, GroupRequest, devices, taken};
 
 pub(super) use limits::apply;
 
@@ -54,8 +54,7 @@ fn directory(
     hierarchy: &Hierarchy,
     place: &Place,
     made: &mut Made,
-) -> Result<Option<std::path::PathBuf>, GroupError> {
-    let making = "unable to apply cgroup configuration: making";
+) -> Result<Option<PathBuf>, GroupError> {
     let Some(path) = hierarchy.directory(place) else {
         return if hierarchy.controllers.is_empty() || request.tolerates() {
             Ok(None)
@@ -68,56 +67,42 @@ fn directory(
     };
     match made.make(&path, &hierarchy.root) {
         Ok(true) => Ok(Some(path)),
-        Ok(false) => refuse_in_use(&path, &hierarchy.controllers).map(|()| Some(path)),
+        Ok(false) => {
+            let alone = GroupRecord {
+                v1: vec![HierarchyRecord {
+                    controllers: hierarchy.controllers.clone(),
+                    path: path.clone(),
+                }],
+                unified: None,
+            };
+            taken::refuse(&path, &alone).map(|()| Some(path))
+        }
         Err(error) if request.tolerates() && is_forbidden(&error) => Ok(None),
         // Beside v1 it holds nothing; systemd may have left it read-only.
         Err(error) if hierarchy.controllers.is_empty() && is_forbidden(&error) => Ok(None),
-        Err(error) => Err(GroupError::io(making, &path)(error)),
+        Err(error) => Err(GroupError::io(super::MAKING, &path)(error)),
     }
 }
 
-/// Has a new group hold the container's device rules.
-pub(super) fn devices(group: &GroupRecord, request: &GroupRequest<'_>) -> Result<(), GroupError> {
-    let given = request
-        .resources
-        .and_then(|resources| resources.devices().as_deref());
-    let rules = devices::rules(given.unwrap_or_default())?;
+/// Has a group hold the container's device rules.
+pub(super) fn devices(
+    group: &GroupRecord,
+    rules: &[devices::Rule],
+    rootless: bool,
+    new: bool,
+) -> Result<(), GroupError> {
     match group.v1("devices") {
-        Some(dir) => match devices::apply_v1(dir, &rules, true) {
-            // Without the right to make nodes or to reach the host's there is nothing to hold.
-            Err(GroupError::Refused { .. }) if request.rootless => Ok(()),
+        Some(dir) => match devices::apply_v1(dir, rules, new) {
+            // Without privileges there is no node to make, and none of the host's to open.
+            Err(GroupError::Refused { .. }) if rootless => Ok(()),
             answer => answer,
         },
-        None if request.rootless => Ok(()),
+        None if rootless => Ok(()),
         None => Err(GroupError::Unheld {
             controller: "devices",
             field: "devices".to_owned(),
             why: "its controller is not mounted: a container of root's could open every device"
                 .to_owned(),
         }),
-    }
-}
-
-/// A group that was there before may be taken only when nobody uses it.
-fn refuse_in_use(path: &Path, controllers: &str) -> Result<(), GroupError> {
-    let count = procs::all(path)?.len();
-    if count > 0 {
-        return Err(GroupError::Occupied {
-            path: path.to_owned(),
-            count,
-        });
-    }
-    let alone = GroupRecord {
-        v1: vec![HierarchyRecord {
-            controllers: controllers.to_owned(),
-            path: path.to_owned(),
-        }],
-        unified: None,
-    };
-    match freeze::is_frozen(&alone)? {
-        true => Err(GroupError::Frozen {
-            path: path.to_owned(),
-        }),
-        false => Ok(()),
     }
 }
