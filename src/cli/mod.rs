@@ -12,6 +12,7 @@
 mod bundle;
 mod completions;
 mod config;
+mod container;
 mod limit;
 mod meant;
 pub mod policy;
@@ -67,6 +68,8 @@ enum Verb {
     /// Writes the built-in bundle
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    #[command(flatten)]
+    Container(container::Verb),
     /// Prints a completion script for a shell
     #[command(
         after_help = "Example:\n  buntime completions bash > ~/.local/share/bash-completion/completions/buntime"
@@ -81,6 +84,12 @@ enum Verb {
 /// exit status. Whatever goes wrong is printed on standard error as `buntime: ...`.
 #[must_use]
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    if container::is_meant(&arguments) {
+        return container::main(&arguments);
+    }
+    if container::is_container_run(&arguments) {
+        return container::main_of_run(&arguments);
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -119,6 +128,11 @@ fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         Verb::Policy(command) => policy::run(command, &mut Answer(&mut out)),
         Verb::InitPolicy(asked) => policy::init(asked, &mut Answer(&mut out)),
         Verb::Bundle(command) => bundle::run(command, &mut Answer(&mut out)),
+        // Those were recognised before.
+        Verb::Container(_) => {
+            drop(out);
+            Ok(container::main(arguments))
+        }
         Verb::Completions { shell } => {
             // Written at once, so that a closed pipe is an error and not a panic.
             let script = completions::script(shell, Cli::command());

@@ -10,6 +10,7 @@ pub mod cgroup;
 mod child;
 mod confine;
 mod connection;
+pub mod container;
 pub mod enforced;
 mod executor;
 pub mod features;

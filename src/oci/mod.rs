@@ -7,6 +7,7 @@
 
 mod bare;
 mod bundle;
+pub mod container;
 mod directories;
 mod error;
 mod grants;

@@ -30,17 +30,35 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     if thread_count()? != 1 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
+    clone3(flags, libc::SIGCHLD, cgroup)
+}
+
+/// Creates a sibling: a child of this process's parent, in the namespaces of `flags`. The caller
+/// vouches that it has a single thread: the mounts that it sees may show no /proc to count in.
+///
+/// # Errors
+/// What clone3(2) says.
+pub fn clone_sibling(flags: u64) -> io::Result<Cloned> {
+    // A sibling's exit signal is the caller's own.
+    clone3(flags | libc::CLONE_PARENT as u64, 0, None)
+}
+
+fn clone3(
+    flags: u64,
+    exit_signal: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is a plain structure of integers, for which zero is a value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal as u64;
     if let Some(group) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = group.as_raw_fd() as u64;
     }
-    // SAFETY: the process has one thread (checked above), so the copy is as consistent as a
+    // SAFETY: the process has one thread (checked or vouched for), so the copy is as consistent as a
     // fork's; no CLONE_VM is given, so no stack is shared; `args` and `pidfd` outlive the call.
     let pid = unsafe {
         libc::syscall(

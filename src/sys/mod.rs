@@ -6,14 +6,19 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod capabilities;
 pub mod clone;
 #[cfg(test)]
 pub mod forked;
 pub mod interface;
+pub mod keyring;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod probe;
 pub mod process;
+pub mod scheduling;
+pub mod sealed;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

@@ -111,6 +111,26 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     checked(unsafe { libc::kill(pid, signal) }).map(|_| ())
 }
 
+/// Sends `signal`, a number, to the process that `pidfd` refers to.
+///
+/// # Errors
+/// `ESRCH` when it has ended, `EINVAL` for a number that is no signal.
+pub fn pidfd_signal(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: pidfd_send_signal(2) takes integers and, here, no information.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    } as i32)
+    .map(|_| ())
+}
+
 /// Waits for the end of one child.
 ///
 /// # Errors
@@ -195,6 +215,26 @@ pub fn drop_groups() -> io::Result<()> {
     // SAFETY: a length of zero reads no pointer.
     checked(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) } as i32)
         .map(|_| ())
+}
+
+/// Replaces the supplementary groups.
+///
+/// # Errors
+/// `EPERM` without CAP_SETGID, or where setgroups is denied for the user namespace; `EINVAL` for
+/// ids that are not mapped.
+pub fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the pointer and the length are of one slice that outlives the call.
+    checked(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } as i32)
+        .map(|_| ())
+}
+
+/// Has every later execve(2) give no privilege.
+///
+/// # Errors
+/// None that prctl(2) names for these arguments.
+pub fn set_no_new_privs() -> io::Result<()> {
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
+    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(|_| ())
 }
 
 /// Becomes `uid` and `gid`, real, effective and saved, keeping the permitted capabilities.
@@ -290,4 +330,45 @@ pub fn close_range(first: i32, last: i32) -> io::Result<()> {
     // SAFETY: only init calls this, for descriptors of the life it had before, which nothing of
     // it will use or drop again: it leaves by _exit.
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } as i32).map(|_| ())
+}
+
+/// Blocks every signal and gives a signalfd(2) for all of them, close-on-exec and non-blocking.
+///
+/// # Errors
+/// `EMFILE` and its like.
+pub fn all_signals() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    block_all_signals()?;
+    // SAFETY: the set is initialised by sigfillset; the descriptor is checked, fresh and unowned.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        let raw = checked(libc::signalfd(
+            -1,
+            &raw const set,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?;
+        Ok(std::os::fd::OwnedFd::from_raw_fd(raw))
+    }
+}
+
+/// The number of the next signal that a signalfd(2) holds.
+///
+/// # Errors
+/// `EAGAIN` when it holds none.
+pub fn next_signal(signals: std::os::fd::BorrowedFd<'_>) -> io::Result<i32> {
+    let mut information = [0_u8; std::mem::size_of::<libc::signalfd_siginfo>()];
+    rustix::io::read(signals, &mut information)?;
+    // `ssi_signo` is the first field.
+    let [a, b, c, d, ..] = information;
+    Ok(u32::from_ne_bytes([a, b, c, d]).cast_signed())
+}
+
+/// Has orphans of this process's descendants become its children.
+///
+/// # Errors
+/// None that prctl(2) names for these arguments.
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes an integer.
+    checked(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong) }).map(|_| ())
 }

@@ -1,0 +1,294 @@
+//! The runtime's side of a creation: clone, map, limit, and hear that all is in place.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::{Hooks, Spec};
+
+use super::ContainerError;
+use super::gate::Gate;
+use super::hooks::run_hooks;
+use super::init::{self, Birth};
+use super::limits::Limits;
+use super::listener::ListenerRoute;
+use super::maps::IdMaps;
+use super::namespaces::{Namespaces, kind};
+use super::process::ProcessPlan;
+use super::word::{Word, hear, let_go, let_go_with, unexpected};
+use crate::launch::group::{Group, SubGroups};
+use crate::launch::rootfs::Rootfs;
+use crate::sys::clone::{self, Cloned};
+use crate::sys::{process, socket};
+
+/// What a creation needs beside the configuration.
+pub struct Creation<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Its configuration.
+    pub spec: &'a Spec,
+    /// Its first process.
+    pub process: ProcessPlan,
+    /// Its namespaces and id maps.
+    pub isolation: Isolation,
+    /// Its root.
+    pub rootfs: Rootfs,
+    /// Where the first process waits for the start.
+    pub gate: Gate,
+    /// Its control group.
+    pub group: &'a Group,
+    /// Where the terminal's master goes, if there is a terminal.
+    pub console_socket: Option<OwnedFd>,
+    /// The caller's lock: the first process, which outlives the caller, gives its copy back.
+    pub lock: BorrowedFd<'a>,
+    /// Change the root by chroot(2).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+}
+
+/// What the caller records on the way. An error ends the creation.
+pub trait Steps {
+    /// There is a first process, which has not done anything yet. Gives the state that hooks are
+    /// shown, as JSON.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    fn born(&mut self, pid: i32) -> Result<Vec<u8>, ContainerError>;
+
+    /// All is in place, and the first process is about to wait for its start.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    fn created(&mut self, pid: i32) -> Result<(), ContainerError>;
+}
+
+/// A container's namespaces, opened, and its id maps.
+#[derive(Debug)]
+pub struct Isolation {
+    pub(super) namespaces: Namespaces,
+    /// The id maps.
+    pub maps: IdMaps,
+}
+
+impl Isolation {
+    /// Reads and opens what `spec` says.
+    ///
+    /// # Errors
+    /// A namespace that cannot be opened, maps that are missing.
+    pub fn of(spec: &Spec) -> Result<Isolation, ContainerError> {
+        let namespaces = Namespaces::of(spec.linux().as_ref())?;
+        let maps = IdMaps::of(spec, namespaces.creates(kind::USER))?;
+        Ok(Isolation { namespaces, maps })
+    }
+
+    /// Whether it has a user namespace other than the caller's.
+    #[must_use]
+    pub fn has_user_namespace(&self) -> bool {
+        self.namespaces.has(kind::USER)
+    }
+
+    /// Whether it makes a user namespace.
+    #[must_use]
+    pub fn makes_user_namespace(&self) -> bool {
+        self.namespaces.creates(kind::USER)
+    }
+
+    /// Whether it has a mount namespace other than the caller's.
+    #[must_use]
+    pub fn has_mount_namespace(&self) -> bool {
+        self.namespaces.has(kind::MOUNT)
+    }
+
+    /// Whether it has a cgroup namespace other than the caller's.
+    #[must_use]
+    pub fn has_cgroup_namespace(&self) -> bool {
+        self.namespaces.has(kind::CGROUP)
+    }
+
+    /// Whether it has a pid namespace other than the caller's, or shares one that the caller is
+    /// not in.
+    #[must_use]
+    pub fn has_pid_namespace(&self) -> bool {
+        self.namespaces.has(kind::PID)
+    }
+
+    /// Whether it has a network namespace other than the caller's.
+    #[must_use]
+    pub fn has_network_namespace(&self) -> bool {
+        self.namespaces.has(kind::NETWORK)
+    }
+
+    /// Whether it has a namespace of its own for IPC.
+    #[must_use]
+    pub fn has_ipc_namespace(&self) -> bool {
+        self.namespaces.has(kind::IPC)
+    }
+
+    /// Whether it has a namespace of its own for host names.
+    #[must_use]
+    pub fn has_uts_namespace(&self) -> bool {
+        self.namespaces.has(kind::UTS)
+    }
+}
+
+/// A child of this process that is on its way.
+struct Child {
+    pid: i32,
+    words: OwnedFd,
+}
+
+/// What the runtime keeps of a creation when the child has taken the rest.
+struct Kept<'a> {
+    spec: &'a Spec,
+    maps: IdMaps,
+    limits: Limits,
+    listener: ListenerRoute,
+    runs_ahead: bool,
+    makes_user_namespace: bool,
+}
+
+/// Creates the container; gives its first process's pid, which waits at the gate.
+///
+/// # Errors
+/// See [`ContainerError`]; the first process is gone then, and its control group is the caller's
+/// to remove.
+pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, ContainerError> {
+    let (ours, theirs) = socket::record_pair()
+        .map_err(ContainerError::system("make", "the first process's socket"))?;
+    let group = creation.group;
+    let entry = group
+        .entry(&SubGroups::default(), None)
+        .map_err(|error| ContainerError::Group(error.to_string()))?;
+    let isolation = creation.isolation;
+    let namespaces = isolation.namespaces;
+    let kept = Kept {
+        spec: creation.spec,
+        maps: isolation.maps,
+        limits: Limits::of(&creation.process),
+        listener: ListenerRoute::of(creation.process.profile.as_ref()),
+        runs_ahead: namespaces.need_forerunner(),
+        makes_user_namespace: namespaces.creates(kind::USER),
+    };
+    let flags = match kept.runs_ahead {
+        true => 0,
+        false => namespaces.created & !kind::CGROUP,
+    };
+    let cloned = clone::clone(flags, entry.directory()).map_err(ContainerError::system(
+        "make",
+        "the first process and its namespaces",
+    ))?;
+    let Cloned::Parent { pid, .. } = cloned else {
+        drop(ours);
+        let birth = Birth {
+            id: creation.id,
+            spec: creation.spec,
+            namespaces,
+            process: creation.process,
+            rootfs: Some(creation.rootfs),
+            gate: creation.gate,
+            entry,
+            console_socket: creation.console_socket,
+            words: theirs,
+            lock: creation.lock,
+            state: Vec::new(),
+            no_pivot: creation.no_pivot,
+            no_new_keyring: creation.no_new_keyring,
+        };
+        match kept.runs_ahead {
+            true => init::forerun(birth),
+            false => init::live(birth),
+        }
+    };
+    // The child's copies are the ones that count: while ours are open, no end of theirs is seen.
+    drop((
+        theirs,
+        entry,
+        creation.rootfs,
+        creation.gate,
+        creation.console_socket,
+    ));
+    let mut child = Child { pid, words: ours };
+    match bring_up(&mut child, &kept, steps) {
+        Ok(()) => Ok(child.pid),
+        Err(error) => {
+            end(child.pid);
+            Err(error)
+        }
+    }
+}
+
+fn bring_up(
+    child: &mut Child,
+    kept: &Kept<'_>,
+    steps: &mut dyn Steps,
+) -> Result<(), ContainerError> {
+    if kept.runs_ahead {
+        follow_forerunner(child, kept)?;
+    } else if kept.makes_user_namespace {
+        kept.maps.write(child.pid)?;
+    }
+    kept.limits.set(child.pid)?;
+    let state = steps.born(child.pid)?;
+    let_go_with(&child.words, &state)?;
+    let listener = hear_ready(child, kept.spec, &state)?;
+    kept.listener.send(listener, child.pid, &state)?;
+    steps.created(child.pid)?;
+    let_go(&child.words)
+}
+
+/// Maps the forerunner's user namespace where it makes one, and learns of the first process.
+fn follow_forerunner(child: &mut Child, kept: &Kept<'_>) -> Result<(), ContainerError> {
+    let forerunner = child.pid;
+    loop {
+        match hear(&child.words)? {
+            (Word::MapMe, _) => {
+                kept.maps.write(forerunner)?;
+                let_go(&child.words)?;
+            }
+            (Word::Forked { pid }, _) => {
+                child.pid = pid;
+                process::wait_for(forerunner)
+                    .map_err(ContainerError::system("wait for", "the forerunner"))?;
+                return Ok(());
+            }
+            (word, _) => return Err(unexpected(&word)),
+        }
+    }
+}
+
+/// Runs the hooks outside when it is their time, and hears that all is in place.
+fn hear_ready(child: &Child, spec: &Spec, state: &[u8]) -> Result<Option<OwnedFd>, ContainerError> {
+    loop {
+        match hear(&child.words)? {
+            (Word::Assembled, _) => {
+                if let Some(hooks) = spec.hooks() {
+                    run_outside(hooks, state)?;
+                }
+                let_go(&child.words)?;
+            }
+            (Word::Ready, listener) => return Ok(listener),
+            (word, _) => return Err(unexpected(&word)),
+        }
+    }
+}
+
+fn run_outside(hooks: &Hooks, state: &[u8]) -> Result<(), ContainerError> {
+    run_hooks("prestart", init::prestart(hooks), state, None)?;
+    run_hooks(
+        "createRuntime",
+        hooks.create_runtime().as_ref(),
+        state,
+        None,
+    )?;
+    Ok(())
+}
+
+/// Ends a child that has not become a container. It may have ended by itself already.
+fn end(pid: i32) {
+    let killed = process::kill(pid, libc::SIGKILL);
+    let reaped = process::wait_for(pid);
+    tracing::debug!(
+        ?killed,
+        ?reaped,
+        "ended the first process of a failed creation"
+    );
+}

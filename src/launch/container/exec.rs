@@ -1,0 +1,231 @@
+//! A further process in a container that runs: it joins every namespace, the user namespace first,
+//! and gets the limits, capabilities and filter of the configuration as the first process has.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::linux::fs::MetadataExt;
+
+use super::become_program::{self, join_keyring, take_terminal};
+use super::limits::Limits;
+use super::listener::ListenerRoute;
+use super::namespaces::kind;
+use super::process::ProcessPlan;
+use super::word::{
+    Word, hear, hear_executed, let_go, tell, unexpected, wait_for_go, wait_for_state,
+};
+use super::{ContainerError, console};
+use crate::launch::Failure;
+use crate::launch::group::{Entry, Group, SubGroups};
+use crate::sys::clone::{self, Cloned};
+use crate::sys::{namespace, process, socket};
+
+/// What one execution needs.
+pub struct Execution<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Its first process, which was seen to be the container's since its pidfd was opened.
+    pub first: (i32, BorrowedFd<'a>),
+    /// What runs.
+    pub process: ProcessPlan,
+    /// The container's group, and the groups below it to run in.
+    pub group: &'a Group,
+    /// See `group`.
+    pub sub_groups: &'a SubGroups,
+    /// Where the terminal's master goes, if there is a terminal.
+    pub console_socket: Option<OwnedFd>,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// The container's state as JSON, for who listens to the filter.
+    pub state: &'a [u8],
+}
+
+/// What the new process is born with.
+struct Birth<'a> {
+    id: &'a str,
+    first: BorrowedFd<'a>,
+    kinds: u64,
+    process: ProcessPlan,
+    entry: Entry,
+    console_socket: Option<OwnedFd>,
+    words: OwnedFd,
+    no_new_keyring: bool,
+}
+
+const KINDS: [(&str, u64); 8] = [
+    ("user", kind::USER),
+    ("mnt", kind::MOUNT),
+    ("pid", kind::PID),
+    ("net", kind::NETWORK),
+    ("ipc", kind::IPC),
+    ("uts", kind::UTS),
+    ("cgroup", kind::CGROUP),
+    ("time", kind::TIME),
+];
+
+/// The kinds of namespace in which the process `pid` is elsewhere than this one.
+fn foreign_kinds(pid: i32) -> Result<u64, ContainerError> {
+    let mut kinds = 0;
+    for (name, kind) in KINDS {
+        let of = |process: &str| match std::fs::metadata(format!("/proc/{process}/ns/{name}")) {
+            Ok(found) => Ok(Some((found.st_dev(), found.st_ino()))),
+            // A kernel without this kind.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ContainerError::system(
+                "look at",
+                format!("the {name} namespace of process {process}"),
+            )(error)),
+        };
+        if of("self")? != of(&pid.to_string())? {
+            kinds |= kind;
+        }
+    }
+    Ok(kinds)
+}
+
+/// Starts the process; gives its pid, which is a child of this process. `ready` is told the pid
+/// before the program runs; its error ends the process.
+///
+/// # Errors
+/// See [`ContainerError`]; nothing runs then.
+pub fn execute(
+    execution: Execution<'_>,
+    ready: &mut dyn FnMut(i32) -> Result<(), ContainerError>,
+) -> Result<i32, ContainerError> {
+    let (ours, theirs) = socket::record_pair()
+        .map_err(ContainerError::system("make", "the new process's socket"))?;
+    let kinds = foreign_kinds(execution.first.0)?;
+    let limits = Limits::of(&execution.process);
+    let listener = ListenerRoute::of(execution.process.profile.as_ref());
+    let entry = execution
+        .group
+        .entry(execution.sub_groups, Some(execution.first.0))
+        .map_err(|error| ContainerError::Group(error.to_string()))?;
+    let cloned = clone::clone(0, entry.directory()).map_err(ContainerError::system(
+        "make",
+        "a process to join the container",
+    ))?;
+    let Cloned::Parent { pid, .. } = cloned else {
+        drop(ours);
+        join(Birth {
+            id: execution.id,
+            first: execution.first.1,
+            kinds,
+            process: execution.process,
+            entry,
+            console_socket: execution.console_socket,
+            words: theirs,
+            no_new_keyring: execution.no_new_keyring,
+        });
+    };
+    drop((theirs, entry, execution.console_socket));
+    let mut current = pid;
+    let state = execution.state;
+    let mut bring_up = || -> Result<(), ContainerError> {
+        match hear(&ours)? {
+            (Word::Forked { pid: born }, _) => {
+                current = born;
+                process::wait_for(pid)
+                    .map_err(ContainerError::system("wait for", "the joining process"))?;
+            }
+            (word, _) => return Err(unexpected(&word)),
+        }
+        limits.set(current)?;
+        let_go(&ours)?;
+        match hear(&ours)? {
+            (Word::Ready, carried) => {
+                listener.send(carried, current, state)?;
+            }
+            (word, _) => return Err(unexpected(&word)),
+        }
+        ready(current)?;
+        let_go(&ours)?;
+        hear_executed(&ours)
+    };
+    match bring_up() {
+        Ok(()) => Ok(current),
+        Err(error) => {
+            let killed = process::kill(current, libc::SIGKILL);
+            let reaped = process::wait_for(current);
+            tracing::debug!(?killed, ?reaped, "ended the process of a failed exec");
+            Err(error)
+        }
+    }
+}
+
+fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E) -> Failure {
+    move |cause| Failure::new(operation, object, cause)
+}
+
+/// Joins the namespaces and gives birth to the process as a child of the runtime; returns never.
+fn join(birth: Birth<'_>) -> ! {
+    let joined = || -> Result<Cloned, Failure> {
+        process::set_parent_death_signal(libc::SIGKILL)
+            .map_err(step("set", "the parent death signal"))?;
+        birth.process.attributes.begin()?;
+        // Before the container's pid namespace shows this process to anyone.
+        process::set_not_dumpable().map_err(step("protect", "the process's memory"))?;
+        if birth.kinds != 0 {
+            namespace::enter(birth.first, birth.kinds)
+                .map_err(step("join", "the container's namespaces"))?;
+        }
+        if birth.kinds & kind::USER != 0 {
+            process::become_ids(0, 0).map_err(step("become", "the root of the user namespace"))?;
+        }
+        clone::clone_sibling(0).map_err(step("make", "the process"))
+    };
+    let failure = match joined() {
+        Ok(Cloned::Child) => {
+            let (failure, words) = live(birth);
+            give_up(&words, &failure)
+        }
+        Ok(Cloned::Parent { pid, .. }) => {
+            match tell(birth.words.as_fd(), &Word::Forked { pid }, None) {
+                Ok(()) => clone::exit_now(0),
+                Err(failure) => failure,
+            }
+        }
+        Err(failure) => failure,
+    };
+    give_up(&birth.words, &failure)
+}
+
+fn give_up(words: &OwnedFd, failure: &Failure) -> ! {
+    let told = tell(words.as_fd(), &Word::Failed(failure.clone()), None);
+    // Without a word the runtime sees that the socket ends.
+    clone::exit_now(if told.is_ok() { 127 } else { 1 })
+}
+
+/// The new process, inside; gives why it did not become its program.
+fn live(mut birth: Birth<'_>) -> (Failure, OwnedFd) {
+    let failure = match be(&mut birth) {
+        Ok(failure) | Err(failure) => failure,
+    };
+    (failure, birth.words)
+}
+
+fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
+    process::set_parent_death_signal(libc::SIGKILL)
+        .map_err(step("set", "the parent death signal"))?;
+    let words = birth.words.as_fd();
+    wait_for_state(words)?;
+    process::new_session().map_err(step("start", "a session"))?;
+    birth
+        .entry
+        .enter()
+        .map_err(step("enter", "the control group"))?;
+    if !birth.no_new_keyring {
+        join_keyring(birth.id)?;
+    }
+    if birth.process.terminal {
+        let root = File::open("/").map_err(step("open", "the container's root"))?;
+        let (master, slave) = console::pair(root.as_fd(), &birth.process)?;
+        console::hand_over(birth.console_socket.as_ref(), &master)?;
+        take_terminal(&slave)?;
+    }
+    become_program::home_of(&mut birth.process);
+    let program = become_program::restrict(&birth.process, |listener| {
+        tell(words, &Word::Ready, listener)?;
+        wait_for_go(words)
+    })?;
+    Ok(program.execute())
+}

@@ -1,0 +1,31 @@
+//! `update`: other limits for a container that exists.
+
+use oci_spec::runtime::LinuxResources;
+
+use super::record::Status;
+use super::{ConfigError, Runtime, VerbError};
+use crate::launch::container::ContainerError;
+
+impl Runtime {
+    /// Changes the limits of the container `id` to what `resources` says; what it does not say
+    /// stays.
+    ///
+    /// # Errors
+    /// It has ended, or a limit cannot be held.
+    pub fn update(&self, id: &str, resources: &serde_json::Value) -> Result<(), VerbError> {
+        let found = self.locked(id)?;
+        if found.status == Status::Stopped {
+            return Err(found.wrong_state("update", "; container not running"));
+        }
+        let parsed: Result<LinuxResources, _> = serde_path_to_error::deserialize(resources);
+        let resources = parsed.map_err(|error| ConfigError::Field {
+            field: format!("resources.{}", error.path()),
+            cause: error.inner().to_string(),
+        })?;
+        Err(ContainerError::invalid(
+            "resources",
+            format!("an update is not carried out yet: {resources:?}"),
+        )
+        .into())
+    }
+}

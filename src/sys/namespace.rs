@@ -1,0 +1,34 @@
+//! `setns(2)` and `unshare(2)` for a single-threaded process.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `linux/sched.h`; some C libraries lack it.
+pub const CLONE_NEWTIME: u64 = 0x80;
+
+fn checked(result: libc::c_long) -> io::Result<()> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Moves the calling thread into the namespace that `of` refers to, which must be of the one kind
+/// in `flags`; or, with a pidfd, into every namespace of that process that `flags` names.
+///
+/// # Errors
+/// What setns(2) says: `EINVAL` for another kind, `EPERM` without the capabilities over it.
+pub fn enter(of: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
+    // SAFETY: setns(2) takes integers.
+    checked(unsafe { libc::syscall(libc::SYS_setns, of.as_raw_fd(), flags) })
+}
+
+/// Moves the calling thread into new namespaces of the kinds in `flags`; those for processes and
+/// time are for its children.
+///
+/// # Errors
+/// What unshare(2) says.
+pub fn unshare(flags: u64) -> io::Result<()> {
+    // SAFETY: unshare(2) takes integers; nothing of this process's memory changes hands.
+    checked(unsafe { libc::syscall(libc::SYS_unshare, flags) })
+}
