@@ -1,0 +1,1 @@
+"""Scenarios that a runtime is asked without a caller in between, inside a guest."""
