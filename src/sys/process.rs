@@ -364,6 +364,15 @@ pub fn next_signal(signals: std::os::fd::BorrowedFd<'_>) -> io::Result<i32> {
     Ok(u32::from_ne_bytes([a, b, c, d]).cast_signed())
 }
 
+/// Changes the execution domain of the calling process.
+///
+/// # Errors
+/// `EINVAL` for a domain that this kernel lacks.
+pub fn set_personality(domain: u64) -> io::Result<()> {
+    // SAFETY: personality(2) takes an integer.
+    checked(unsafe { libc::personality(domain) }).map(|_| ())
+}
+
 /// Has orphans of this process's descendants become its children.
 ///
 /// # Errors

@@ -86,6 +86,12 @@ pub(super) fn restrict(
         libcontainer::apparmor::apply_profile(profile)
             .map_err(|cause| Failure::new("apply", "the AppArmor profile", chain(&cause)))?;
     }
+    if let Some(label) = &plan.selinux {
+        set_selinux_label(label)?;
+    }
+    if let Some(domain) = plan.personality {
+        process::set_personality(domain).map_err(step("set", "linux.personality"))?;
+    }
     plan.attributes.apply()?;
     if plan.no_new_privileges {
         process::set_no_new_privs().map_err(step("set", "no_new_privs"))?;
@@ -107,6 +113,10 @@ pub(super) fn restrict(
     }
     tell_ready(listener.as_ref().map(AsFd::as_fd))?;
     Ok(program)
+}
+
+fn set_selinux_label(label: &str) -> Result<(), Failure> {
+    std::fs::write("/proc/self/attr/exec", label).map_err(step("apply", "process.selinuxLabel"))
 }
 
 fn filter(plan: &ProcessPlan) -> Result<Option<OwnedFd>, Failure> {

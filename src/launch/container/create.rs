@@ -104,11 +104,10 @@ impl Isolation {
         self.namespaces.has(kind::CGROUP)
     }
 
-    /// Whether it has a pid namespace other than the caller's, or shares one that the caller is
-    /// not in.
+    /// Whether it makes a pid namespace.
     #[must_use]
-    pub fn has_pid_namespace(&self) -> bool {
-        self.namespaces.has(kind::PID)
+    pub fn makes_pid_namespace(&self) -> bool {
+        self.namespaces.creates(kind::PID)
     }
 
     /// Whether it has a network namespace other than the caller's.

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec};
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, LinuxPersonalityDomain, Process, Spec};
 
 use super::ContainerError;
 use super::attributes::Attributes;
@@ -41,6 +41,8 @@ pub struct ProcessPlan {
     pub apparmor: Option<String>,
     /// The SELinux label, where there is to be one.
     pub selinux: Option<String>,
+    /// The execution domain, as personality(2) takes it.
+    pub personality: Option<u64>,
     /// Scheduling.
     pub attributes: Attributes,
     /// The system call filter.
@@ -117,7 +119,8 @@ impl ProcessPlan {
             rlimits: rlimits(process)?,
             oom_score_adj: process.oom_score_adj(),
             apparmor: named(process.apparmor_profile().as_ref()),
-            selinux: named(process.selinux_label().as_ref()),
+            selinux: named(process.selinux_label().as_ref()).filter(|_| host_has_selinux()),
+            personality: personality(spec)?,
             attributes: Attributes::of(process)?,
             profile,
             terminal,
@@ -149,6 +152,35 @@ impl ProcessPlan {
 pub(super) fn texts(entries: &[String]) -> Option<Vec<CString>> {
     let texts = entries.iter().map(|entry| CString::new(entry.as_bytes()));
     texts.collect::<Result<_, _>>().ok()
+}
+
+/// Where the host has no SELinux a label means nothing, and callers give one all the same.
+fn host_has_selinux() -> bool {
+    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+fn personality(spec: &Spec) -> Result<Option<u64>, ContainerError> {
+    /// `PER_LINUX` and `PER_LINUX32` of `linux/personality.h`.
+    const LINUX: u64 = 0;
+    const LINUX32: u64 = 8;
+    let linux = spec.linux().as_ref();
+    let Some(asked) = linux.and_then(|linux| linux.personality().as_ref()) else {
+        return Ok(None);
+    };
+    if asked
+        .flags()
+        .as_ref()
+        .is_some_and(|flags| !flags.is_empty())
+    {
+        return Err(ContainerError::invalid(
+            "linux.personality.flags",
+            "the specification has none; take them out",
+        ));
+    }
+    Ok(Some(match asked.domain() {
+        LinuxPersonalityDomain::PerLinux => LINUX,
+        LinuxPersonalityDomain::PerLinux32 => LINUX32,
+    }))
 }
 
 /// Callers list a group twice, and the kernel would too.

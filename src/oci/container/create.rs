@@ -150,6 +150,7 @@ impl Runtime {
             annotations: spec.annotations().clone().unwrap_or_default(),
             first: None,
             group: GroupRecord::default(),
+            own_pids: prepared.isolation.makes_pid_namespace(),
             complete: false,
         };
         entry.write_config(text)?;

@@ -13,7 +13,10 @@ impl Runtime {
     pub fn kill(&self, id: &str, number: i32, all: bool) -> Result<(), VerbError> {
         let found = self.seen(id)?;
         let sent = |error| VerbError::system("signal", format!("container {id:?}"))(error);
-        if all && !found.record.group.is_empty() {
+        // Where the container shares its processes' namespace, the end of the first process takes
+        // none of the others along.
+        let takes_all = number == libc::SIGKILL && !found.record.own_pids;
+        if (all || takes_all) && !found.record.group.is_empty() {
             let group = Group::of(&found.record.group);
             group.kill(number)?;
             return Ok(());

@@ -37,6 +37,9 @@ pub struct Record {
     pub first: Option<FirstProcess>,
     /// The control group.
     pub group: GroupRecord,
+    /// Whether every other process ends with the first one: the pid namespace is the container's
+    /// own.
+    pub own_pids: bool,
     /// Whether the creation was completed.
     pub complete: bool,
 }

@@ -4,7 +4,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::record::Status;
 use super::{ConfigError, Runtime, VerbError};
-use crate::launch::container::ContainerError;
+use crate::launch::group::Group;
 
 impl Runtime {
     /// Changes the limits of the container `id` to what `resources` says; what it does not say
@@ -22,10 +22,6 @@ impl Runtime {
             field: format!("resources.{}", error.path()),
             cause: error.inner().to_string(),
         })?;
-        Err(ContainerError::invalid(
-            "resources",
-            format!("an update is not carried out yet: {resources:?}"),
-        )
-        .into())
+        Ok(Group::of(&found.record.group).update(&resources, self.rootless)?)
     }
 }
