@@ -3,7 +3,9 @@
 import json
 import os
 
-from . import enclosure, images, inside
+import enclosure
+
+from . import images, inside
 from .answers import Scenarios
 from .command import run, until
 from .terminal import Session
@@ -60,7 +62,10 @@ class Caller:
         *flags, name = arguments
         # What ctr keeps of the runtime's own state is beside that of other runtimes.
         return ["run", "--runc-binary", self.runtimes[self.runtime], "--runc-root", self.state(),
-                "--cgroup", f"{enclosure.group()}/{name}", *flags, images.IMAGE, name]
+                "--cgroup", self.group(name), *flags, images.IMAGE, name]
+
+    def group(self, name):
+        return enclosure.group("containerd") + "/" + name
 
     def state(self):
         return os.path.join(self.folder, "runtime-" + self.runtime)
@@ -188,7 +193,7 @@ def limits(ctr):
     said = []
     for controller, name, v2 in (("memory", "memory.limit_in_bytes", "memory.max"),
                                  ("cpu", "cpu.cfs_quota_us", "cpu.max")):
-        paths = [f"{top}{enclosure.group()}/{container}/{file}"
+        paths = [f"{top}{ctr.group(container)}/{file}"
                  for top in enclosure.hierarchies() for file in (name, v2)]
         path = next((path for path in paths if os.path.exists(path)), None)
         with open(path) as file:
@@ -249,4 +254,4 @@ def what_is_left(ctr):
     ctr.clear()
     left = [os.path.join(folder, name) for folder, folders, names in os.walk(ctr.state())
             for name in folders + names if folder != ctr.state() or name != NAMESPACE]
-    return "\n".join(left + enclosure.left_of_groups()) or "nothing"
+    return "\n".join(left + enclosure.left_of_groups("containerd")) or "nothing"

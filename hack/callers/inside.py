@@ -22,6 +22,10 @@ def mounts(text):
         if place.startswith(("/proc/", "/sys/")) and kind in ("tmpfs", "devtmpfs") and "cgroup" not in place:
             found.add(f"{place} masked")
             continue
+        if place.startswith("/dev/") and kind == "devtmpfs":
+            # Nothing is executed from a node of a device.
+            found.add(f"{place} a device of the host")
+            continue
         flags = ",".join(sorted(set(flags.split(",")) - {"relatime"}))
         # A file of the host that is bound has a root other than the whole of its filesystem.
         found.add(f"{place} {kind} {flags}" + (" (bound)" if root != "/" and kind == "tmpfs" else ""))

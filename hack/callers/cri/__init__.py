@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 
-from .. import enclosure, images
+import enclosure
+
+from .. import images
 from ..answers import Scenarios
 from ..command import run, until
 from .client import Client, prepare  # noqa: F401  Asked for before there is no network.
@@ -96,7 +98,7 @@ class Caller:
         config = {"metadata": {"name": name, "uid": name, "namespace": "default"}, "hostname": "pod" if network == "POD" else "",
                   "log_directory": self.path("logs"), "annotations": annotations or {},
                   "port_mappings": list(ports),
-                  "linux": {"cgroup_parent": enclosure.group(),
+                  "linux": {"cgroup_parent": enclosure.group("cri"),
                             "security_context": {"namespace_options": options}, **linux}}
         done = self.call("RunPodSandbox", config=config, runtime_handler="under-test-" + self.runtime)
         return Pod(self, done.pod_sandbox_id, config, options)

@@ -3,7 +3,9 @@
 import os
 import subprocess
 
-from .. import enclosure, inside
+import enclosure
+
+from .. import inside
 from ..command import until
 from . import SCENARIOS, memory_folder, page
 
@@ -227,4 +229,4 @@ def what_is_left(cri):
     # The plugin names no folder for the runtime's state, so the shim takes its own.
     for folder in (cri.path("state/io.containerd.runtime.v2.task/k8s.io"), "/run/containerd/runc/k8s.io"):
         left += os.listdir(folder) if os.path.isdir(folder) else []
-    return "\n".join(left + enclosure.left_of_groups()) or "nothing"
+    return "\n".join(left + enclosure.left_of_groups("cri")) or "nothing"

@@ -4,7 +4,9 @@ import json
 import os
 import re
 
-from .. import enclosure, images
+import enclosure
+
+from .. import images
 from ..answers import Scenarios
 from ..command import run
 from ..terminal import Session
@@ -36,7 +38,7 @@ class Caller:
             lambda: run(["ctr", "--address", address, "version"]).status == 0)
         settings = {
             "storage-driver": "overlay2", "exec-opts": ["native.cgroupdriver=cgroupfs"],
-            "cgroup-parent": enclosure.group(), "data-root": self.path("data"),
+            "cgroup-parent": enclosure.group("docker"), "data-root": self.path("data"),
             "exec-root": self.path("exec"), "pidfile": self.path("docker.pid"),
             "containerd": address, "hosts": ["unix://" + self.socket], "shutdown-timeout": 5,
             # "runc" itself is a name that the daemon keeps for its own.

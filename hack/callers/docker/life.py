@@ -6,7 +6,9 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import enclosure, inside
+import enclosure
+
+from .. import inside
 from ..command import until
 from . import SCENARIOS
 
@@ -321,4 +323,4 @@ def what_is_left(docker):
     container = docker.start("sleep 60")
     docker("exec", container, "true").whole()
     docker.clear()
-    return "\n".join(docker.left() + enclosure.left_of_groups()) or "nothing"
+    return "\n".join(docker.left() + enclosure.left_of_groups("docker")) or "nothing"

@@ -3,7 +3,9 @@
 import json
 import os
 
-from .. import enclosure, images
+import enclosure
+
+from .. import images
 from ..answers import Scenarios
 from ..command import run
 from ..terminal import Session
@@ -78,7 +80,7 @@ class Caller:
         return run(self.command(*arguments), stdin, timeout, self.environment())
 
     def flags(self, arguments):
-        return ["run", "--cgroup-parent", enclosure.group(), *arguments]
+        return ["run", "--cgroup-parent", enclosure.group("podman"), *arguments]
 
     def run(self, *arguments, stdin=""):
         """`podman run --rm` with flags, and a script for the shell or a command as the last."""

@@ -5,7 +5,9 @@ import os
 import subprocess
 import time
 
-from .. import enclosure, inside
+import enclosure
+
+from .. import inside
 from ..command import until
 from . import SCENARIOS
 
@@ -126,7 +128,7 @@ def restart(podman):
 
 @expects("created; initialized; running")
 def steps_of_a_start(podman):
-    container = podman("create", "--cgroup-parent", enclosure.group(), "bb:1", "sleep", "60").whole()
+    container = podman("create", "--cgroup-parent", enclosure.group("podman"), "bb:1", "sleep", "60").whole()
     said = [podman.inspect(container, "{{.State.Status}}")]
     podman("init", container).whole()
     said.append(podman.inspect(container, "{{.State.Status}}"))
@@ -218,5 +220,5 @@ def what_is_left(podman):
     container = podman.start("sleep 60")
     podman("exec", container, "true").whole()
     podman.clear()
-    left = enclosure.left_of_groups()
+    left = enclosure.left_of_groups("podman")
     return "\n".join(podman.left() + left) or "nothing"

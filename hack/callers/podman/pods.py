@@ -2,7 +2,9 @@
 
 import json
 
-from .. import enclosure, images
+import enclosure
+
+from .. import images
 from ..command import until
 from . import SCENARIOS
 
@@ -11,7 +13,7 @@ expects = SCENARIOS.expects
 
 @expects("0 same same other; 0 the other's page; 2; Exited")
 def pod(podman):
-    name = podman("pod", "create", "--cgroup-parent", enclosure.group(), "--share", "net,ipc,uts").whole()
+    name = podman("pod", "create", "--cgroup-parent", enclosure.group("podman"), "--share", "net,ipc,uts").whole()
     first = podman("run", "--detach", "--pod", name, "bb:1", "sh", "-c",
                    "mkdir /www; echo \"the other's page\" > /www/i; exec httpd -f -p 80 -h /www").whole()
     spaces = [podman("exec", first, "readlink", f"/proc/self/ns/{kind}").whole() for kind in ("net", "ipc", "pid")]
@@ -27,7 +29,7 @@ def pod(podman):
 
 @expects("PID 1 is pause")
 def pod_that_shares_processes(podman):
-    name = podman("pod", "create", "--cgroup-parent", enclosure.group(), "--share", "pid,ipc").whole()
+    name = podman("pod", "create", "--cgroup-parent", enclosure.group("podman"), "--share", "pid,ipc").whole()
     first = podman("run", "--detach", "--pod", name, "bb:1", "sleep", "60").whole()
     return "PID 1 is " + podman("exec", first, "cat", "/proc/1/comm").whole()
 

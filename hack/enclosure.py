@@ -5,8 +5,10 @@ the host's interfaces nor leave a mount, a file below /run or a process behind, 
 Only control groups outlive that. They all lie below one group, which is swept at the end.
 """
 
+import ctypes
 import glob
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +24,13 @@ OTHERS = "BUNTIME_INTEGRATION_OTHER_GROUPS"
 # What the daemons and their network plugins use without being asked where.
 HIDDEN = ["/run", "/dev/shm", "/var/lib/cni", "/var/lib/containers", "/etc/cni"]
 STATE = "/run/integration"
+CLONE_NEWCGROUP = 0x02000000
 
 
-def group():
-    """Path of the parent of all control groups, as a runtime is told it: from the hierarchy's root."""
-    return os.environ[INSIDE]
+def group(caller=""):
+    """Path of the parent of all control groups, or of all of one caller's, as a runtime is told it:
+    from the hierarchy's root."""
+    return os.environ[INSIDE] + (f"/{caller}" if caller else "")
 
 
 def hierarchies():
@@ -45,13 +49,13 @@ def groups(below):
     return found
 
 
-def left_of_groups(seconds=5):
-    """The groups below the enclosure's that do not go; the kernel lets go of one by and by.
+def left_of_groups(caller, seconds=5):
+    """The groups of a caller that do not go; the kernel lets go of one by and by.
 
     Podman's monitors have a group of their own, which stays.
     """
     def left():
-        return [path for path in groups(group()) if not path.endswith("/conmon")]
+        return [path for path in groups(group(caller)) if not path.endswith("/conmon")]
 
     deadline = time.monotonic() + seconds
     while left() and time.monotonic() < deadline:
@@ -96,27 +100,33 @@ def empty(folder):
         return
 
 
-def outside():
-    """Runs this program again inside, ends all of it, and answers its status."""
+def outside(arguments, output=None, seconds=None):
+    """Runs this program with other arguments inside, ends all of it, and answers its status.
+
+    Its output goes to a file, if one is given. A run that takes longer is ended: the status is 124.
+    """
     name = f"/buntime-integration-{os.getpid()}"
     command = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork",
-               "--kill-child=SIGKILL", "--mount-proc", sys.executable, *sys.argv]
-    others = tempfile.NamedTemporaryFile("r")
-    child = subprocess.Popen(command, env={**os.environ, INSIDE: name, OTHERS: others.name})
+               "--kill-child=SIGKILL", "--mount-proc", sys.executable, sys.argv[0], *arguments]
+    with tempfile.NamedTemporaryFile("r") as others:
+        child = subprocess.Popen(command, env={**os.environ, INSIDE: name, OTHERS: others.name},
+                                 stdout=output, stderr=output)
 
-    def end(number, _):
-        child.kill()
-        raise SystemExit(128 + number)
+        def end(number, _):
+            child.kill()
+            raise SystemExit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
-    try:
-        return child.wait()
-    finally:
-        child.kill()
-        child.wait()
-        for group_of_caller in [name, *others.read().split()]:
-            sweep(group_of_caller)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return 124
+        finally:
+            child.kill()
+            child.wait()
+            for group_of_caller in [name, *others.read().split()]:
+                sweep(group_of_caller)
 
 
 def reap():
@@ -134,13 +144,15 @@ def reap():
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def furnish(layout):
+def furnish(layout, hidden, rooted):
     """Hides the host's state and brings the loopback interface up."""
     if layout:
         subprocess.run(["sh", "-c", "set -e; " + layouts.LAYOUTS[layout], "sh", "true"], check=True)
-    for folder in HIDDEN:
+    if rooted and not os.path.exists(layouts.CONTROL_GROUPS + "/cgroup.procs"):
+        root_groups()
+    for folder in [*HIDDEN, *hidden]:
         os.makedirs(folder, exist_ok=True)
-        mode = "mode=1777" if folder == "/dev/shm" else "mode=755"
+        mode = "mode=1777" if folder in ("/dev/shm", "/tmp") else "mode=755"
         subprocess.run(["mount", "-t", "tmpfs", "-o", mode, "integration", folder], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for folder in (STATE, "/run/lock", "/run/netns"):
@@ -150,15 +162,45 @@ def furnish(layout):
     os.chdir(STATE)
 
 
-def enclose(layout=None):
-    """Returns inside of the enclosure only; outside, the program ends with the status of the inside."""
+def root_groups():
+    """Makes the enclosure's group of each hierarchy the root of what is seen of it inside.
+
+    So whatever groups are made inside, by whatever name, they are swept at the end.
+    """
+    with open("/proc/self/mountinfo") as file:
+        lines = [line.split() for line in file]
+    mounts = [(line[4], line[line.index("-") + 1], line[-1]) for line in lines
+              if line[line.index("-") + 1] in ("cgroup", "cgroup2")]
+    for place, _, _ in mounts:
+        folder = place + group()
+        os.makedirs(folder, exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if os.path.exists(f"{place}/{name}"):
+                shutil.copyfile(f"{place}/{name}", f"{folder}/{name}")
+        with open(folder + "/cgroup.procs", "w") as file:
+            file.write("0")
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWCGROUP) != 0:
+        raise OSError(ctypes.get_errno(), "no namespace of control groups could be made")
+    for place, kind, options in mounts:
+        controllers = ",".join(option for option in options.split(",") if option not in ("rw", "ro"))
+        subprocess.run(["umount", place], check=True)
+        subprocess.run(["mount", "-t", kind, *(["-o", controllers] if kind == "cgroup" else []), kind, place],
+                       check=True)
+
+
+def enclose(arguments=None, layout=None, hidden=(), rooted=False):
+    """Returns inside of the enclosure only; outside, the program ends with the status of the inside.
+
+    `layout` is a control group layout to be seen there, `hidden` are more folders to be empty, and
+    `rooted` makes the enclosure's own groups the root of all groups.
+    """
     if INSIDE not in os.environ:
         if os.geteuid() != 0:
-            raise SystemExit("hack/integration: only root can start these daemons")
-        sys.exit(outside())
+            raise SystemExit(f"{sys.argv[0]}: only root can start these daemons")
+        sys.exit(outside(sys.argv[1:] if arguments is None else arguments))
     if os.getpid() == 1:
         reap()
-    furnish(layout)
+    furnish(layout, hidden, rooted)
 
 
 class Daemon:
