@@ -16,15 +16,18 @@ mod files;
 mod freeze;
 mod layout;
 mod made;
+mod oom;
 mod place;
 mod procs;
 mod record;
 mod remove;
+pub mod stats;
 mod taken;
 #[cfg(test)]
 mod tests;
 mod v1;
 mod v2;
+mod view;
 
 use std::path::Path;
 
@@ -32,7 +35,10 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 pub use entry::{Entry, SubGroups};
 pub use error::GroupError;
+pub use oom::{Heard, OomEvents};
 pub use record::{GroupRecord, HierarchyRecord};
+pub use stats::Stats;
+pub use view::{Shown, View};
 
 use layout::Layout;
 use made::Made;
@@ -203,5 +209,27 @@ impl Group {
     /// [`GroupError::Populated`] when processes are still there.
     pub fn remove(&self) -> Result<(), GroupError> {
         remove::remove(self.record.directories())
+    }
+
+    /// What was used until now.
+    ///
+    /// # Errors
+    /// A file of the kernel's could not be read.
+    pub fn stats(&self) -> Result<Stats, GroupError> {
+        stats::of(&self.record)
+    }
+
+    /// Begins to listen for processes killed for memory.
+    ///
+    /// # Errors
+    /// There is no group that counts memory.
+    pub fn oom_events(&self) -> Result<OomEvents, GroupError> {
+        OomEvents::of(&self.record)
+    }
+
+    /// What a mount of type `cgroup` is to show inside the container.
+    #[must_use]
+    pub fn view(&self) -> View {
+        view::of(&self.record)
     }
 }

@@ -465,3 +465,84 @@ fn a_limit_below_what_is_used_says_how_much_that_is() {
     killed(child);
     group.remove().unwrap();
 }
+
+#[test]
+fn use_is_counted_and_a_kill_for_memory_is_heard() {
+    if !can("use_is_counted_and_a_kill_for_memory_is_heard") {
+        return;
+    }
+    let parent = Parent::new();
+    let group = parent
+        .group(r#"{"memory": {"limit": 33554432, "swap": 33554432}, "pids": {"limit": 9}}"#)
+        .unwrap();
+    let mut events = group.oom_events().unwrap();
+    let soon = Some(&rustix::fs::Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    });
+    let mut heard = || loop {
+        let readable = rustix::event::PollFlags::IN;
+        let mut polled = [rustix::event::PollFd::from_borrowed_fd(
+            events.descriptor(),
+            readable,
+        )];
+        assert_eq!(
+            rustix::event::poll(&mut polled, soon).unwrap(),
+            1,
+            "nothing was heard"
+        );
+        let heard = events.heard().unwrap();
+        if heard != Heard::default() {
+            return heard;
+        }
+    };
+    let quiet = start_inside(&group, sleep);
+    until_populated(&group, 1);
+    let hog = start_inside(&group, || {
+        let taken = std::hint::black_box(vec![1_u8; 256 << 20]);
+        i32::from(taken[1 << 20])
+    });
+    killed(hog);
+    assert!(heard().killed);
+    let told = group.stats().unwrap();
+    assert_eq!((told.pids.current, told.pids.limit), (1, 9));
+    assert_eq!(told.memory.usage.limit, 33_554_432);
+    assert!(told.memory.usage.max > 16 << 20 || told.memory.usage.max == 0);
+    assert!(told.cpu.usage.total > 1_000_000, "{told:?}");
+    assert!(!told.memory.raw.is_empty());
+    group.kill(libc::SIGKILL).unwrap();
+    killed(quiet);
+    if group.record().v2().is_none() {
+        group.remove().unwrap();
+    }
+    let end = Heard {
+        ended: true,
+        ..Heard::default()
+    };
+    assert_eq!(heard(), end);
+    group.remove().unwrap();
+    assert_eq!(group.stats().unwrap().pids, stats::Pids::default());
+}
+
+#[test]
+fn each_hierarchy_is_shown_once() {
+    let record = GroupRecord {
+        v1: [("name=systemd", "/s/x"), ("cpu,cpuacct", "/c/x")]
+            .map(|(controllers, path)| HierarchyRecord {
+                controllers: controllers.to_owned(),
+                path: path.into(),
+            })
+            .to_vec(),
+        unified: Some("/u/x".into()),
+    };
+    let View::V1(shown) = Group::of(&record).view() else {
+        panic!("v1's are shown");
+    };
+    assert_eq!(shown[0].name, "systemd");
+    assert_eq!(shown[0].options, "name=systemd");
+    assert_eq!(shown[1].links, ["cpu", "cpuacct"]);
+    assert_eq!(shown[1].host, Path::new("/c/x"));
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(serde_json::from_str::<GroupRecord>(&text).unwrap(), record);
+    assert!(serde_json::from_str::<GroupRecord>(r#"{"other": 1}"#).is_err());
+}
