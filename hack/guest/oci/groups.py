@@ -53,10 +53,11 @@ def limits_are_written(runtime):
                   "cpuset.cpus", "cpuset.mems")
 
 
-@expects(None)
+@expects("cpu.weight=59 io.weight=default 910")
 def weights_are_converted(runtime):
+    """By the newer of two formulas, in which the defaults of v1 and v2 are the same weight."""
     name = runtime.create("true", cpu={"shares": 512}, blockIO={"weight": 100})
-    return values(name, "cpu.weight", "io.weight", "io.bfq.weight")
+    return values(name, "cpu.weight", "io.weight")
 
 
 @expects("memory.max=max memory.swap.max=max pids.max=max cpu.max=max 100000")

@@ -44,26 +44,30 @@ impl IdMaps {
     /// Writes the maps of the process `pid`, whose user namespace is new.
     pub(super) fn write(&self, pid: i32) -> Result<(), ContainerError> {
         let path = |name: &str| format!("/proc/{pid}/{name}");
-        // As the root of the namespace above any map can be written at once.
-        match fs::write(path("uid_map"), text(&self.uids)) {
-            Ok(()) => return write(path("gid_map"), &text(&self.gids)),
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
-            Err(error) => return Err(ContainerError::system("write", path("uid_map"))(error)),
+        // Root of the namespace above may write any map, and anybody one of the own id alone.
+        if !is_written(path("uid_map"), &self.uids)? {
+            run_mapper("newuidmap", pid, &self.uids)?;
         }
-        if self.is_own_ids_only() {
-            write(path("setgroups"), "deny")?;
-            write(path("uid_map"), &text(&self.uids))?;
-            return write(path("gid_map"), &text(&self.gids));
+        if is_written(path("gid_map"), &self.gids)? {
+            return Ok(());
         }
-        run_mapper("newuidmap", pid, &self.uids)?;
-        run_mapper("newgidmap", pid, &self.gids)
+        let own = rustix::process::getegid().as_raw();
+        if !matches!(self.gids[..], [(_, outside, 1)] if outside == own) {
+            return run_mapper("newgidmap", pid, &self.gids);
+        }
+        // The kernel takes the own group only from who gives setgroups up: dropping a group can
+        // gain what a file denies to it.
+        write(path("setgroups"), "deny")?;
+        write(path("gid_map"), &text(&self.gids))
     }
+}
 
-    /// Whether the caller needs nobody's help: one id each, its own.
-    fn is_own_ids_only(&self) -> bool {
-        let is_own = |lines: &[(u32, u32, u32)], own: u32| matches!(lines, [(_, outside, 1)] if *outside == own);
-        is_own(&self.uids, rustix::process::geteuid().as_raw())
-            && is_own(&self.gids, rustix::process::getegid().as_raw())
+/// Writes a map, unless the kernel does not let this process.
+fn is_written(path: String, lines: &[(u32, u32, u32)]) -> Result<bool, ContainerError> {
+    match fs::write(&path, text(lines)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(false),
+        Err(error) => Err(ContainerError::system("write", path)(error)),
     }
 }
 
@@ -104,4 +108,73 @@ fn run_mapper(
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(failed(io::Error::other(said.trim().to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clone::{Cloned, clone, exit_now};
+    use crate::sys::forked;
+
+    /// This one, unless it is root.
+    fn ordinary_user() -> u32 {
+        match rustix::process::geteuid() {
+            root if root.is_root() => 65_534,
+            own => own.as_raw(),
+        }
+    }
+
+    /// What the kernel has after an ordinary user wrote these maps for a process of its own.
+    fn written_by_a_user(maps: &IdMaps, user: u32) -> String {
+        forked::ask(|| {
+            if rustix::process::geteuid().is_root() {
+                crate::sys::process::become_ids(user, user).unwrap();
+                // A changed identity hides /proc/PID from its owner.
+                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+                    .unwrap();
+            }
+            let flags = libc::CLONE_NEWUSER as u64;
+            let (reading, writing) = rustix::pipe::pipe().unwrap();
+            match clone(flags, None).unwrap() {
+                Cloned::Child => {
+                    drop(writing);
+                    // Until the other end is gone.
+                    let ended = rustix::io::read(&reading, &mut [0; 1]);
+                    exit_now(i32::from(ended.is_err()))
+                }
+                Cloned::Parent { pid, .. } => {
+                    let done = maps.write(pid).map_err(|error| error.to_string());
+                    let read = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+                    let seen = [read("uid_map"), read("gid_map"), read("setgroups")].concat();
+                    drop(writing);
+                    let words: Vec<&str> = seen.split_whitespace().collect();
+                    format!("{done:?} {}", words.join(" "))
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_user_maps_its_own_ids_without_help() {
+        let user = ordinary_user();
+        let maps = IdMaps {
+            uids: vec![(0, user, 1)],
+            gids: vec![(0, user, 1)],
+        };
+        let expected = format!("Ok(()) 0 {user} 1 0 {user} 1 deny");
+        assert_eq!(written_by_a_user(&maps, user), expected);
+    }
+
+    #[test]
+    fn a_user_does_not_map_another() {
+        let maps = IdMaps {
+            uids: vec![(0, 0, 1)],
+            gids: vec![(0, 0, 1)],
+        };
+        let seen = written_by_a_user(&maps, ordinary_user());
+        assert!(
+            seen.starts_with("Err(") && seen.ends_with(" allow"),
+            "{seen}"
+        );
+    }
 }
