@@ -11,6 +11,7 @@ mod show;
 mod update;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -157,7 +158,13 @@ fn obey(runtime: &Runtime, verb: Verb) -> anyhow::Result<u8> {
         Verb::Pause(args) => runtime.pause(&args.id)?,
         Verb::Resume(args) => runtime.resume(&args.id)?,
         Verb::Update(args) => runtime.update(&args.id, &update::resources(&args)?)?,
-        Verb::Events(args) => anyhow::bail!("events of {:?} are not told yet", args.id),
+        Verb::Events(args) => {
+            runtime.events(&args.id, args.interval, args.stats, &mut |event| {
+                serde_json::to_writer(&mut out, event)?;
+                out.write_all(b"\n")?;
+                out.flush()
+            })?;
+        }
         Verb::Features => show::pretty(&mut out, &container::features())?,
         Verb::Spec(args) => show::spec(&args)?,
         Verb::Checkpoint(_) | Verb::Restore(_) => anyhow::bail!(
