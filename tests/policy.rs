@@ -69,6 +69,7 @@ fn world(host: &[(&str, EntryKind)]) -> World {
         command: Some("/usr/bin/python3.11".into()),
         loaders: vec!["/usr/lib/ld.so".into()],
         helpers: vec!["/usr/lib/git-core/git".into()],
+        container: None,
     }
 }
 

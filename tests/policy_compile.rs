@@ -56,6 +56,7 @@ fn world() -> World {
         command: Some("/usr/bin/python3".into()),
         loaders: vec!["/usr/lib/ld.so".into()],
         helpers: vec!["/usr/lib/git-core/git-add".into()],
+        container: None,
     };
     for path in [
         "/data",

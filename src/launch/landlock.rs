@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use ::landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
 
 use crate::policy::{Grant, Perm, PermSet};
@@ -99,15 +99,50 @@ pub fn restrict(
     abi: u32,
     deny_tcp: bool,
 ) -> Result<LandlockStatus, LandlockError> {
+    let ends = Ends {
+        deny_tcp,
+        signals: true,
+        abstract_sockets: true,
+        links: true,
+    };
+    prepare(grants, abi, ends)?.enforce()
+}
+
+/// What ends at the ruleset beside files. Signals and abstract sockets from ABI 6 on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// TCP; from ABI 10 on also UDP.
+    pub deny_tcp: bool,
+    /// Signals to processes outside.
+    pub signals: bool,
+    /// Connections to abstract Unix sockets of processes outside.
+    pub abstract_sockets: bool,
+    /// Whether a granted path may lead over symbolic links.
+    pub links: bool,
+}
+
+/// A ruleset whose paths are opened, and which nobody is held to yet.
+#[derive(Debug)]
+pub struct Fence {
+    /// `None` where the kernel has no Landlock.
+    ruleset: Option<RulesetCreated>,
+    status: LandlockStatus,
+}
+
+/// Opens the paths of `grants`, as [`restrict`] does.
+///
+/// # Errors
+/// A path that is not there, or a kernel that refuses.
+pub fn prepare(grants: &[Grant], abi: u32, ends: Ends) -> Result<Fence, LandlockError> {
     if abi == 0 {
-        return Ok(LandlockStatus {
-            abi,
-            rules: 0,
-            missing: missing(0, deny_tcp),
+        return Ok(Fence {
+            ruleset: None,
+            status: LandlockStatus {
+                abi,
+                rules: 0,
+                missing: missing(0, ends.deny_tcp),
+            },
         });
-    }
-    if !matches!(rustix::thread::no_new_privs(), Ok(true)) {
-        return Err(LandlockError::PrivilegesCanGrow);
     }
     let known = ABI::from(i32::try_from(abi).unwrap_or(i32::MAX));
     let failed = |operation| {
@@ -118,13 +153,13 @@ pub fn restrict(
         }
     };
 
-    let mut ruleset = describe(known, deny_tcp)
+    let mut ruleset = describe(known, ends)
         .and_then(Ruleset::create)
         .map_err(failed("creating"))?
         .no_new_privs(false);
     let mut rules = 0;
     for grant in grants {
-        let opened = open(&grant.path)?;
+        let opened = open(&grant.path, ends.links)?;
         let access = access(grant.perms, &opened, &grant.path, known);
         // A rule without a right is an error to the kernel, and would grant nothing anyway.
         if access.is_empty() {
@@ -138,28 +173,62 @@ pub fn restrict(
             })?;
         rules += 1;
     }
-    let status = ruleset.restrict_self().map_err(failed("enforcing"))?;
-    if status.ruleset != RulesetStatus::FullyEnforced {
-        return Err(LandlockError::NotFull { abi });
-    }
-    Ok(LandlockStatus {
-        abi,
-        rules,
-        missing: missing(abi, deny_tcp),
+    Ok(Fence {
+        ruleset: Some(ruleset),
+        status: LandlockStatus {
+            abi,
+            rules,
+            missing: missing(abi, ends.deny_tcp),
+        },
     })
 }
 
+impl Fence {
+    /// Holds the calling thread, and all it will start, to the ruleset.
+    ///
+    /// # Errors
+    /// no_new_privs is not set, or the kernel refuses. Nothing is enforced then.
+    pub fn enforce(self) -> Result<LandlockStatus, LandlockError> {
+        let Some(ruleset) = self.ruleset else {
+            return Ok(self.status);
+        };
+        if !matches!(rustix::thread::no_new_privs(), Ok(true)) {
+            return Err(LandlockError::PrivilegesCanGrow);
+        }
+        let abi = self.status.abi;
+        let enforced = ruleset
+            .restrict_self()
+            .map_err(|source| LandlockError::Ruleset {
+                operation: "enforcing",
+                abi,
+                source: Box::new(source),
+            })?;
+        match enforced.ruleset {
+            RulesetStatus::FullyEnforced => Ok(self.status),
+            _ => Err(LandlockError::NotFull { abi }),
+        }
+    }
+}
+
 /// A ruleset that handles everything `abi` knows, or an error where the kernel knows less.
-fn describe(abi: ABI, deny_tcp: bool) -> Result<Ruleset, RulesetError> {
+fn describe(abi: ABI, ends: Ends) -> Result<Ruleset, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))?;
-    let scopes = Scope::from_all(abi);
+    let mut scopes = Scope::from_all(abi);
+    for (ends, scope) in [
+        (ends.signals, Scope::Signal),
+        (ends.abstract_sockets, Scope::AbstractUnixSocket),
+    ] {
+        if !ends {
+            scopes.remove(scope);
+        }
+    }
     if !scopes.is_empty() {
         ruleset = ruleset.scope(scopes)?;
     }
     let network = AccessNet::from_all(abi);
-    if deny_tcp && !network.is_empty() {
+    if ends.deny_tcp && !network.is_empty() {
         ruleset = ruleset.handle_access(network)?;
     }
     Ok(ruleset)
@@ -197,13 +266,17 @@ struct Opened {
     directory: bool,
 }
 
-fn open(path: &Path) -> Result<Opened, LandlockError> {
+fn open(path: &Path, links: bool) -> Result<Opened, LandlockError> {
     let failed = |e: rustix::io::Errno| LandlockError::Open {
         path: path.to_owned(),
         source: e.into(),
     };
-    let fd = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let fd = match links {
+        true => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+        false => rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS),
+    }
+    .map_err(failed)?;
     let stat = rustix::fs::fstat(&fd).map_err(failed)?;
     Ok(Opened {
         fd,

@@ -39,5 +39,8 @@ pub use start::{LaunchError, Launched, SYSTEM_FOLDERS, launch};
 /// Signals that end the caller, held back over a launch so that none is lost between.
 pub use crate::sys::signal::HeldSignals;
 
+/// The Landlock ABI of this kernel; 0 without Landlock.
+pub use crate::sys::probe::landlock_abi;
+
 /// How many threads the calling process has: a launch needs one.
 pub use crate::sys::clone::thread_count;

@@ -325,6 +325,8 @@ fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
         network: request.plan.net != NetPlan::Sealed,
         unix: unix_sockets(request),
         deny: request.plan.deny_syscalls.clone(),
+        exec_at: None,
+        stacked: false,
         alone: None,
     }
 }

@@ -382,6 +382,7 @@ fn compile(
         command: Some(draft.real.clone()),
         loaders: draft.loaders.clone(),
         helpers: Vec::new(),
+        container: None,
     };
     let resolved = policy.resolve(&world);
     let plan = policy.compile(&world)?;

@@ -144,7 +144,20 @@ impl Policy {
         let links = links(world);
         let mut exec = exec_index(&layers, &links);
         let mode = exec_mode(&exec, &layers, &links);
-        let mut fs = fs_index(&layers, &bundle, &links, mode);
+        let container = world.and_then(|world| world.container.as_ref());
+        // What runs in a container is named by others than the policy, so what an exec rule denies
+        // is hidden there also where nothing but one program runs.
+        let hiding = match container {
+            Some(_) if mode == ExecMode::Once => ExecMode::Any,
+            _ => mode,
+        };
+        let mut fs = fs_index(&layers, &bundle, &links, hiding);
+        let ends = container
+            .into_iter()
+            .flat_map(|container| container.volumes.iter().chain(&container.closed));
+        for path in ends.filter_map(|path| PathPattern::literal(path).ok()) {
+            fs.close_to_bundle(path.components());
+        }
         if let Some(world) = world {
             for path in host_paths_over_private_places(&layers, world) {
                 fs.close_to_bundle(path.components());
@@ -165,7 +178,7 @@ impl Policy {
             fs: fs.finish(),
             exec,
             mode,
-            own_loopback: world.is_none_or(|world| world.namespaces),
+            own_loopback: world.is_none_or(|world| world.namespaces && world.container.is_none()),
             limits: layers
                 .iter()
                 .map(|layer| layer.limits)

@@ -42,8 +42,8 @@ pub use limits::{Audit, Limits, OnViolation, Plugins, parse_duration, parse_size
 pub use merge::{MergeError, Policy};
 pub use perm::{Grant, Perm, PermSet};
 pub use plan::{
-    Bind, CHANNEL, Entry, EntryKind, ExecPlan, Link, Mask, MaskKind, NetPlan, OWN_PLACES, Plan,
-    RuleMechanism, World,
+    Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Link, Mask, MaskKind, NetPlan,
+    OWN_PLACES, Plan, RuleMechanism, World,
 };
 pub use refused::{Refusal, Refused};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};

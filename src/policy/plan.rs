@@ -1,7 +1,7 @@
 //! The two values on either side of the compiler: a snapshot of the world, and the plan.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -61,6 +61,28 @@ pub struct World {
     pub loaders: Vec<PathBuf>,
     /// Programs inside the bundle's library directories.
     pub helpers: Vec<PathBuf>,
+    /// For a container, whose root is there already and is not put together by the plan.
+    pub container: Option<Contained>,
+}
+
+/// What a container's root has that is not its image's own to give.
+#[derive(Debug, Clone, Default)]
+pub struct Contained {
+    /// Where something of the host is mounted: there only what a rule names is allowed.
+    pub volumes: Vec<PathBuf>,
+    /// Other paths at which what the bundle allows ends.
+    pub closed: Vec<PathBuf>,
+}
+
+impl World {
+    /// Whether the path is, or lies in, something of the host that a container was given.
+    pub(super) fn in_volume(&self, path: &Path) -> bool {
+        let mut volumes = self
+            .container
+            .iter()
+            .flat_map(|container| &container.volumes);
+        volumes.any(|volume| path.starts_with(volume))
+    }
 }
 
 /// What the launch has to do so that the kernel agrees with the policy.

@@ -20,6 +20,7 @@ pub mod process;
 pub mod scheduling;
 pub mod sealed;
 pub mod seccomp;
+pub mod secret;
 pub mod signal;
 pub mod socket;
 pub mod terminal;

@@ -330,6 +330,7 @@ impl RandomWorld {
             command: Some("/c".into()),
             loaders: Vec::new(),
             helpers: vec!["/lib/b".into()],
+            container: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::policy::PolicyArgs;
 use crate::oci::container::{CreateInput, ExecInput, ProcessInput, is_ordinary_user};
 
 /// The flags before the verb.
@@ -32,6 +33,8 @@ pub(in crate::cli) struct Globals {
     /// Whether what an ordinary user lacks is taken as not asked for
     #[arg(long, value_name = "WHETHER", default_value = "auto")]
     pub rootless: Option<Rootless>,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
     /// Taken for the sake of callers; checkpoints are not carried out
     #[arg(long, hide = true, value_name = "PATH")]
     pub criu: Option<PathBuf>,

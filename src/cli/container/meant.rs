@@ -28,11 +28,12 @@ const VERBS: [&str; 16] = [
 ];
 
 /// The flags before the verb that take a value.
-const WITH_VALUE: [&str; 6] = [
+const WITH_VALUE: [&str; 7] = [
     "--cgroup-manager",
     "--criu",
     "--log",
     "--log-format",
+    "--policy",
     "--root",
     "--rootless",
 ];
@@ -120,6 +121,8 @@ mod tests {
             "buntime --log-format=json --log /l start web",
             "buntime --systemd-cgroup --root /x state web",
             "buntime features",
+            "buntime --policy=/etc/p.json --root /x create --bundle /b web",
+            "buntime --policy strict --policy p.json state web",
         ] {
             assert!(is_meant(&words(line)), "{line}");
         }

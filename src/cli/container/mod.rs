@@ -7,6 +7,7 @@
 mod args;
 mod log;
 mod meant;
+mod policy;
 mod show;
 mod update;
 
@@ -133,6 +134,7 @@ fn runtime(globals: &Globals) -> anyhow::Result<Runtime> {
         store: Store::at(&std::path::absolute(root)?),
         systemd_cgroup: globals.wants_systemd(),
         rootless: globals.is_rootless(),
+        policy: globals.policy.choice()?,
     })
 }
 

@@ -226,6 +226,8 @@ impl Birth<'_> {
             // the host, and nothing else here would keep it from that.
             unix: false,
             deny: self.request.plan.deny_syscalls.clone(),
+            exec_at: None,
+            stacked: false,
             alone: Some(alone),
         };
         Filters::compile(&request).map_err(step("compile", "the system call filter"))

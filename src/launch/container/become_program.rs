@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
+use super::confinement::Confinement;
 use super::process::{ProcessPlan, texts};
 use crate::launch::{Failure, FailureKind};
+use crate::sys::secret::SecretCall;
 use crate::sys::{capabilities, clone, keyring, process, terminal};
 
 /// A program that can be executed: all that is left is the call.
@@ -17,6 +19,8 @@ pub(super) struct Program {
     path: CString,
     args: Vec<CString>,
     env: Vec<CString>,
+    /// The one execution that a policy permits, where it permits one.
+    only: Option<SecretCall>,
 }
 
 fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E) -> Failure {
@@ -76,11 +80,15 @@ pub(super) fn take_terminal(slave: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Restricts the calling process for good and finds the program. `tell_ready` is called once
-/// nothing of ours can fail any more, with the filter's listener if it has one.
+/// nothing of ours can fail any more, with the filter's listener if it has one and with what a
+/// policy holds.
 pub(super) fn restrict(
     plan: &ProcessPlan,
-    tell_ready: impl FnOnce(Option<BorrowedFd<'_>>) -> Result<(), Failure>,
+    mut confinement: Option<Confinement>,
+    tell_ready: impl FnOnce(Option<BorrowedFd<'_>>, Option<&Confinement>) -> Result<(), Failure>,
 ) -> Result<Program, Failure> {
+    // While every path can be opened.
+    let fence = confinement.as_ref().map(Confinement::open).transpose()?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask.unwrap_or(0o022)));
     if let Some(profile) = &plan.apparmor {
         libcontainer::apparmor::apply_profile(profile)
@@ -103,15 +111,22 @@ pub(super) fn restrict(
     }
     become_user(plan)?;
     verify(plan)?;
-    let program = find_program(plan)?;
+    let mut program = find_program(plan)?;
     process::close_on_exec_from(3 + plan.preserve_fds).map_err(step("mark", "descriptors"))?;
     process::reset_signals().map_err(step("reset", "signals"))?;
     // The runtime is about to leave.
     process::set_parent_death_signal(0).map_err(step("clear", "the parent death signal"))?;
+    if let (Some(confinement), Some(fence)) = (&mut confinement, fence) {
+        if confinement.is_once() {
+            program.only = Some(program.place()?);
+        }
+        let execution = program.only.as_ref().map(SecretCall::addresses);
+        confinement.enforce(fence, execution)?;
+    }
     if plan.no_new_privileges {
         listener = filter(plan)?;
     }
-    tell_ready(listener.as_ref().map(AsFd::as_fd))?;
+    tell_ready(listener.as_ref().map(AsFd::as_fd), confinement.as_ref())?;
     Ok(program)
 }
 
@@ -239,7 +254,12 @@ fn find_program(plan: &ProcessPlan) -> Result<Program, Failure> {
         CString::new(path.as_os_str().as_bytes()).ok()
     };
     match (text(&path), texts(&plan.args), texts(&plan.env)) {
-        (Some(path), Some(args), Some(env)) => Ok(Program { path, args, env }),
+        (Some(path), Some(args), Some(env)) => Ok(Program {
+            path,
+            args,
+            env,
+            only: None,
+        }),
         _ => Err(failed("a text has a NUL byte", FailureKind::NotExecutable)),
     }
 }
@@ -293,9 +313,17 @@ fn executable(path: &Path) -> rustix::io::Result<()> {
 }
 
 impl Program {
+    fn place(&self) -> Result<SecretCall, Failure> {
+        SecretCall::place(&self.path, self.args.clone(), self.env.clone())
+            .map_err(step("place", "the only execution"))
+    }
+
     /// Becomes the program; returns only with the reason why not.
     pub(super) fn execute(&self) -> Failure {
-        let error = clone::execve(&self.path, &self.args, &self.env);
+        let error = match &self.only {
+            Some(only) => only.execute(),
+            None => clone::execve(&self.path, &self.args, &self.env),
+        };
         let kind = match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => FailureKind::NotFound,
             _ => FailureKind::NotExecutable,

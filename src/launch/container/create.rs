@@ -4,7 +4,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Hooks, Spec};
 
-use super::ContainerError;
 use super::gate::Gate;
 use super::hooks::run_hooks;
 use super::init::{self, Birth};
@@ -14,6 +13,8 @@ use super::maps::IdMaps;
 use super::namespaces::{Namespaces, kind};
 use super::process::ProcessPlan;
 use super::word::{Word, hear, let_go, let_go_with, unexpected};
+use super::{Confinement, ContainerError, ContainerPolicy};
+use crate::launch::Failure;
 use crate::launch::group::{Group, SubGroups};
 use crate::launch::rootfs::Rootfs;
 use crate::sys::clone::{self, Cloned};
@@ -31,6 +32,8 @@ pub struct Creation<'a> {
     pub isolation: Isolation,
     /// Its root.
     pub rootfs: Rootfs,
+    /// Its policy, if it has one.
+    pub policy: Option<ContainerPolicy>,
     /// Where the first process waits for the start.
     pub gate: Gate,
     /// Its control group.
@@ -54,11 +57,13 @@ pub trait Steps {
     /// It could not be recorded.
     fn born(&mut self, pid: i32) -> Result<Vec<u8>, ContainerError>;
 
-    /// All is in place, and the first process is about to wait for its start.
+    /// All is in place, and the first process is about to wait for its start. `confinement` is what
+    /// holds it by its policy.
     ///
     /// # Errors
     /// It could not be recorded.
-    fn created(&mut self, pid: i32) -> Result<(), ContainerError>;
+    fn created(&mut self, pid: i32, confinement: Option<Confinement>)
+    -> Result<(), ContainerError>;
 }
 
 /// A container's namespaces, opened, and its id maps.
@@ -143,6 +148,7 @@ struct Kept<'a> {
     listener: ListenerRoute,
     runs_ahead: bool,
     makes_user_namespace: bool,
+    has_policy: bool,
 }
 
 /// Creates the container; gives its first process's pid, which waits at the gate.
@@ -166,6 +172,7 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
         listener: ListenerRoute::of(creation.process.profile.as_ref()),
         runs_ahead: namespaces.need_forerunner(),
         makes_user_namespace: namespaces.creates(kind::USER),
+        has_policy: creation.policy.is_some(),
     };
     let flags = match kept.runs_ahead {
         true => 0,
@@ -183,6 +190,7 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
             namespaces,
             process: creation.process,
             rootfs: Some(creation.rootfs),
+            policy: creation.policy,
             gate: creation.gate,
             entry,
             console_socket: creation.console_socket,
@@ -228,9 +236,17 @@ fn bring_up(
     kept.limits.set(child.pid)?;
     let state = steps.born(child.pid)?;
     let_go_with(&child.words, &state)?;
-    let listener = hear_ready(child, kept.spec, &state)?;
+    let (listener, confinement) = hear_ready(child, kept.spec, &state)?;
+    if confinement.is_some() != kept.has_policy {
+        let said = "it did not say what holds it";
+        return Err(ContainerError::Failed(Failure::new(
+            "confine",
+            "the first process",
+            said,
+        )));
+    }
     kept.listener.send(listener, child.pid, &state)?;
-    steps.created(child.pid)?;
+    steps.created(child.pid, confinement)?;
     let_go(&child.words)
 }
 
@@ -255,7 +271,11 @@ fn follow_forerunner(child: &mut Child, kept: &Kept<'_>) -> Result<(), Container
 }
 
 /// Runs the hooks outside when it is their time, and hears that all is in place.
-fn hear_ready(child: &Child, spec: &Spec, state: &[u8]) -> Result<Option<OwnedFd>, ContainerError> {
+fn hear_ready(
+    child: &Child,
+    spec: &Spec,
+    state: &[u8],
+) -> Result<(Option<OwnedFd>, Option<Confinement>), ContainerError> {
     loop {
         match hear(&child.words)? {
             (Word::Assembled, _) => {
@@ -264,7 +284,9 @@ fn hear_ready(child: &Child, spec: &Spec, state: &[u8]) -> Result<Option<OwnedFd
                 }
                 let_go(&child.words)?;
             }
-            (Word::Ready, listener) => return Ok(listener),
+            (Word::Ready { confinement }, listener) => {
+                return Ok((listener, confinement.map(|held| *held)));
+            }
             (word, _) => return Err(unexpected(&word)),
         }
     }

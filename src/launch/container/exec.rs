@@ -13,7 +13,7 @@ use super::process::ProcessPlan;
 use super::word::{
     Word, hear, hear_executed, let_go, tell, unexpected, wait_for_go, wait_for_state,
 };
-use super::{ContainerError, console};
+use super::{Confinement, ContainerError, console};
 use crate::launch::Failure;
 use crate::launch::group::{Entry, Group, SubGroups};
 use crate::sys::clone::{self, Cloned};
@@ -35,6 +35,8 @@ pub struct Execution<'a> {
     pub console_socket: Option<OwnedFd>,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// What holds the container's processes by its policy, if it has one.
+    pub confinement: Option<Confinement>,
     /// The container's state as JSON, for who listens to the filter.
     pub state: &'a [u8],
 }
@@ -46,6 +48,7 @@ struct Birth<'a> {
     kinds: u64,
     process: ProcessPlan,
     entry: Entry,
+    confinement: Option<Confinement>,
     console_socket: Option<OwnedFd>,
     words: OwnedFd,
     no_new_keyring: bool,
@@ -112,6 +115,7 @@ pub fn execute(
             kinds,
             process: execution.process,
             entry,
+            confinement: execution.confinement,
             console_socket: execution.console_socket,
             words: theirs,
             no_new_keyring: execution.no_new_keyring,
@@ -132,7 +136,7 @@ pub fn execute(
         limits.set(current)?;
         let_go(&ours)?;
         match hear(&ours)? {
-            (Word::Ready, carried) => {
+            (Word::Ready { .. }, carried) => {
                 listener.send(carried, current, state)?;
             }
             (word, _) => return Err(unexpected(&word)),
@@ -223,8 +227,9 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
         take_terminal(&slave)?;
     }
     become_program::home_of(&mut birth.process);
-    let program = become_program::restrict(&birth.process, |listener| {
-        tell(words, &Word::Ready, listener)?;
+    let confinement = birth.confinement.take();
+    let program = become_program::restrict(&birth.process, confinement, |listener, _| {
+        tell(words, &Word::ready(None), listener)?;
         wait_for_go(words)
     })?;
     Ok(program.execute())

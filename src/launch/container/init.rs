@@ -11,6 +11,7 @@ use super::console;
 use super::gate::Gate;
 use super::hooks::run_hooks;
 use super::namespaces::{Namespaces, kind};
+use super::policy::ContainerPolicy;
 use super::process::ProcessPlan;
 use super::word::{Word, tell, wait_for_go, wait_for_state};
 use crate::launch::Failure;
@@ -26,6 +27,8 @@ pub(super) struct Birth<'a> {
     pub process: ProcessPlan,
     /// The root, until it is assembled.
     pub rootfs: Option<Rootfs>,
+    /// The policy, if it has one.
+    pub policy: Option<ContainerPolicy>,
     pub gate: Gate,
     /// The way into the control group, where it was not born there.
     pub entry: Entry,
@@ -130,11 +133,16 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     enter_namespaces(birth)?;
     assemble(birth)?;
     become_program::home_of(&mut birth.process);
+    let confinement = birth.policy.as_ref().map(ContainerPolicy::confine);
     let words = birth.words.as_fd();
-    let program = become_program::restrict(&birth.process, |listener| {
-        tell(words, &Word::Ready, listener)?;
-        wait_for_go(words)
-    })?;
+    let program = become_program::restrict(
+        &birth.process,
+        confinement.transpose()?,
+        |listener, confinement| {
+            tell(words, &Word::ready(confinement), listener)?;
+            wait_for_go(words)
+        },
+    )?;
     birth.gate.wait()?;
     Ok(match start_hooks(birth) {
         Err(failure) => failure,

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod become_program;
+mod confinement;
 mod console;
 mod create;
 mod error;
@@ -17,10 +18,13 @@ mod init;
 mod limits;
 mod listener;
 mod maps;
+mod masks;
 mod namespaces;
+mod policy;
 mod process;
 mod word;
 
+pub use confinement::Confinement;
 pub use console::connect as connect_console;
 pub use create::{Creation, Isolation, Steps, create};
 pub use error::ContainerError;
@@ -28,4 +32,5 @@ pub use exec::{Execution, execute};
 pub use gate::{Gate, is_closed, open_gate};
 pub use hooks::{HookError, run_hooks};
 pub use maps::IdMaps;
+pub use policy::{ContainerPolicy, Given};
 pub use process::{ProcessPlan, capability_names};

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::ContainerError;
+use super::{Confinement, ContainerError};
 use crate::launch::Failure;
 use crate::sys::socket;
 
@@ -23,9 +23,19 @@ pub(super) enum Word {
     /// The root is assembled and not entered: the time for the hooks outside.
     Assembled,
     /// All is in place. Carries the filter's listener, where there is one.
-    Ready,
+    Ready {
+        /// What a policy holds.
+        confinement: Option<Box<Confinement>>,
+    },
     /// It failed; nothing ran.
     Failed(Failure),
+}
+
+impl Word {
+    pub(super) fn ready(confinement: Option<&Confinement>) -> Word {
+        let confinement = confinement.cloned().map(Box::new);
+        Word::Ready { confinement }
+    }
 }
 
 /// To the child: one word each.

@@ -40,6 +40,11 @@ pub struct SeccompRequest {
     pub unix: bool,
     /// System calls that the policy refuses by name, answered `EPERM`.
     pub deny: Vec<String>,
+    /// Refuse every execution but by an execve whose three arguments are at these addresses, which
+    /// nobody else can know.
+    pub exec_at: Option<[u64; 3]>,
+    /// Leave seccomp(2) to the filters that are stacked on this one: each can only refuse more.
+    pub stacked: bool,
     /// For a worker without namespaces: hold it to its own process. Only with `exec_once`.
     pub alone: Option<Alone>,
 }

@@ -165,7 +165,15 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
             table.0.insert(i64::from(sysno.id()), Handling::Notify);
         }
     }
-    processes(&mut table)?;
+    if let Some(addresses) = request.exec_at {
+        let only = [0, 1, 2].map(|argument| whole(argument, addresses[usize::from(argument)]));
+        table.admit(Sysno::execve, &[only], libc::EACCES)?;
+        table.refuse(Sysno::execveat, libc::EACCES);
+    }
+    processes(&mut table, request.stacked)?;
+    if request.stacked {
+        table.0.remove(&i64::from(Sysno::seccomp.id()));
+    }
     init(&mut table)?;
     modes(&mut table)?;
     sockets(&mut table, request)?;
@@ -175,14 +183,16 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     Ok(table.0)
 }
 
-fn processes(table: &mut Table) -> Result<(), SeccompError> {
+fn processes(table: &mut Table, stacked: bool) -> Result<(), SeccompError> {
     table.admit(Sysno::clone, &[[masked(0, CLONE_NEW_ANY, 0)]], libc::EPERM)?;
     // 0xffffffff asks; UNAME26 alone is harmless. Everything else weakens address randomisation,
     // makes memory executable or selects another ABI.
     let personas = [0, 0xffff_ffff, 0x0002_0000].map(|persona| [equal(0, persona)]);
     table.admit(Sysno::personality, &personas, libc::EPERM)?;
-    let seccomp = equal(0, constant(libc::PR_SET_SECCOMP));
-    table.refuse_when(Sysno::prctl, &[[seccomp]], libc::EPERM)?;
+    if !stacked {
+        let seccomp = equal(0, constant(libc::PR_SET_SECCOMP));
+        table.refuse_when(Sysno::prctl, &[[seccomp]], libc::EPERM)?;
+    }
     // TIOCSTI types into the terminal, TIOCLINUX pastes into it, TIOCSETD loads a line discipline.
     let commands = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD].map(|c| [equal(1, c)]);
     table.refuse_when(Sysno::ioctl, &commands, libc::EPERM)?;
@@ -388,7 +398,7 @@ impl Table {
     }
 }
 
-/// A comparison of the low 32 bits of one argument.
+/// A comparison of one argument: of its low 32 bits, unless it is a pointer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Condition {
     argument: u8,
@@ -401,6 +411,8 @@ enum Test {
     Equal,
     Different,
     MaskedEqual(u64),
+    /// All 64 bits, of a pointer.
+    Whole,
 }
 
 pub(super) fn equal(argument: u8, value: u64) -> Condition {
@@ -427,6 +439,14 @@ pub(super) fn masked(argument: u8, mask: u64, value: u64) -> Condition {
     }
 }
 
+fn whole(argument: u8, value: u64) -> Condition {
+    Condition {
+        argument,
+        test: Test::Whole,
+        value,
+    }
+}
+
 /// A constant that C declares as a non-negative int.
 pub(super) fn constant(value: i32) -> u64 {
     u64::from(value.unsigned_abs())
@@ -443,16 +463,15 @@ pub(super) fn rules<R: AsRef<[Condition]>>(
     };
     let compile = |condition: &Condition| {
         let op = match condition.test {
-            Test::Equal => SeccompCmpOp::Eq,
+            Test::Equal | Test::Whole => SeccompCmpOp::Eq,
             Test::Different => SeccompCmpOp::Ne,
             Test::MaskedEqual(mask) => SeccompCmpOp::MaskedEq(mask),
         };
-        SeccompCondition::new(
-            condition.argument,
-            SeccompCmpArgLen::Dword,
-            op,
-            condition.value,
-        )
+        let width = match condition.test {
+            Test::Whole => SeccompCmpArgLen::Qword,
+            _ => SeccompCmpArgLen::Dword,
+        };
+        SeccompCondition::new(condition.argument, width, op, condition.value)
     };
     alternatives
         .iter()

@@ -7,11 +7,13 @@ use chrono::{SecondsFormat, Utc};
 use oci_spec::runtime::Spec;
 
 use super::check::check;
+use super::policy::{self, Chosen, PolicyRecord};
 use super::record::{FirstProcess, Record, State, Status};
 use super::store::Entry;
 use super::{Runtime, VerbError, config, pid_file};
 use crate::launch::container::{
-    self, ContainerError, Creation, Gate, Isolation, ProcessPlan, Steps, connect_console,
+    self, Confinement, ContainerError, Creation, Gate, Isolation, ProcessPlan, Steps,
+    connect_console,
 };
 use crate::launch::group::{Group, GroupRecord, GroupRequest};
 use crate::launch::rootfs::{Cgroups, Hierarchy, Rootfs, RootfsFacts};
@@ -44,6 +46,7 @@ struct Prepared {
     isolation: Isolation,
     bundle: PathBuf,
     rootfs: PathBuf,
+    policy: Option<Chosen>,
 }
 
 /// What the launch is told on the way.
@@ -66,8 +69,15 @@ impl Steps for Recorder<'_> {
         serde_json::to_vec(&state).map_err(|error| ContainerError::Recording(error.to_string()))
     }
 
-    fn created(&mut self, pid: i32) -> Result<(), ContainerError> {
+    fn created(
+        &mut self,
+        pid: i32,
+        confinement: Option<Confinement>,
+    ) -> Result<(), ContainerError> {
         self.record.complete = true;
+        if let Some(policy) = &mut self.record.policy {
+            policy.confinement = confinement;
+        }
         self.write()?;
         match self.pid_file {
             Some(path) => pid_file::write(path, pid),
@@ -111,7 +121,7 @@ impl Runtime {
         check_descriptors(input.preserve_fds)?;
         let bundle = resolved(&input.bundle, "find the bundle")?;
         let (text, spec) = config::read(&config_path(input, &bundle))?;
-        let mut prepared = prepare(spec, bundle)?;
+        let mut prepared = self.prepare(spec, bundle)?;
         prepared.process.preserve_fds =
             input.preserve_fds + listen_descriptors(&mut prepared.process);
         let console = match own_console {
@@ -133,11 +143,12 @@ impl Runtime {
     fn create_in(
         &self,
         entry: &Entry,
-        prepared: Prepared,
+        mut prepared: Prepared,
         text: &[u8],
         input: &CreateInput,
         console_socket: Option<OwnedFd>,
     ) -> Result<i32, VerbError> {
+        let chosen = prepared.policy.take();
         let spec = &prepared.spec;
         let request = self.group_request(spec, &input.id);
         let mut record = Record {
@@ -151,12 +162,17 @@ impl Runtime {
             first: None,
             group: GroupRecord::default(),
             own_pids: prepared.isolation.makes_pid_namespace(),
+            policy: chosen.as_ref().map(|chosen| chosen.record.clone()),
             complete: false,
         };
         entry.write_config(text)?;
+        if let Some(chosen) = &chosen {
+            entry.write_policy(&policy::kept(&chosen.documents)?)?;
+        }
         entry.write_state(&record)?;
         let group = Group::create(&request)?;
         record.group = group.record().clone();
+        check_limits(&record)?;
         let facts = facts(&prepared.isolation, group.record());
         let rootfs = Rootfs::prepare(spec, &prepared.bundle, &facts)
             .map_err(|error| ContainerError::Rootfs(error.to_string()))?;
@@ -170,6 +186,7 @@ impl Runtime {
             process: prepared.process,
             isolation: prepared.isolation,
             rootfs,
+            policy: chosen.map(|chosen| chosen.request),
             gate: Gate::make(entry.dir())?,
             group: &group,
             console_socket,
@@ -183,6 +200,37 @@ impl Runtime {
             pid_file: input.pid_file.as_deref(),
         };
         Ok(container::create(creation, &mut recorder)?)
+    }
+
+    fn prepare(&self, mut spec: Spec, bundle: PathBuf) -> Result<Prepared, VerbError> {
+        let policy = match self
+            .policy
+            .choose(&mut spec, crate::launch::landlock_abi())?
+        {
+            Some(policy) => {
+                tracing::debug!(names = ?policy.record.names, "the container has a policy");
+                Some(policy)
+            }
+            None => {
+                tracing::debug!("no policy: this is a plain OCI container");
+                None
+            }
+        };
+        let mut process = ProcessPlan::of_spec(&spec)?;
+        hold(&mut process, policy.as_ref().map(|policy| &policy.record));
+        let isolation = Isolation::of(&spec)?;
+        check(&spec, &isolation)?;
+        let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
+        let root = root.ok_or_else(|| ContainerError::invalid("root", "it is missing"))?;
+        let rootfs = resolved(&root, "find the root file system")?;
+        Ok(Prepared {
+            spec,
+            process,
+            isolation,
+            bundle,
+            rootfs,
+            policy,
+        })
     }
 
     /// What the container of `spec` asks of its control group.
@@ -204,20 +252,28 @@ fn config_path(input: &CreateInput, bundle: &Path) -> PathBuf {
     }
 }
 
-fn prepare(spec: Spec, bundle: PathBuf) -> Result<Prepared, VerbError> {
-    let process = ProcessPlan::of_spec(&spec)?;
-    let isolation = Isolation::of(&spec)?;
-    check(&spec, &isolation)?;
-    let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
-    let root = root.ok_or_else(|| ContainerError::invalid("root", "it is missing"))?;
-    let rootfs = resolved(&root, "find the root file system")?;
-    Ok(Prepared {
-        spec,
-        process,
-        isolation,
-        bundle,
-        rootfs,
-    })
+/// A group that is not there holds no limit, and callers without the right to make one go on.
+fn check_limits(record: &Record) -> Result<(), VerbError> {
+    let Some(policy) = &record.policy else {
+        return Ok(());
+    };
+    match policy.bounds.need_a_group() && record.group.is_empty() {
+        false => Ok(()),
+        true => Err(VerbError::Policy {
+            name: policy.names.join(", "),
+            cause: "it limits memory, processes or processors, and there is no control group to \
+                    hold that; take the limits out, or let the caller make one"
+                .to_owned(),
+        }),
+    }
+}
+
+/// What a policy asks of every process.
+pub(super) fn hold(process: &mut ProcessPlan, policy: Option<&PolicyRecord>) {
+    if let Some(policy) = policy {
+        process.no_new_privileges = true;
+        policy.bounds.narrow_descriptors(&mut process.rlimits);
+    }
 }
 
 fn resolved(path: &Path, operation: &'static str) -> Result<PathBuf, VerbError> {

@@ -62,6 +62,17 @@ pub enum VerbError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The policy cannot be carried out for this container.
+    #[error("the policy {name}: {cause}")]
+    Policy {
+        /// Its documents.
+        name: String,
+        /// What is wrong, and what to do.
+        cause: String,
+    },
+    /// A policy cannot be read.
+    #[error(transparent)]
+    Load(#[from] crate::policy::LoadError),
     /// The control group could not be asked or changed.
     #[error(transparent)]
     Group(#[from] crate::launch::group::GroupError),

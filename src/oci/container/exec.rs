@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
 
-use super::create::check_descriptors;
+use super::create::{check_descriptors, hold};
 use super::foreground::Foreground;
 use super::record::{Found, State, Status};
 use super::{Runtime, VerbError, config, pid_file};
-use crate::launch::container::{self, ContainerError, Execution, ProcessPlan, connect_console};
+use crate::launch::container::{
+    self, Confinement, ContainerError, Execution, ProcessPlan, connect_console,
+};
 use crate::launch::group::{Group, SubGroups};
 
 /// What `exec` is told.
@@ -84,6 +86,7 @@ impl Runtime {
         let process = input.process.process(&spec)?;
         let mut plan = ProcessPlan::of(&process, &spec)?;
         plan.preserve_fds = input.preserve_fds;
+        hold(&mut plan, found.record.policy.as_ref());
         if input.detach {
             let console = self.console(input, plan.terminal)?;
             self.execute(input, &found, plan, console)?;
@@ -124,6 +127,7 @@ impl Runtime {
             id: &input.id,
             first: (first.pid, first.pidfd()),
             process,
+            confinement: confinement(found)?,
             group: &Group::of(&found.record.group),
             sub_groups: &SubGroups::parse(&input.cgroups)?,
             console_socket,
@@ -135,6 +139,17 @@ impl Runtime {
             None => Ok(()),
         };
         Ok(container::execute(execution, &mut ready)?)
+    }
+}
+
+/// What holds the processes of the container; without it nothing runs beside the first one.
+fn confinement(found: &Found) -> Result<Option<Confinement>, VerbError> {
+    match &found.record.policy {
+        None => Ok(None),
+        Some(policy) => match &policy.confinement {
+            Some(confinement) => Ok(Some(confinement.clone())),
+            None => Err(found.wrong_state("exec in", "; what its policy holds is not known")),
+        },
     }
 }
 

@@ -17,6 +17,7 @@ mod kill;
 mod list;
 mod pause;
 mod pid_file;
+mod policy;
 mod record;
 mod run;
 mod signals;
@@ -36,6 +37,7 @@ pub use events::Event;
 pub use exec::{ExecInput, ProcessInput};
 pub use features::features;
 pub use list::Listed;
+pub use policy::PolicyChoice;
 pub use record::{State, Status};
 pub use run::RunInput;
 pub use signals::parse as parse_signal;
@@ -51,6 +53,8 @@ pub struct Runtime {
     pub systemd_cgroup: bool,
     /// Take what an ordinary user lacks as not asked for; by itself where the caller is not root.
     pub rootless: bool,
+    /// The policy of containers that are created.
+    pub policy: PolicyChoice,
 }
 
 /// Goes on as a program that nobody can write, which what is inside of a container may come to see

@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::VerbError;
+use super::policy::{PolicyRecord, Shown};
 use super::store::Entry;
 use crate::launch::container;
 use crate::launch::group::{Group, GroupRecord};
@@ -40,6 +41,9 @@ pub struct Record {
     /// Whether every other process ends with the first one: the pid namespace is the container's
     /// own.
     pub own_pids: bool,
+    /// The policy, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyRecord>,
     /// Whether the creation was completed.
     pub complete: bool,
 }
@@ -249,6 +253,14 @@ pub struct State<'a> {
     #[serde(skip_serializing_if = "HashMap::is_empty")]
     annotations: &'a HashMap<String, String>,
     owner: String,
+    buntime: Own,
+}
+
+/// What only this runtime tells.
+#[derive(Debug, Serialize)]
+struct Own {
+    /// `null`: it is a plain OCI container.
+    policy: Option<Shown>,
 }
 
 impl<'a> State<'a> {
@@ -266,6 +278,9 @@ impl<'a> State<'a> {
             created: &record.created,
             annotations: &record.annotations,
             owner: owner_name(record.owner),
+            buntime: Own {
+                policy: record.policy.as_ref().map(PolicyRecord::shown),
+            },
         }
     }
 }

@@ -15,6 +15,7 @@ use super::record::Record;
 
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
+const POLICY: &str = "policy.json";
 const NEW: &str = ".state.json.new";
 
 /// See the module.
@@ -249,6 +250,15 @@ impl Entry {
     /// It cannot be written.
     pub fn write_config(&self, bytes: &[u8]) -> Result<(), VerbError> {
         let path = self.path.join(CONFIG);
+        write_private(&path, bytes).map_err(VerbError::system("write", path.display().to_string()))
+    }
+
+    /// Keeps the policy's documents as they were at the creation.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_policy(&self, bytes: &[u8]) -> Result<(), VerbError> {
+        let path = self.path.join(POLICY);
         write_private(&path, bytes).map_err(VerbError::system("write", path.display().to_string()))
     }
 

@@ -18,10 +18,14 @@ impl Runtime {
             return Err(found.wrong_state("update", "; container not running"));
         }
         let parsed: Result<LinuxResources, _> = serde_path_to_error::deserialize(resources);
-        let resources = parsed.map_err(|error| ConfigError::Field {
+        let mut resources = parsed.map_err(|error| ConfigError::Field {
             field: format!("resources.{}", error.path()),
             cause: error.inner().to_string(),
         })?;
+        // A policy's limits are not an update's to lift.
+        if let Some(policy) = &found.record.policy {
+            policy.bounds.narrow(&mut resources, false);
+        }
         Ok(Group::of(&found.record.group).update(&resources, self.rootless)?)
     }
 }

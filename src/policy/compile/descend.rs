@@ -32,7 +32,7 @@ pub(super) struct Descent<'c> {
     world: &'c World,
     /// Host paths below the private places that rules allow by name.
     over_private: BTreeSet<PathBuf>,
-    out: Outline,
+    pub(super) out: Outline,
 }
 
 impl<'c> Descent<'c> {
@@ -66,7 +66,7 @@ impl<'c> Descent<'c> {
             let spot = self.out.spots[index].clone();
             let above = match spot.parent {
                 Some(parent) => self.out.states[parent],
-                None => State::outside(self.world.namespaces),
+                None => State::outside(self.builds_root()),
             };
             let state = self.place(&spot, above);
             let state = if state.visible {
@@ -89,13 +89,19 @@ impl<'c> Descent<'c> {
         self.out
     }
 
+    /// Whether the root is put together by the plan; without namespaces it is the host's, and of a
+    /// container it is there already.
+    fn builds_root(&self) -> bool {
+        self.world.namespaces && self.world.container.is_none()
+    }
+
     /// What is mounted at the spot.
     fn place(&mut self, spot: &Spot, above: State) -> State {
         let mut state = State {
             visible: spot.kind != EntryKind::Missing,
             ..above
         };
-        if !self.world.namespaces {
+        if !self.builds_root() {
             return state;
         }
         let code = wants_code(spot, self.policy.mode);
@@ -292,6 +298,9 @@ impl<'c> Descent<'c> {
         if self.world.namespaces && unwanted && !spot.allowed.contains(Perm::Execute) {
             state = self.no_code(spot, state);
         }
+        if self.world.in_volume(&spot.path) {
+            state = self.guard_volume(spot, want, state);
+        }
         if !gained.is_empty() {
             self.out.landlock.push(Grant {
                 path: spot.path.clone(),
@@ -300,6 +309,20 @@ impl<'c> Descent<'c> {
             state.reach = state.reach.union(want);
         }
         state
+    }
+
+    /// Landlock does not see a change of owners, modes and times, and a file of the host has them.
+    fn guard_volume(&mut self, spot: &Spot, want: PermSet, state: State) -> State {
+        let shown = !want.is_empty() && !want.intersects(PermSet::CHANGE);
+        if !shown || state.blocked.is_superset(PermSet::CHANGE) {
+            return state;
+        }
+        let rule = self.rule_of(&spot.path, Perm::WriteFile);
+        self.push_mask(spot, MaskKind::ReadOnly, &rule);
+        State {
+            blocked: state.blocked.union(PermSet::CHANGE),
+            ..state
+        }
     }
 
     fn refuse_below_mask(&mut self, spot: &Spot, gained: PermSet) {
@@ -409,7 +432,7 @@ impl<'c> Descent<'c> {
     }
 
     /// The state that holds at a path which may be no spot.
-    fn state_at(&self, path: &Path) -> Option<&State> {
+    pub(super) fn state_at(&self, path: &Path) -> Option<&State> {
         let index = self
             .out
             .spots
@@ -418,40 +441,8 @@ impl<'c> Descent<'c> {
         self.out.states.get(index)
     }
 
-    /// A mask moves with its directory when that is renamed, and the path that it covered could
-    /// be made anew. A mount point cannot be renamed, so each directory on the way that could be
-    /// becomes one. In the private places there is nothing of the host to be reached that way.
-    fn pin_parents_of_masks(&mut self) {
-        let mut pins = Vec::new();
-        for mask in &self.out.masks {
-            for directory in mask.path.ancestors().skip(1) {
-                let Some(parent) = directory.parent() else {
-                    break;
-                };
-                let (Some(around), Some(here)) = (self.state_at(parent), self.state_at(directory))
-                else {
-                    break;
-                };
-                let movable = around.origin == Origin::Host
-                    && around.writable
-                    && around.have().contains(Perm::RemoveDir);
-                let mounted = self.out.binds.iter().any(|bind| bind.path == directory)
-                    || self.out.masks.iter().any(|mask| mask.path == directory);
-                if movable && !mounted {
-                    pins.push(Bind {
-                        path: directory.to_owned(),
-                        writable: here.writable,
-                        executable: here.executable,
-                        dir: true,
-                    });
-                }
-            }
-        }
-        self.out.binds.extend(pins);
-    }
-
     fn collect_links(&mut self) {
-        if !self.world.namespaces {
+        if !self.builds_root() {
             return;
         }
         let named = self.policy.literal_paths();

@@ -38,8 +38,8 @@ fn paths(layer: &Layer, world: &World, outline: &Outline, list: &mut Vec<RuleMec
     for default in &layer.fs_defaults {
         let how = match (default.verdict, world.namespaces) {
             (Verdict::Allow, _) => "what the bundle's root shows",
-            (_, true) => "not visible, and landlock",
-            (_, false) => "landlock",
+            (_, true) if world.container.is_none() => "not visible, and landlock",
+            _ => "landlock",
         };
         list.push(mechanism(&default.rule, how));
     }
@@ -103,8 +103,10 @@ fn programs(layer: &Layer, mode: ExecMode, list: &mut Vec<RuleMechanism>) {
 
 fn connections(layer: &Layer, world: &World, net: NetPlan, list: &mut Vec<RuleMechanism>) {
     let how = match (net, world.namespaces) {
-        (NetPlan::None, true) => "empty network namespace with loopback",
-        (NetPlan::Sealed, _) | (NetPlan::None, false) => "seccomp: no internet socket",
+        (NetPlan::None, true) if world.container.is_none() => {
+            "empty network namespace with loopback"
+        }
+        _ => "seccomp: no internet socket",
     };
     let rules = layer.net.iter().map(|rule| &rule.rule);
     for rule in layer

@@ -8,6 +8,7 @@
 
 mod descend;
 mod mechanisms;
+mod pins;
 mod places;
 mod spots;
 mod state;

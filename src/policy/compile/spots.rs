@@ -68,7 +68,11 @@ pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
             if dir { EntryKind::Dir } else { EntryKind::File },
         );
     }
-    for path in world.private.iter() {
+    let volumes = world
+        .container
+        .iter()
+        .flat_map(|container| &container.volumes);
+    for path in world.private.iter().chain(volumes) {
         paths.insert(path, EntryKind::Dir);
     }
     let starts: BTreeSet<&Path> = world
@@ -112,7 +116,8 @@ pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
         spot.starts = starts.contains(path);
         above.push((spots.len(), covered));
         if policy.mode == ExecMode::Once {
-            spot.runs = spot.starts;
+            // In a container the one execution is held by the filter, whatever it is.
+            spot.runs = spot.starts || world.container.is_some();
         }
         spots.push(spot);
     }
@@ -173,7 +178,11 @@ fn spot(policy: &Policy, world: &World, path: &Path, known: &Known<'_>) -> Spot 
         private,
         given: grant.is_some() && !in_bundle,
         library: grant.is_some_and(|perms| perms.contains(Perm::Execute)),
-        allowed: set(|outcome| outcome.verdict == Verdict::Allow),
+        // A default speaks of the image: it never brings in what is the host's.
+        allowed: match world.in_volume(path) {
+            true => set(|outcome| outcome.verdict == Verdict::Allow && outcome.named),
+            false => set(|outcome| outcome.verdict == Verdict::Allow),
+        },
         named: set(|outcome| outcome.verdict == Verdict::Allow && outcome.named),
         runs: runs(policy, path),
         starts: false,

@@ -111,6 +111,9 @@ pub(super) fn host(policy: &Policy, world: &World, refusals: &mut Refusals) {
         );
     }
     if world.namespaces {
+        if world.container.is_some() {
+            programs_of_an_image(policy, refusals);
+        }
         return;
     }
     let outcomes = PermSet::ALL.iter().map(|perm| policy.fs_outcome(&[], perm));
@@ -124,6 +127,22 @@ pub(super) fn host(policy: &Policy, world: &World, refusals: &mut Refusals) {
         }
     }
     programs_without_namespaces(policy, refusals);
+}
+
+/// Of the programs of an image some cannot be let run and others not: its dynamic loader loads
+/// whatever can be read.
+fn programs_of_an_image(policy: &Policy, refusals: &mut Refusals) {
+    if policy.mode != ExecMode::Programs {
+        return;
+    }
+    let rules = policy.layers.iter().flat_map(|layer| &layer.exec);
+    for rule in rules.filter(|rule| rule.action == Verdict::Allow) {
+        refusals.add(
+            &rule.rule,
+            "in a container a list of programs is not held: the image's own loader could load any other program of the image that can be read",
+            "let all programs run (defaults.exec allow) and deny some by name, or let none but the container's own run (defaults.exec deny and no rule)",
+        );
+    }
 }
 
 /// A program is started by a process that is made for it, and that could outlive everything that

@@ -1,0 +1,195 @@
+//! A policy in a container's own world: the root file system with everything that is mounted in
+//! it, looked at by the first process when it has entered and nothing of the container's runs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::confinement::{Confinement, Scopes};
+use super::masks;
+use crate::launch::{Failure, State};
+use crate::policy::{
+    Contained, Entry, EntryKind, ExecPlan, Grant, Layer, MaskKind, Perm, PermSet, Plan, Policy,
+    Request, Verdict, World,
+};
+
+/// What config.json mounts at a path, as far as a policy is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// The container's own, to be written: tmpfs, shared memory, message queues.
+    Private(PathBuf),
+    /// The host's: nobody's but whom a rule names.
+    Volume(PathBuf),
+}
+
+/// A container's policy, before its world is known.
+#[derive(Debug)]
+pub struct ContainerPolicy {
+    /// The layers, each of which can only narrow.
+    pub layers: Vec<Layer>,
+    /// What config.json mounts, in its order.
+    pub given: Vec<Given>,
+    /// The Landlock ABI of this kernel.
+    pub landlock_abi: u32,
+    /// Whether the container has processes of its own.
+    pub own_processes: bool,
+    /// Whether it has a network of its own, and abstract Unix sockets with it.
+    pub own_network: bool,
+}
+
+fn failed(cause: impl ToString) -> Failure {
+    Failure::new("carry out", "the policy", cause)
+}
+
+impl ContainerPolicy {
+    /// Compiles the policy, and takes away by mounts what it denies below what it allows. To be
+    /// called inside, as the root of the container's mount namespace.
+    ///
+    /// # Errors
+    /// Every rule that is not carried exactly, by name, and what the kernel refused.
+    pub(super) fn confine(&self) -> Result<Confinement, Failure> {
+        let (plan, volumes) = self.compile()?;
+        masks::lay(&plan.binds, &plan.masks)?;
+        let mut confinement = Confinement {
+            grants: plan.landlock.iter().map(Into::into).collect(),
+            landlock_abi: self.landlock_abi,
+            scopes: Scopes {
+                signals: !self.own_processes,
+                abstract_sockets: !self.own_network,
+            },
+            unix_sockets: unix_sockets(&plan, &volumes),
+            deny: plan.deny_syscalls.clone(),
+            once: plan.exec == ExecPlan::Once,
+            mechanisms: Vec::new(),
+        };
+        let names: Vec<String> = plan
+            .masks
+            .iter()
+            .map(|mask| format!("{} ({})", mask.path.display(), mask.rule))
+            .collect();
+        let detail = match names.is_empty() {
+            true => "nothing lies below what is allowed and is denied".to_owned(),
+            false => names.join(", "),
+        };
+        confinement.note("masks", State::Full, detail);
+        Ok(confinement)
+    }
+
+    fn compile(&self) -> Result<(Plan, Vec<PathBuf>), Failure> {
+        // The whole image, to be read and run; what is written needs a rule.
+        let grant = |path: &Path, perms| Grant {
+            path: path.to_owned(),
+            perms,
+        };
+        let mut grants = vec![
+            grant(Path::new("/"), PermSet::READ.with(Perm::Execute)),
+            grant(Path::new("/dev"), PermSet::READ.with(Perm::WriteFile)),
+        ];
+        let mut volumes = Vec::new();
+        for given in &self.given {
+            match given {
+                Given::Private(path) => {
+                    grants.push(grant(&real(path)?, PermSet::READ.union(PermSet::WRITE)));
+                }
+                Given::Volume(path) => volumes.push(real(path)?),
+            }
+        }
+        let policy = Policy::merge(self.layers.clone(), grants).map_err(failed)?;
+        let mut container = Contained {
+            volumes: volumes.clone(),
+            closed: Vec::new(),
+        };
+        let mut entries = BTreeMap::new();
+        for path in policy.literal_paths().into_iter().chain(volumes.clone()) {
+            let entry = entry(&path)?;
+            if is_hidden_data(&policy, &path, &entry)? {
+                container.closed.push(entry.real.clone());
+            }
+            entries.insert(path, entry);
+        }
+        let world = World {
+            entries,
+            namespaces: true,
+            landlock_abi: self.landlock_abi,
+            container: Some(container),
+            ..World::default()
+        };
+        let plan = policy.compile(&world).map_err(failed)?;
+        Ok((plan, volumes))
+    }
+}
+
+/// A file that nobody runs and that must not be read: nothing of what the image gives is left of
+/// it, so that it can be taken away whole.
+fn is_hidden_data(policy: &Policy, path: &Path, entry: &Entry) -> Result<bool, Failure> {
+    if entry.kind != EntryKind::File {
+        return Ok(false);
+    }
+    let found = std::fs::metadata(&entry.real).map_err(failed)?;
+    let reading = Request::Fs {
+        path,
+        perm: Perm::ReadFile,
+    };
+    let is_program = found.permissions().mode() & 0o111 != 0;
+    Ok(!is_program && policy.decide(&reading).verdict == Verdict::Deny)
+}
+
+/// The path without symbolic links; of a missing one, as far as it goes.
+fn real(path: &Path) -> Result<PathBuf, Failure> {
+    let mut rest: Vec<&std::ffi::OsStr> = Vec::new();
+    for above in path.ancestors() {
+        match above.canonicalize() {
+            Ok(mut real) => {
+                real.extend(rest.iter().rev());
+                return Ok(real);
+            }
+            Err(error) if is_absent(&error) => rest.extend(above.file_name()),
+            Err(error) => {
+                return Err(Failure::new("look at", path.display().to_string(), error));
+            }
+        }
+    }
+    Ok(path.to_owned())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn entry(path: &Path) -> Result<Entry, Failure> {
+    let real = real(path)?;
+    let (kind, links) = match std::fs::symlink_metadata(&real) {
+        Ok(found) if found.is_dir() => (EntryKind::Dir, 1),
+        Ok(found) if found.is_file() => (EntryKind::File, found.nlink()),
+        Ok(found) => (EntryKind::Other, found.nlink()),
+        Err(error) if is_absent(&error) => (EntryKind::Missing, 0),
+        Err(error) => return Err(Failure::new("look at", path.display().to_string(), error)),
+    };
+    Ok(Entry {
+        kind,
+        links,
+        in_bundle: true,
+        real,
+    })
+}
+
+/// Whether sockets with names may be made. Neither a read-only mount nor Landlock keeps a socket of
+/// the host from being connected to, so a volume that is shown and not to be written takes the
+/// means away.
+fn unix_sockets(plan: &Plan, volumes: &[PathBuf]) -> bool {
+    volumes.iter().all(|volume| {
+        let hidden = plan
+            .masks
+            .iter()
+            .any(|mask| mask.kind == MaskKind::Hidden && mask.path == *volume);
+        let written = plan
+            .landlock
+            .iter()
+            .any(|grant| grant.path == *volume && grant.perms.contains(Perm::WriteFile));
+        hidden || written
+    })
+}
