@@ -8,6 +8,7 @@ mod attacks_on_the_host;
 mod bare;
 mod basics;
 mod bundles;
+mod containers;
 mod cpython;
 mod crowds;
 mod floods;

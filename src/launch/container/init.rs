@@ -2,6 +2,8 @@
 //!
 //! Everything that can fail, fails before the runtime has said that the container is created.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Hook, Hooks, Spec};
@@ -70,6 +72,11 @@ fn ahead(birth: &Birth<'_>) -> Result<clone::Cloned, Failure> {
     process::set_parent_death_signal(libc::SIGKILL)
         .map_err(step("set", "the parent death signal"))?;
     let namespaces = &birth.namespaces;
+    // As who the caller is: the root of a new user namespace may not open it.
+    let clocks = match namespaces.creates(kind::TIME) {
+        true => Some(open_clocks()?),
+        false => None,
+    };
     let refused = namespaces.join(|_| true)?;
     if namespaces.creates(kind::USER) {
         namespace::unshare(kind::USER).map_err(step("make", "the user namespace"))?;
@@ -80,9 +87,9 @@ fn ahead(birth: &Birth<'_>) -> Result<clone::Cloned, Failure> {
         become_root()?;
     }
     Namespaces::join_again(&refused)?;
-    if namespaces.creates(kind::TIME) {
+    if let Some(clocks) = clocks {
         namespace::unshare(kind::TIME).map_err(step("make", "the time namespace"))?;
-        set_clocks(birth.spec)?;
+        set_clocks(&clocks, birth.spec)?;
     }
     let rest = namespaces.created & !(kind::USER | kind::TIME | kind::CGROUP);
     clone::clone_sibling(rest).map_err(step("make", "the namespaces"))
@@ -94,7 +101,13 @@ fn become_root() -> Result<(), Failure> {
     process::set_parent_death_signal(libc::SIGKILL).map_err(step("set", "the parent death signal"))
 }
 
-fn set_clocks(spec: &Spec) -> Result<(), Failure> {
+fn open_clocks() -> Result<File, Failure> {
+    let mut options = File::options();
+    let opened = options.write(true).open("/proc/self/timens_offsets");
+    opened.map_err(step("open", "the clocks of the time namespace"))
+}
+
+fn set_clocks(mut clocks: &File, spec: &Spec) -> Result<(), Failure> {
     let linux = spec.linux().as_ref();
     let offsets = linux.and_then(|linux| linux.time_offsets().as_ref());
     for (clock, offset) in offsets.into_iter().flatten() {
@@ -103,7 +116,8 @@ fn set_clocks(spec: &Spec) -> Result<(), Failure> {
             offset.secs().unwrap_or(0),
             offset.nanosecs().unwrap_or(0)
         );
-        std::fs::write("/proc/self/timens_offsets", line)
+        clocks
+            .write_all(line.as_bytes())
             .map_err(|cause| Failure::new("set", format!("linux.timeOffsets.{clock}"), cause))?;
     }
     Ok(())

@@ -99,6 +99,30 @@ impl Group {
         Ok(group)
     }
 
+    /// The directories that [`Group::create`] is about to make and that are nobody's yet, to be
+    /// recorded before: who is killed while making them leaves word of them.
+    ///
+    /// # Errors
+    /// The path is none, or the kernel's tables could not be read.
+    pub fn planned(request: &GroupRequest<'_>) -> Result<GroupRecord, GroupError> {
+        let place = Place::of(request.path, request.id)?;
+        let layout = Layout::of_this_host(&place)?;
+        let new = |hierarchy: &layout::Hierarchy| {
+            let directory = hierarchy.directory(&place)?;
+            (!directory.exists()).then_some(directory)
+        };
+        let v1 = layout.v1.iter().filter_map(|hierarchy| {
+            Some(HierarchyRecord {
+                controllers: hierarchy.controllers.clone(),
+                path: new(hierarchy)?,
+            })
+        });
+        Ok(GroupRecord {
+            v1: v1.collect(),
+            unified: layout.unified.as_ref().and_then(new),
+        })
+    }
+
     /// Changes what `resources` names and leaves the rest as it is. The list of devices, when there is
     /// one, replaces the one before.
     ///

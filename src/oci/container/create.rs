@@ -160,7 +160,7 @@ impl Runtime {
             owner: rustix::process::getuid().as_raw(),
             annotations: spec.annotations().clone().unwrap_or_default(),
             first: None,
-            group: GroupRecord::default(),
+            group: Group::planned(&request)?,
             own_pids: prepared.isolation.makes_pid_namespace(),
             policy: chosen.as_ref().map(|chosen| chosen.record.clone()),
             complete: false,
@@ -170,7 +170,15 @@ impl Runtime {
             entry.write_policy(&policy::kept(&chosen.documents)?)?;
         }
         entry.write_state(&record)?;
-        let group = Group::create(&request)?;
+        let group = match Group::create(&request) {
+            Ok(group) => group,
+            Err(error) => {
+                // None of it is there, and what is there by now is somebody else's.
+                record.group = GroupRecord::default();
+                entry.write_state(&record)?;
+                return Err(error.into());
+            }
+        };
         record.group = group.record().clone();
         check_limits(&record)?;
         let facts = facts(&prepared.isolation, group.record());

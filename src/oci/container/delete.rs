@@ -83,8 +83,10 @@ fn end(first: &Held, found: &Found) -> Result<(), VerbError> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         other => other.map_err(failed)?,
     }
-    if found.status == Status::Paused {
-        Group::of(&found.record.group).thaw()?;
+    // What is frozen ends only once it goes on.
+    let group = Group::of(&found.record.group);
+    if group.is_frozen()? {
+        group.thaw()?;
     }
     let patience = DYING.try_into().ok();
     loop {

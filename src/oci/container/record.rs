@@ -195,12 +195,13 @@ impl Found {
             (_, false) if entry.is_held_elsewhere()? => Status::Creating,
             // Whoever made it is gone.
             (_, false) => Status::Stopped,
+            // One that waits for its start can be paused, too.
+            (Some(_), true) if Group::of(&record.group).is_frozen()? => Status::Paused,
             (Some(_), true) => {
                 let waits = container::is_closed(entry.dir())
                     .map_err(VerbError::system("look at", "the container's FIFO"))?;
                 match waits {
                     true => Status::Created,
-                    false if Group::of(&record.group).is_frozen()? => Status::Paused,
                     false => Status::Running,
                 }
             }
