@@ -80,6 +80,7 @@ impl Store {
         builder.mode(0o711);
         let made = builder.recursive(true).create(&self.root);
         made.map_err(VerbError::system("make", self.root.display().to_string()))?;
+        self.check_owner()?;
         let path = self.root.join(id);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {}
@@ -92,6 +93,19 @@ impl Store {
             Entry::open(path)?.ok_or_else(|| VerbError::NoSuchContainer(id.to_owned()))?;
         entry.lock()?;
         Ok(entry)
+    }
+
+    /// Whoever owns the root could put a state of their own in the place of ours.
+    fn check_owner(&self) -> Result<(), VerbError> {
+        let refused = |error| VerbError::system("trust", self.root.display().to_string())(error);
+        let found = fs::metadata(&self.root).map_err(refused)?;
+        let own = rustix::process::geteuid().as_raw();
+        let open_to_all = found.mode() & 0o002 != 0;
+        if (found.uid() != own && found.uid() != 0) || open_to_all {
+            let cause = "it is another user's, or open to all; name another directory by --root";
+            return Err(refused(io::Error::other(cause)));
+        }
+        Ok(())
     }
 
     /// The directory of a container, once no other verb holds it.
