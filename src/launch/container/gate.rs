@@ -99,14 +99,15 @@ pub fn open_gate(dir: BorrowedFd<'_>, first: BorrowedFd<'_>) -> Result<(), Conta
     let order = open(dir, ORDER, OFlags::WRONLY).map_err(system("open", ORDER))?;
     rustix::io::write(&order, b"0").map_err(system("write to", ORDER))?;
     drop(order);
-    let heard = hear_answer(&answer, first)?;
+    // Before the answer: a program that runs may be over in a moment, and the caller wants to know
+    // of its start before that.
     for name in [ORDER, ANSWER] {
         match rustix::fs::unlinkat(dir, name, rustix::fs::AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(system("remove", name)(error)),
         }
     }
-    match heard {
+    match hear_answer(&answer, first)? {
         None => Ok(()),
         Some(failure) => Err(ContainerError::Failed(failure)),
     }

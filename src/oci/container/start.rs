@@ -19,8 +19,8 @@ impl Runtime {
             _ => return Err(found.wrong_state("start", "")),
         }
         let first = found.living("start")?;
-        open_gate(found.entry.dir(), first.pidfd())?;
         let spec = found.entry.config()?;
+        open_gate(found.entry.dir(), first.pidfd())?;
         let poststart = spec
             .hooks()
             .as_ref()
