@@ -10,22 +10,32 @@ use std::path::PathBuf;
 
 use support::{Child, Finished, PYTHON, alone, binary, buntime, outside_of_tmp};
 
-const DOCUMENTS: [&str; 4] = [
+const DOCUMENTS: [&str; 5] = [
     include_str!("../README.md"),
     include_str!("../docs/ARCHITECTURE.md"),
     include_str!("../docs/POLICIES.md"),
     include_str!("../CHANGELOG.md"),
+    include_str!("../docs/CONTAINERS.md"),
 ];
 
-/// What shows a form, and not a command that could be run as it is; and what builds this program
-/// or runs these tests.
-const NOT_RUN: [&str; 13] = [
+/// What shows a form, and not a command that could be run as it is; what builds this program or
+/// runs these tests; and what needs a container, which tests/system/containers makes.
+const NOT_RUN: [&str; 22] = [
+    "buntime --help",
+    "buntime create",
+    "buntime create --bundle bundle web1",
+    "buntime start web1",
+    "buntime state web1",
+    "buntime kill web1 KILL",
+    "buntime delete web1",
+    "buntime run web1",
+    "buntime spec --rootless",
+    "buntime bundle init python",
     "buntime run",
     "buntime policy",
     "buntime policy check|show|diff|explain",
     "buntime policy show NAME",
     "buntime init-policy",
-    "buntime bundle init python",
     "buntime bundle init python DIR",
     "buntime completions SHELL",
     "cargo run --release -- run -c 'print(\"Hello from the sandbox\")'",
@@ -37,7 +47,9 @@ const NOT_RUN: [&str; 13] = [
 
 /// Each command, and a part of what it prints on standard output, in an order in which files that
 /// one writes are there for the next.
-const RUN: [(&str, &str); 34] = [
+const RUN: [(&str, &str); 36] = [
+    ("buntime spec --bundle bundle", ""),
+    ("buntime features", "\"ociVersionMin\""),
     ("buntime run -c 'print(6*7)'", "42\n"),
     ("buntime run script.py a b", "script a b\n"),
     ("buntime run script.py a -x", "script a -x\n"),
@@ -126,7 +138,7 @@ impl Place {
     fn new() -> Place {
         let name = format!("documents-{}", std::process::id());
         let place = Place(outside_of_tmp().join(name));
-        for folder in ["data", "out", "policies", "bin"] {
+        for folder in ["data", "out", "policies", "bin", "bundle"] {
             fs::create_dir_all(place.0.join(folder)).expect("a folder");
         }
         let completions = "home/.local/share/bash-completion/completions";
