@@ -20,10 +20,12 @@ const DOCUMENTS: [&str; 5] = [
 
 /// What shows a form, and not a command that could be run as it is; what builds this program or
 /// runs these tests; and what needs a container, which tests/system/containers makes.
-const NOT_RUN: [&str; 22] = [
+const NOT_RUN: [&str; 24] = [
     "buntime --help",
     "buntime create",
     "buntime create --bundle bundle web1",
+    "buntime --policy /etc/buntime/web.json create --bundle bundle web1",
+    "buntime --policy strict --allow-degraded create --bundle bundle web1",
     "buntime start web1",
     "buntime state web1",
     "buntime kill web1 KILL",

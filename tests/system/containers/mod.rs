@@ -7,4 +7,5 @@ mod exec;
 mod hooks;
 mod life;
 mod namespaces;
+mod policy;
 mod yard;

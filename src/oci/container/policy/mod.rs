@@ -317,3 +317,6 @@ pub(super) fn kept(documents: &[Document]) -> Result<Vec<u8>, VerbError> {
     serde_json::to_vec(documents)
         .map_err(|error| VerbError::system("write", "the container's policy")(error.into()))
 }
+
+#[cfg(test)]
+mod tests;
