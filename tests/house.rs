@@ -348,8 +348,8 @@ fn readme_and_help_name_the_same_flags() {
         known.extend(laws::flags_in(&help(&[verb])));
     }
     known.extend(laws::flags_in(&help(&["policy", "explain"])));
-    // Flags of cargo in the README's own commands.
-    known.extend(["--release"].map(str::to_owned));
+    // Flags of cargo and of Docker in the README's own commands.
+    known.extend(["--release", "--runtime"].map(str::to_owned));
     let unknown: Vec<&String> = written.difference(&known).collect();
     assert!(
         unknown.is_empty(),
