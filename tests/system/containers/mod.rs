@@ -6,6 +6,7 @@ mod crash;
 mod exec;
 mod hooks;
 mod life;
+mod mutations;
 mod namespaces;
 mod policy;
 mod yard;
