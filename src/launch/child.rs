@@ -81,7 +81,10 @@ fn enter(birth: &mut Birth) -> Result<Stage, Failure> {
             failure
         }
     })?;
-    nix::unistd::sethostname(&birth.request.hostname).map_err(step("set", "the host name"))?;
+    // The filter of a container that this runs in may permit namespaces and not this.
+    nix::unistd::sethostname(&birth.request.hostname).map_err(|cause| {
+        Failure::new("set", "the host name", cause).of_kind(FailureKind::Namespaces)
+    })?;
     interface::loopback_up().map_err(step("bring up", "the loopback interface"))?;
     build(birth)
 }
