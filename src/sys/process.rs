@@ -271,6 +271,36 @@ pub fn signal_by(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     checked(answer as i32).map(|_| ())
 }
 
+/// Does something with the rights that `uid` and `gid` have on files, without supplementary groups
+/// and without the capabilities that pass over them, and takes the own rights back.
+///
+/// # Errors
+/// What setgroups(2) says, or that the rights did not change, as they do for root alone. When the
+/// groups cannot be taken back the process is ended: it must not go on as somebody else.
+pub fn with_file_rights<T>(uid: u32, gid: u32, body: impl FnOnce() -> T) -> io::Result<T> {
+    let mut groups = vec![0; 65536];
+    // SAFETY: the buffer has the length that is passed, which is the most that a process has.
+    let count = checked(unsafe { libc::getgroups(groups.len() as i32, groups.as_mut_ptr()) })?;
+    groups.truncate(count.cast_unsigned() as usize);
+    // SAFETY: a length of zero reads no pointer; raw, so that this thread alone is changed.
+    checked(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) } as i32)?;
+    // SAFETY: the calls take integers; each answers the id that was in force before.
+    let (own_gid, own_uid) = unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) };
+    // SAFETY: an id that does not exist changes nothing, and tells the one in force.
+    let now = unsafe { libc::setfsuid(u32::MAX) }.cast_unsigned();
+    let done = (now == uid).then(body);
+    // SAFETY: as above; the list outlives the call, and its length is passed.
+    let restored = unsafe {
+        libc::setfsuid(own_uid.cast_unsigned());
+        libc::setfsgid(own_gid.cast_unsigned());
+        libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr())
+    };
+    if restored != 0 {
+        std::process::abort();
+    }
+    done.ok_or_else(|| io::Error::from_raw_os_error(libc::EPERM))
+}
+
 /// Moves this process to a new session, of which it is the leader.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ impl Rootfs {
         } else {
             open_root(&plan)?
         };
-        let mounts = std::mem::take(&mut plan.mounts);
+        let mut mounts = std::mem::take(&mut plan.mounts);
         let mut assembled = Assembled {
             plan,
             facts,
@@ -41,7 +41,7 @@ impl Rootfs {
             proc: None,
             dev: None,
         };
-        for mount in &mounts {
+        for mount in &mut mounts {
             assembled.mount(mount)?;
         }
         if assembled.plan.fills_dev {

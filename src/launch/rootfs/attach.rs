@@ -35,23 +35,28 @@ const BELOW_PROC: &[&str] = &[
 
 impl Assembled {
     /// Makes one entry of `mounts`.
-    pub(super) fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
-        match &mount.kind {
-            Kind::Bind(reach) => self.bind(mount, *reach),
+    pub(super) fn mount(&mut self, mount: &mut Mount) -> Result<(), Failure> {
+        match mount.kind {
+            Kind::Bind(reach) => self.bind(mount, reach),
             Kind::Remount => self.remount(mount),
             Kind::Cgroup => self.cgroup(mount),
-            Kind::Fresh(kind) => self.fresh(mount, kind),
+            Kind::Fresh(ref kind) => self.fresh(mount, kind),
         }
     }
 
-    fn bind(&mut self, mount: &Mount, reach: Reach) -> Result<(), Failure> {
+    fn bind(&mut self, mount: &mut Mount, reach: Reach) -> Result<(), Failure> {
+        let opened = mount.opened.take();
+        let mount = &*mount;
         let source = mount.source.as_deref().unwrap_or(Path::new("/"));
         let options = &mount.options;
         if options.copy_symlink && self.copy_symlink(mount, source)? {
             return Ok(());
         }
-        let tree = mount::clone_of(None, source, reach, options.source_link)
-            .map_err(failed("open the source of a mount,", source))?;
+        let tree = match opened {
+            Some(tree) => tree,
+            None => mount::clone_of(None, source, reach, options.source_link)
+                .map_err(failed("open the source of a mount,", source))?,
+        };
         let kind = || -> io::Result<Missing> {
             let found = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
             Ok(match found {
@@ -163,7 +168,7 @@ impl Assembled {
         }
         // Files are still to be made in these; they become read-only at the end.
         let late = name == "tmpfs" || lexical(&mount.target).as_deref() == Some(Path::new("dev"));
-        let tree = match self.make(mount, kind, &place, late) {
+        let tree = match self.make(mount, kind, &place, late, None) {
             Ok(tree) => tree,
             Err(refused) => match self.instead(mount, &name, &place, late, &refused)? {
                 Some(tree) => tree,
@@ -187,6 +192,7 @@ impl Assembled {
         kind: &CStr,
         place: &Place,
         late: bool,
+        without: Option<&str>,
     ) -> Result<OwnedFd, Refused> {
         let options = &mount.options;
         let name = kind.to_bytes();
@@ -213,7 +219,8 @@ impl Assembled {
             data.push(("context", Some(label)));
         }
         let given = options.data.iter();
-        data.extend(given.map(|(name, value)| (name.as_str(), value.as_deref())));
+        let given = given.map(|(name, value)| (name.as_str(), value.as_deref()));
+        data.extend(given.filter(|(name, _)| Some(*name) != without));
         let words = Words {
             source: mount.source.as_deref().and_then(Path::to_str),
             data: &data,
@@ -237,9 +244,7 @@ impl Assembled {
         match (name, refused.errno) {
             // The group tty has no id in this user namespace.
             ("devpts", Errno::INVAL) if mount.options.datum("gid").is_some() => {
-                let mut without = mount.clone();
-                without.options.data.retain(|(name, _)| name != "gid");
-                Ok(self.make(&without, c"devpts", place, late).ok())
+                Ok(self.make(mount, c"devpts", place, late, Some("gid")).ok())
             }
             // The network namespace is not this user namespace's: the host's sysfs, whole and
             // read-only, is what there is.
@@ -308,11 +313,11 @@ pub(super) fn may_mount(place: &Place) -> io::Result<()> {
     Ok(())
 }
 
-/// procfs and sysfs go on a directory and not on what a link of the image leads to.
+/// procfs and sysfs go where they are said to go, and not to where a link of the image leads. That
+/// it is a directory is what the kernel wants of it.
 fn ordinary(mount: &Mount, place: &Place) -> io::Result<()> {
     let is_link = lexical(&mount.target).is_none_or(|path| path != place.path);
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&place.fd)?.st_mode);
-    if is_link || kind != FileType::Directory {
+    if is_link {
         return Err(io::Error::other(
             "it must be an ordinary directory, and no symbolic link on the way to it",
         ));

@@ -91,21 +91,52 @@ impl Inside {
         last: Last,
         kind: impl FnOnce() -> io::Result<Missing>,
     ) -> io::Result<Place> {
-        // As the text has it, which is the one call that nearly every path takes.
         if let Some(plain) = lexical(path) {
-            match self.resolve(&plain, OFlags::PATH, ResolveFlags::NO_SYMLINKS) {
-                Ok(fd) => {
+            match self.plain(&plain)? {
+                Plain::Found(fd) => {
                     return Ok(Place {
                         fd,
                         path: plain,
                         made: false,
                     });
                 }
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ELOOP)) => {}
-                Err(error) => return Err(error),
+                Plain::Missing(parent) => {
+                    let missing = kind()?;
+                    if let Some(fd) = make_new(parent.as_fd(), &plain, missing)? {
+                        return Ok(Place {
+                            fd,
+                            path: plain,
+                            made: true,
+                        });
+                    }
+                    // Something is there after all, such as a link that leads nowhere.
+                    return Walk::new(self.root.as_fd(), path).run(last, Some(|| Ok(missing)));
+                }
+                Plain::Unknown => {}
             }
         }
         Walk::new(self.root.as_fd(), path).run(last, Some(kind))
+    }
+
+    /// What a path is that may lead through no link: nearly every one is told by one call or two.
+    fn plain(&self, path: &Path) -> io::Result<Plain> {
+        let known = |found: io::Result<OwnedFd>| match found {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ELOOP)) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        };
+        let no_links = ResolveFlags::NO_SYMLINKS;
+        match self.resolve(path, OFlags::PATH, no_links) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            found => return Ok(known(found)?.map_or(Plain::Unknown, Plain::Found)),
+        }
+        let Some(parent) = path.parent() else {
+            return Ok(Plain::Unknown);
+        };
+        let parent = self.resolve(parent, OFlags::PATH, no_links);
+        Ok(known(parent)?.map_or(Plain::Unknown, Plain::Missing))
     }
 
     /// The place at `path`, where there has to be one.
@@ -129,6 +160,15 @@ impl Inside {
         };
         Ok((self.directory(parent)?.fd, name))
     }
+}
+
+/// What there is at a path without links.
+enum Plain {
+    Found(OwnedFd),
+    /// Nothing, in this directory.
+    Missing(OwnedFd),
+    /// It leads through a link, or more than its last name is missing.
+    Unknown,
 }
 
 /// One name after the other, with every directory on the way held open. What leads up is a
@@ -237,23 +277,37 @@ fn open_name(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
-/// Makes one name. Who else makes it at the same time may; a link of theirs is not followed.
+/// Makes one name, and opens it. Who else makes it at the same time may; a link of theirs is not
+/// followed.
 fn make(dir: BorrowedFd<'_>, name: &OsStr, kind: Missing) -> io::Result<OwnedFd> {
-    let made = match kind {
-        Missing::File => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let made = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644));
-            made.map(drop)
-        }
-        Missing::Directory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)),
-    };
-    match made {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
+    if let Some(made) = make_new(dir, Path::new(name), kind)? {
+        return Ok(made);
     }
     let fd = open_name(dir, name)?;
     match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
         FileType::Symlink => Err(Errno::LOOP.into()),
         _ => Ok(fd),
+    }
+}
+
+/// Makes the last name of `path` in `dir`; none when something has that name.
+fn make_new(dir: BorrowedFd<'_>, path: &Path, kind: Missing) -> io::Result<Option<OwnedFd>> {
+    let name = path.file_name().unwrap_or_default();
+    let made = match kind {
+        Missing::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))
+        }
+        Missing::Directory => {
+            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)).and_then(|()| {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(dir, name, flags, Mode::empty())
+            })
+        }
+    };
+    match made {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::EXIST) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -22,6 +22,7 @@ mod options;
 mod pivot;
 mod plan;
 mod seal;
+mod sources;
 mod sysctl;
 
 use std::io;
@@ -90,6 +91,38 @@ pub enum RootfsError {
         /// What is wrong with it.
         why: String,
     },
+    /// The source of a bind mount.
+    #[error("cannot open the source {} of the mount on {}: {cause}", source_path.display(), target.display())]
+    Source {
+        /// Where it is on the host.
+        source_path: PathBuf,
+        /// Where it is to be shown.
+        target: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// The user namespace that an id-mapped mount, or a source out of the child's reach, needs.
+    #[error("cannot make a user namespace for the mount on {}: {cause}", target.display())]
+    Namespace {
+        /// The mount's destination.
+        target: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// An id-mapped mount.
+    #[error(
+        "cannot translate the owners in {} for the mount on {}: {cause}; not every file system \
+         can have its owners translated, and only root can ask for it",
+        source_path.display(), target.display()
+    )]
+    IdMap {
+        /// Where it is on the host.
+        source_path: PathBuf,
+        /// Where it is to be shown.
+        target: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
     /// `linux.rootfsPropagation`.
     #[error(
         "config.json: linux.rootfsPropagation {0:?}: it is one of private, slave, shared and \
@@ -128,14 +161,17 @@ pub struct Rootfs {
 }
 
 impl Rootfs {
-    /// Reads what config.json says of the root, in the parent, before the clone. `bundle` is where
-    /// relative paths start.
+    /// Reads what config.json says of the root, in the parent, before the clone, with one thread;
+    /// and opens what the child could not by itself: id-mapped mounts, and sources that only the
+    /// caller can reach. `bundle` is where relative paths start.
     ///
     /// # Errors
     /// What config.json asks for and cannot be, by name.
     pub fn prepare(spec: &Spec, bundle: &Path, facts: &RootfsFacts) -> Result<Rootfs, RootfsError> {
+        let mut plan = Plan::read(spec, bundle, facts)?;
+        sources::open(&mut plan.mounts, spec, facts)?;
         Ok(Rootfs {
-            plan: Plan::read(spec, bundle, facts)?,
+            plan,
             facts: facts.clone(),
         })
     }

@@ -29,6 +29,14 @@ impl Assembled {
                 .and_then(|()| change_root(self.root()))
                 .map_err(fail("move"))?;
         } else {
+            // What is unmounted here must not be unmounted on the host.
+            let hears_only = self.plan.propagation.is_none_or(|propagation| {
+                propagation.reach == Reach::Tree
+                    && matches!(propagation.kind, libc::MS_SLAVE | libc::MS_PRIVATE)
+            });
+            if !hears_only {
+                make_slaves(self.outside.as_fd()).map_err(fail("set apart"))?;
+            }
             exchange(self.root(), self.outside.as_fd()).map_err(fail("exchange"))?;
         }
         // Applied to the new root once it is one: before, the host's would have been meant.
@@ -48,14 +56,16 @@ fn exchange(root: BorrowedFd<'_>, outside: BorrowedFd<'_>) -> io::Result<()> {
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(".", ".")?;
     rustix::process::fchdir(outside)?;
-    // What is unmounted here must not be unmounted on the host.
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+fn make_slaves(outside: BorrowedFd<'_>) -> io::Result<()> {
     let slave = Change {
         propagation: libc::MS_SLAVE,
         ..Change::default()
     };
-    mount::change(outside, slave, Reach::Tree)?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-    Ok(rustix::process::chdir("/")?)
+    mount::change(outside, slave, Reach::Tree)
 }
 
 fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
@@ -70,11 +80,7 @@ fn cover_host(outside: BorrowedFd<'_>, root: BorrowedFd<'_>) -> io::Result<()> {
     let own = rustix::fs::readlink(format!("/proc/self/fd/{}", raw(root)), Vec::new())?;
     let own = own.to_string_lossy().into_owned();
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let slave = Change {
-        propagation: libc::MS_SLAVE,
-        ..Change::default()
-    };
-    mount::change(outside, slave, Reach::Tree)?;
+    make_slaves(outside)?;
     for path in whole_kernel_mounts(&table) {
         if path.starts_with(&own) {
             continue;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{self as oci, LinuxDeviceType, LinuxNamespaceType, Spec};
@@ -46,13 +47,17 @@ pub(super) enum Kind {
 }
 
 /// One entry of `mounts`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Mount {
     pub target: PathBuf,
     /// Absolute for a bind mount; any text otherwise.
     pub source: Option<PathBuf>,
     pub kind: Kind,
     pub options: Options,
+    /// Maps of its own for an id-mapped mount, which has the container's without.
+    pub maps: Option<IdMaps>,
+    /// The source of a bind mount, where the child could not open it by itself.
+    pub opened: Option<OwnedFd>,
 }
 
 impl Mount {
@@ -66,6 +71,18 @@ impl Mount {
 pub(super) struct IdMaps {
     pub uids: String,
     pub gids: String,
+}
+
+impl IdMaps {
+    pub(super) fn new(uids: &[oci::LinuxIdMapping], gids: &[oci::LinuxIdMapping]) -> IdMaps {
+        let line = |map: &oci::LinuxIdMapping| {
+            format!("{} {} {}\n", map.container_id(), map.host_id(), map.size())
+        };
+        IdMaps {
+            uids: uids.iter().map(line).collect(),
+            gids: gids.iter().map(line).collect(),
+        }
+    }
 }
 
 /// A device node.
@@ -219,31 +236,18 @@ fn read_mount(
     if options.idmap.is_some() && !is_bind {
         return Err(refused("only a bind mount can be id-mapped".to_owned()));
     }
-    if let Some(maps) = &maps {
-        return Err(refused(format!(
-            "it cannot be given the maps {:?} and {:?}",
-            maps.uids, maps.gids
-        )));
-    }
-    if options.idmap.is_some() {
-        return Err(refused("an id-mapped mount cannot be made".to_owned()));
-    }
     Ok(Mount {
         target,
         source,
         kind,
         options,
+        maps,
+        opened: None,
     })
 }
 
 /// The maps of one mount; none when it has none or they are those of the container.
 fn read_maps(mount: &oci::Mount, container: Option<&oci::Linux>) -> Result<Option<IdMaps>, String> {
-    let text = |maps: &Vec<oci::LinuxIdMapping>| -> String {
-        let line = |map: &oci::LinuxIdMapping| {
-            format!("{} {} {}\n", map.container_id(), map.host_id(), map.size())
-        };
-        maps.iter().map(line).collect()
-    };
     match (mount.uid_mappings(), mount.gid_mappings()) {
         (None, None) => Ok(None),
         (Some(uids), Some(gids)) if !uids.is_empty() && !gids.is_empty() => {
@@ -251,10 +255,7 @@ fn read_maps(mount: &oci::Mount, container: Option<&oci::Linux>) -> Result<Optio
                 container.uid_mappings().as_ref() == Some(uids)
                     && container.gid_mappings().as_ref() == Some(gids)
             });
-            Ok((!same).then(|| IdMaps {
-                uids: text(uids),
-                gids: text(gids),
-            }))
+            Ok((!same).then(|| IdMaps::new(uids, gids)))
         }
         _ => Err("an id-mapped mount needs uidMappings and gidMappings".to_owned()),
     }
