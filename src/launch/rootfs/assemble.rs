@@ -100,22 +100,26 @@ fn open_root(plan: &Plan) -> Result<OwnedFd, Failure> {
 /// Makes the root a mount of its own, which nothing outside sees change. pivot_root(2) wants one.
 fn bind_onto_itself(plan: &Plan, outside: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     // Slaves, as other runtimes have it: a private copy would keep busy what the host unmounts
-    // while this process is being born.
-    let propagation = plan.propagation.unwrap_or(Propagation {
+    // while this process is being born. What cannot be bound could not be shown in the container.
+    let slaves = Propagation {
         kind: libc::MS_SLAVE,
         reach: Reach::Tree,
-    });
+    };
+    let asked = plan.propagation;
+    let propagation = asked
+        .filter(|asked| asked.kind != libc::MS_UNBINDABLE)
+        .unwrap_or(slaves);
     mount::change(outside, propagation.change(), propagation.reach)
         .map_err(|cause| Failure::new("change the propagation of", "the mounts", cause))?;
     let found = open_root(plan)?;
     let path = plan.bundle.join(&plan.root);
-    if matches!(propagation.kind, libc::MS_SHARED | libc::MS_UNBINDABLE) {
-        make_parent_private(found.as_fd())
-            .map_err(failed("make private the mount that holds", &path))?;
+    if !propagation.hears_only() {
+        set_parent_apart(found.as_fd(), propagation.kind)
+            .map_err(failed("set apart the mount that holds", &path))?;
     }
     let bound = || -> io::Result<OwnedFd> {
         let tree = mount::clone_of(Some(found.as_fd()), Path::new(""), Reach::Tree, false)?;
-        let hears_host = plan.propagation.is_some() && propagation.kind == libc::MS_SLAVE;
+        let hears_host = asked.is_some_and(|asked| asked.kind == libc::MS_SLAVE);
         if !hears_host {
             let private = Change {
                 propagation: libc::MS_PRIVATE,
@@ -129,17 +133,21 @@ fn bind_onto_itself(plan: &Plan, outside: BorrowedFd<'_>) -> Result<OwnedFd, Fai
     bound().map_err(failed("bind onto itself", &path))
 }
 
-/// The mount that a directory lies in is found by going up: only the root of a mount can be
-/// changed, and any other answers EINVAL.
-fn make_parent_private(from: BorrowedFd<'_>) -> io::Result<()> {
-    let private = Change {
-        propagation: libc::MS_PRIVATE,
+/// What is mounted on the root must not show on the host, and pivot_root(2) refuses a root whose
+/// parent shares. The mount that a directory lies in is found by going up: only the root of a mount
+/// can be changed, and any other answers EINVAL.
+fn set_parent_apart(from: BorrowedFd<'_>, kind: u64) -> io::Result<()> {
+    let apart = Change {
+        propagation: match kind {
+            libc::MS_SLAVE => libc::MS_SLAVE,
+            _ => libc::MS_PRIVATE,
+        },
         ..Change::default()
     };
     let mut here = from.try_clone_to_owned()?;
     // No path is longer than PATH_MAX, and no name shorter than a letter and a slash.
     for _ in 0..2048 {
-        match mount::change(here.as_fd(), private, Reach::One) {
+        match mount::change(here.as_fd(), apart, Reach::One) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
             other => return other,
         }

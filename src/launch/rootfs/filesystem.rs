@@ -1,6 +1,6 @@
 //! New file systems, configured by descriptors: no path is looked up to make one.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -88,6 +88,46 @@ pub(super) fn plain(
 ) -> Result<OwnedFd, Refused> {
     let words = Words { source: None, data };
     fresh(kind, words, attributes)
+}
+
+/// How long a value can be that is given by itself, in bytes (`fs/fsopen.c`).
+const LONGEST_VALUE: usize = 255;
+
+impl Words<'_> {
+    /// Whether a value is too long to be given by itself, as the layers of an overlay can be.
+    pub(super) fn are_long(self) -> bool {
+        let mut values = self.data.iter().filter_map(|(_, value)| *value);
+        values.any(|value| value.len() > LONGEST_VALUE)
+    }
+
+    /// All of them in one text, as mount(2) takes them.
+    fn joined(self) -> String {
+        let words = self.data.iter().map(|(name, value)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => (*name).to_owned(),
+        });
+        words.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Mounts on a directory the older way, which has room for longer words: the current directory
+/// becomes `place`, so that no path is looked up here either.
+pub(super) fn mount_here(
+    place: BorrowedFd<'_>,
+    kind: &CStr,
+    words: Words<'_>,
+) -> Result<(), Refused> {
+    rustix::process::fchdir(place)?;
+    let data = CString::new(words.joined()).map_err(|_| Errno::INVAL)?;
+    let source = words.source.unwrap_or("none");
+    let flags = rustix::mount::MountFlags::empty();
+    Ok(rustix::mount::mount(
+        source,
+        ".",
+        kind,
+        flags,
+        data.as_c_str(),
+    )?)
 }
 
 /// Changes the options of the file system that `mount` is the root of a mount of.

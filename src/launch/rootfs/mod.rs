@@ -12,10 +12,12 @@
 
 mod assemble;
 mod attach;
+mod bind;
 mod cgroup;
 mod copy_up;
 mod devices;
 mod filesystem;
+mod fresh;
 mod inside;
 mod label;
 mod options;
@@ -35,6 +37,7 @@ use self::inside::Inside;
 pub use self::options::known_options;
 use self::plan::Plan;
 use super::Failure;
+use super::group::GroupRecord;
 
 /// What the caller knows of the container and of the host.
 #[derive(Debug, Clone)]
@@ -64,6 +67,38 @@ pub enum Cgroups {
         group: Option<PathBuf>,
     },
 }
+
+impl Cgroups {
+    /// Those of a group that was made or found.
+    #[must_use]
+    pub fn of(group: &GroupRecord) -> Cgroups {
+        let usual = Path::new(CGROUP_MOUNT);
+        if !group.v1.is_empty() {
+            let hierarchies = group.v1.iter().map(|hierarchy| {
+                let controllers = &hierarchy.controllers;
+                Hierarchy {
+                    name: controllers.trim_start_matches("name=").to_owned(),
+                    options: controllers.clone(),
+                    group: hierarchy.path.clone(),
+                }
+            });
+            return Cgroups::V1(hierarchies.collect());
+        }
+        let is_unified =
+            rustix::fs::statfs(usual).is_ok_and(|found| found.f_type == libc::CGROUP2_SUPER_MAGIC);
+        if is_unified {
+            Cgroups::V2 {
+                mount: usual.to_owned(),
+                group: group.v2().map(Path::to_owned),
+            }
+        } else {
+            Cgroups::None
+        }
+    }
+}
+
+/// Where every distribution mounts control groups.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 
 /// One hierarchy of version 1.
 #[derive(Debug, Clone)]
@@ -174,6 +209,13 @@ impl Rootfs {
             plan,
             facts: facts.clone(),
         })
+    }
+}
+
+impl Rootfs {
+    /// Says what a mount of the type cgroup shows, when that is known only now.
+    pub fn show_cgroups(&mut self, cgroups: Cgroups) {
+        self.facts.cgroups = cgroups;
     }
 }
 

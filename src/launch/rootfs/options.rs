@@ -91,6 +91,11 @@ impl Propagation {
         }
     }
 
+    /// Whether no mount that it reaches shows the host what changes.
+    pub(super) fn hears_only(self) -> bool {
+        self.reach == Reach::Tree && matches!(self.kind, libc::MS_SLAVE | libc::MS_PRIVATE)
+    }
+
     pub(super) fn change(self) -> Change {
         Change {
             propagation: self.kind,
@@ -282,4 +287,127 @@ pub fn known_options() -> impl Iterator<Item = String> {
     let both = attributes.chain(PROPAGATION.iter().map(|(name, _)| *name));
     both.flat_map(|name| [name.to_owned(), format!("r{name}")])
         .chain(OTHERS.iter().map(|(name, _)| (*name).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Options {
+        Options::parse(words)
+    }
+
+    #[test]
+    fn what_has_no_name_here_is_for_the_file_system() {
+        let options = parse(&[
+            "size=1m",
+            "nosuid",
+            "mode=755",
+            "nr_inodes=k=2",
+            "usrquota",
+            "",
+        ]);
+        let data: Vec<_> = options
+            .data
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
+        assert_eq!(
+            data,
+            [
+                ("size", Some("1m")),
+                ("mode", Some("755")),
+                ("nr_inodes", Some("k=2")),
+                ("usrquota", None)
+            ]
+        );
+        assert_eq!(options.own.set, attr::NOSUID);
+    }
+
+    #[test]
+    fn a_later_option_wins() {
+        let own = |words: &[&str]| parse(words).own;
+        assert_eq!(own(&["ro", "rw"]).set, 0);
+        assert_eq!(own(&["ro", "rw"]).clear, attr::RDONLY);
+        assert_eq!(own(&["rw", "ro"]).set, attr::RDONLY);
+        assert_eq!(own(&["rw", "ro"]).clear, 0);
+        assert_eq!(
+            own(&["noatime", "strictatime"]).atime,
+            Some(attr::STRICTATIME)
+        );
+        assert_eq!(own(&["noatime", "atime"]).atime, Some(0));
+        assert_eq!(own(&["strictatime", "nostrictatime"]).atime, None);
+        assert_eq!(
+            own(&["noatime", "nostrictatime"]).atime,
+            Some(attr::NOATIME)
+        );
+        assert_eq!(parse(&["sync", "async", "dirsync"]).superblock, ["dirsync"]);
+        assert_eq!(parse(&["bind", "rbind"]).bind, Some(Reach::Tree));
+    }
+
+    #[test]
+    fn an_r_before_it_means_the_tree() {
+        let options = parse(&[
+            "rro",
+            "rnosymfollow",
+            "rsuid",
+            "rnoatime",
+            "relatime",
+            "rshared",
+        ]);
+        assert_eq!(options.tree.set, attr::RDONLY | attr::NOSYMFOLLOW);
+        assert_eq!(options.tree.clear, attr::NOSUID);
+        assert_eq!(options.tree.atime, Some(attr::NOATIME));
+        assert_eq!(options.own.atime, Some(0));
+        let shared = Propagation {
+            kind: libc::MS_SHARED,
+            reach: Reach::Tree,
+        };
+        assert_eq!(options.propagation, [shared]);
+    }
+
+    #[test]
+    fn options_of_a_bind_mount_replace_those_of_its_source() {
+        let change = parse(&["ro", "exec"]).own.replacement();
+        assert_eq!(change.set, attr::RDONLY);
+        let others = attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
+        assert_eq!(change.clear, others);
+        let change = parse(&["noatime"]).own.replacement();
+        assert_eq!(change.set, attr::NOATIME);
+        assert_eq!(change.clear & attr::ATIME, attr::ATIME);
+    }
+
+    #[test]
+    fn every_known_option_is_known() {
+        let known: Vec<String> = known_options().collect();
+        assert!(known.iter().any(|name| name == "rnosymfollow"));
+        for name in &known {
+            assert!(parse(&[name]).data.is_empty(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_option_is_too_strange(words in prop::collection::vec("[a-z=,\\PC]{0,12}", 0..8)) {
+            let options = Options::parse(&words);
+            // Nothing is lost: what is not known is data.
+            let data = words.iter().filter(|word| !word.is_empty() && effect(word).is_none());
+            prop_assert_eq!(options.data.len(), data.count());
+        }
+
+        #[test]
+        fn nothing_is_set_and_cleared(
+            words in prop::collection::vec(
+                prop::sample::select(known_options().collect::<Vec<_>>()), 0..12)
+        ) {
+            let options = Options::parse(&words);
+            for attributes in [options.own, options.tree] {
+                prop_assert_eq!(attributes.set & attributes.clear, 0);
+                let change = attributes.replacement();
+                prop_assert_eq!(change.set & change.clear & !attr::ATIME, 0);
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::Assembled;
+use super::options::Propagation;
 use crate::launch::Failure;
 use crate::sys::mount::{self, Change, Reach, attr};
 
@@ -30,10 +31,7 @@ impl Assembled {
                 .map_err(fail("move"))?;
         } else {
             // What is unmounted here must not be unmounted on the host.
-            let hears_only = self.plan.propagation.is_none_or(|propagation| {
-                propagation.reach == Reach::Tree
-                    && matches!(propagation.kind, libc::MS_SLAVE | libc::MS_PRIVATE)
-            });
+            let hears_only = self.plan.propagation.is_none_or(Propagation::hears_only);
             if !hears_only {
                 make_slaves(self.outside.as_fd()).map_err(fail("set apart"))?;
             }

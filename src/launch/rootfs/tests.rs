@@ -1,6 +1,10 @@
 //! Real mounts, in new namespaces of forked children, seen from inside.
 
+mod attributes;
+mod entry;
+mod filesystems;
 mod hostile;
+mod sources;
 mod world;
 
 use std::path::Path;

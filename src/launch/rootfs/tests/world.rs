@@ -77,6 +77,10 @@ pub struct World {
     pub user: bool,
     pub mount_namespace: bool,
     pub no_pivot: bool,
+    /// Namespaces that it shares with the host after all.
+    pub shares: i32,
+    /// How many ids its user namespace has.
+    pub ids: u32,
     pub mounts: Value,
     pub linux: Value,
     pub root: Value,
@@ -102,6 +106,8 @@ impl World {
             user: false,
             mount_namespace: true,
             no_pivot: false,
+            shares: 0,
+            ids: 65536,
             mounts: json!([]),
             linux: json!({"namespaces": [
                 {"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"},
@@ -129,7 +135,7 @@ impl World {
     pub fn spec(&self) -> oci_spec::runtime::Spec {
         let mut linux = self.linux.clone();
         if self.user {
-            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": self.ids}]);
             linux["uidMappings"] = map.clone();
             linux["gidMappings"] = map;
             let namespaces = linux["namespaces"].as_array_mut().unwrap();
@@ -195,6 +201,37 @@ impl World {
         })
     }
 
+    /// What is mounted below the host's /tmp after a container has come and gone.
+    pub fn host_mounts_afterwards(&self) -> Vec<String> {
+        self.host_mounts(true)
+    }
+
+    /// The same without a container.
+    pub fn host_mounts_without(&self) -> Vec<String> {
+        self.host_mounts(false)
+    }
+
+    fn host_mounts(&self, with: bool) -> Vec<String> {
+        let text = forked::ask(|| {
+            self.build();
+            let rootfs = Rootfs::prepare(&self.spec(), &self.bundle, &self.facts()).unwrap();
+            let told = self.born(|| {
+                let live = || -> Result<(), Failure> {
+                    let mut stands = rootfs.assemble()?;
+                    stands.pivot(self.no_pivot)?;
+                    stands.finish()
+                };
+                let lived = if with { live() } else { Ok(()) };
+                lived.map_or_else(|failure| failure.to_string(), |()| String::new())
+            });
+            assert_eq!(told, "");
+            let own = OwnedFd::from(std::fs::File::open("/proc/self").unwrap());
+            let paths = mountinfo(&own).into_iter().map(|mount| mount.path);
+            paths.collect::<Vec<_>>().join("\n")
+        });
+        text.lines().map(str::to_owned).collect()
+    }
+
     fn build(&self) {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         mount::make_all_private().unwrap();
@@ -224,7 +261,7 @@ impl World {
     fn born(&self, body: impl FnOnce() -> String) -> String {
         let (mut told, mut telling) = io::pipe().unwrap();
         let (mut waiting, mut mapped) = io::pipe().unwrap();
-        let mut flags = NAMESPACES as u64;
+        let mut flags = (NAMESPACES & !self.shares) as u64;
         if !self.mount_namespace {
             flags &= !(libc::CLONE_NEWNS as u64);
         }
@@ -247,7 +284,8 @@ impl World {
                 drop((telling, waiting));
                 if self.user {
                     for map in ["uid_map", "gid_map"] {
-                        std::fs::write(format!("/proc/{pid}/{map}"), "0 100000 65536").unwrap();
+                        let text = format!("0 100000 {}", self.ids);
+                        std::fs::write(format!("/proc/{pid}/{map}"), text).unwrap();
                     }
                 }
                 mapped.write_all(b"m").unwrap();

@@ -1,0 +1,137 @@
+//! Bind mounts: something of the host, shown at another place with options of its own.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::attach::may_mount;
+use super::inside::{Missing, Place};
+use super::options::{Attributes, Options};
+use super::plan::{Mount, lexical};
+use super::{Assembled, failed};
+use crate::launch::Failure;
+use crate::sys::mount::{self, Reach, attr};
+
+/// The type of procfs in statfs(2) (`linux/magic.h`).
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+impl Assembled {
+    pub(super) fn bind(&mut self, mount: &mut Mount, reach: Reach) -> Result<(), Failure> {
+        let opened = mount.opened.take();
+        let mount = &*mount;
+        let source = mount.source.as_deref().unwrap_or(Path::new("/"));
+        let options = &mount.options;
+        if options.copy_symlink && self.copy_symlink(mount, source)? {
+            return Ok(());
+        }
+        let tree = match opened {
+            Some(tree) => tree,
+            None => mount::clone_of(None, source, reach, options.source_link)
+                .map_err(failed("open the source of a mount,", source))?,
+        };
+        let kind = || -> io::Result<Missing> {
+            let found = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
+            Ok(match found {
+                FileType::Directory => Missing::Directory,
+                _ => Missing::File,
+            })
+        };
+        let place = self
+            .target(mount, kind)
+            .map_err(failed("make the target of a mount,", &mount.target))?;
+        self.may_bind(&place, tree.as_fd())
+            .map_err(failed("mount on", &mount.target))?;
+        // The console and its like are still to be made in it.
+        let late = lexical(&mount.target).as_deref() == Some(Path::new("dev"));
+        set_attributes(tree.as_fd(), options, late)
+            .map_err(failed("set the options of the mount on", &mount.target))?;
+        self.attach(mount, tree, &place, late)
+    }
+
+    /// Makes a symbolic link again where it is to be; false when the source is none.
+    fn copy_symlink(&self, mount: &Mount, source: &Path) -> Result<bool, Failure> {
+        let fail = failed("copy a symbolic link to", &mount.target);
+        let target = match rustix::fs::readlink(source, Vec::new()) {
+            Ok(target) => target,
+            Err(Errno::INVAL) => return Ok(false),
+            Err(error) => return Err(failed("read the link", source)(error.into())),
+        };
+        let (parent, name) = self.inside.parent(&mount.target).map_err(&fail)?;
+        match rustix::fs::symlinkat(&target, &parent, name) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => {
+                let known = rustix::fs::readlinkat(&parent, name, Vec::new());
+                if known.is_ok_and(|known| known == target) {
+                    Ok(true)
+                } else {
+                    Err(fail(Errno::EXIST.into()))
+                }
+            }
+            Err(error) => Err(fail(error.into())),
+        }
+    }
+
+    /// A mount on /proc has to be a procfs: what a process believes of itself, and where it
+    /// writes what restricts it, is read there.
+    fn may_bind(&self, place: &Place, tree: BorrowedFd<'_>) -> io::Result<()> {
+        if place.path == Path::new("proc") {
+            return if rustix::fs::fstatfs(tree)?.f_type == PROC_SUPER_MAGIC {
+                Ok(())
+            } else {
+                Err(io::Error::other("only a procfs can be mounted there"))
+            };
+        }
+        may_mount(place)
+    }
+}
+
+/// Gives a bind mount the options it was asked for. Options of its own replace those of the mount
+/// it was taken from; where a user namespace keeps some of these locked, they stay.
+fn set_attributes(tree: BorrowedFd<'_>, options: &Options, late: bool) -> io::Result<()> {
+    let mut own = options.own;
+    if late {
+        own.set &= !attr::RDONLY;
+    }
+    if !options.own.is_empty() || !options.superblock.is_empty() {
+        match mount::change(tree, own.replacement(), Reach::One) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                keep_locked(tree, own, error)?;
+            }
+            other => other?,
+        }
+    }
+    if !options.tree.is_empty() {
+        mount::change(tree, options.tree.change(), Reach::Tree)?;
+    }
+    Ok(())
+}
+
+fn keep_locked(tree: BorrowedFd<'_>, own: Attributes, refused: io::Error) -> io::Result<()> {
+    // What was to be cleared in so many words must not stay without a word.
+    if own.clear & of_source(tree)? != 0 {
+        return Err(io::Error::new(
+            refused.kind(),
+            format!("{refused}: the source is mounted with options that cannot be cleared here"),
+        ));
+    }
+    let change = own.change();
+    mount::change(tree, change, Reach::One)
+}
+
+/// The attributes that the mount has which can be locked.
+fn of_source(tree: BorrowedFd<'_>) -> io::Result<u64> {
+    use rustix::fs::StatVfsMountFlags as Flags;
+    let flags = rustix::fs::fstatvfs(tree)?.f_flag;
+    let pairs = [
+        (Flags::RDONLY, attr::RDONLY),
+        (Flags::NOSUID, attr::NOSUID),
+        (Flags::NODEV, attr::NODEV),
+        (Flags::NOEXEC, attr::NOEXEC),
+        (Flags::NODIRATIME, attr::NODIRATIME),
+    ];
+    let held = pairs.into_iter().filter(|(flag, _)| flags.contains(*flag));
+    Ok(held.fold(0, |all, (_, bit)| all | bit))
+}
