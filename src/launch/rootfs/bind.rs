@@ -88,20 +88,15 @@ impl Assembled {
     }
 }
 
-/// Gives a bind mount the options it was asked for. Options of its own replace those of the mount
-/// it was taken from; where a user namespace keeps some of these locked, they stay.
+/// Gives a bind mount the options it was asked for. What keeps the mount that it was taken from
+/// from harm, nosuid and its like, stays unless the opposite is asked for in so many words.
 fn set_attributes(tree: BorrowedFd<'_>, options: &Options, late: bool) -> io::Result<()> {
     let mut own = options.own;
     if late {
         own.set &= !attr::RDONLY;
     }
-    if !options.own.is_empty() || !options.superblock.is_empty() {
-        match mount::change(tree, own.replacement(), Reach::One) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                keep_locked(tree, own, error)?;
-            }
-            other => other?,
-        }
+    if !options.own.is_empty() {
+        mount::change(tree, own.change(), Reach::One).map_err(|error| locked(tree, own, error))?;
     }
     if !options.tree.is_empty() {
         mount::change(tree, options.tree.change(), Reach::Tree)?;
@@ -109,16 +104,14 @@ fn set_attributes(tree: BorrowedFd<'_>, options: &Options, late: bool) -> io::Re
     Ok(())
 }
 
-fn keep_locked(tree: BorrowedFd<'_>, own: Attributes, refused: io::Error) -> io::Result<()> {
-    // What was to be cleared in so many words must not stay without a word.
-    if own.clear & of_source(tree)? != 0 {
-        return Err(io::Error::new(
-            refused.kind(),
-            format!("{refused}: the source is mounted with options that cannot be cleared here"),
-        ));
+/// In a user namespace what the source is mounted with may be locked.
+fn locked(tree: BorrowedFd<'_>, own: Attributes, refused: io::Error) -> io::Error {
+    let asked = of_source(tree).is_ok_and(|held| own.clear & held != 0);
+    if refused.raw_os_error() == Some(libc::EPERM) && asked {
+        let text = "the source is mounted with options that cannot be cleared here";
+        return io::Error::new(refused.kind(), format!("{refused}: {text}"));
     }
-    let change = own.change();
-    mount::change(tree, change, Reach::One)
+    refused
 }
 
 /// The attributes that the mount has which can be locked.

@@ -63,9 +63,6 @@ impl Assembled {
             self.hierarchy(mount, hierarchy, ground)
                 .map_err(failed("mount a control group on", &place))?;
         }
-        if mount.options.own.set & attr::RDONLY != 0 {
-            read_only(ground).map_err(failed("make read-only", &mount.target))?;
-        }
         Ok(())
     }
 

@@ -8,9 +8,6 @@ use crate::sys::mount::{Change, Reach, attr};
 const CLEARABLE: u64 =
     attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NODIRATIME | attr::NOSYMFOLLOW;
 
-/// Attributes that a bind mount loses when it has options of its own and does not name them.
-const REPLACED: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
-
 /// Attributes of one mount, or of a whole tree of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
@@ -39,15 +36,6 @@ impl Attributes {
             set: self.fresh(),
             clear: self.clear | atime,
             propagation: 0,
-        }
-    }
-
-    /// The change that gives a mount these attributes and no others.
-    pub(super) fn replacement(self) -> Change {
-        let change = self.change();
-        Change {
-            clear: change.clear | (REPLACED & !self.set),
-            ..change
         }
     }
 
@@ -369,14 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn options_of_a_bind_mount_replace_those_of_its_source() {
-        let change = parse(&["ro", "exec"]).own.replacement();
+    fn options_of_a_bind_mount_leave_alone_what_they_do_not_name() {
+        let change = parse(&["ro", "exec"]).own.change();
         assert_eq!(change.set, attr::RDONLY);
-        let others = attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
-        assert_eq!(change.clear, others);
-        let change = parse(&["noatime"]).own.replacement();
+        assert_eq!(change.clear, attr::NOEXEC);
+        let change = parse(&["noatime"]).own.change();
         assert_eq!(change.set, attr::NOATIME);
-        assert_eq!(change.clear & attr::ATIME, attr::ATIME);
+        assert_eq!(change.clear, attr::ATIME);
     }
 
     #[test]
@@ -405,7 +392,7 @@ mod tests {
             let options = Options::parse(&words);
             for attributes in [options.own, options.tree] {
                 prop_assert_eq!(attributes.set & attributes.clear, 0);
-                let change = attributes.replacement();
+                let change = attributes.change();
                 prop_assert_eq!(change.set & change.clear & !attr::ATIME, 0);
             }
         }

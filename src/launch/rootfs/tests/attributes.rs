@@ -45,22 +45,30 @@ fn options_of_a_bind_are_those_it_was_given() {
     let expected = [
         (&["rbind"][..], all, "rw,nodev,relatime"),
         (&["rbind", "rprivate"], all, "rw,nodev,relatime"),
-        (&["rbind", "ro"], "ro,noatime", "rw,nodev,relatime"),
+        (
+            &["rbind", "ro"],
+            "ro,nosuid,nodev,noexec,noatime",
+            "rw,nodev,relatime",
+        ),
         (
             &["rbind", "nosuid", "dev"],
-            "rw,nosuid,noatime",
+            "rw,nosuid,noexec,noatime",
             "rw,nodev,relatime",
         ),
-        (&["rbind", "rw"], "rw,noatime", "rw,nodev,relatime"),
+        (&["rbind", "rw"], all, "rw,nodev,relatime"),
         (
             &["rbind", "strictatime", "nodiratime"],
-            "rw,nodiratime",
+            "rw,nosuid,nodev,noexec,nodiratime",
             "rw,nodev,relatime",
         ),
-        (&["rbind", "relatime"], "rw,relatime", "rw,nodev,relatime"),
+        (
+            &["rbind", "relatime"],
+            "rw,nosuid,nodev,noexec,relatime",
+            "rw,nodev,relatime",
+        ),
         (
             &["rbind", "nosymfollow"],
-            "rw,noatime,nosymfollow",
+            "rw,nosuid,nodev,noexec,noatime,nosymfollow",
             "rw,nodev,relatime",
         ),
         (
@@ -81,7 +89,7 @@ fn options_of_a_bind_are_those_it_was_given() {
         ),
         (
             &["rbind", "ro", "rnosymfollow"],
-            "ro,noatime,nosymfollow",
+            "ro,nosuid,nodev,noexec,noatime,nosymfollow",
             "rw,nodev,relatime,nosymfollow",
         ),
     ];

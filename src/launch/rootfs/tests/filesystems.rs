@@ -221,7 +221,7 @@ fn control_groups_of_version_1_lie_side_by_side() {
         world.run(|mounts| {
             let ground = mount_of(mounts, "/sys/fs/cgroup");
             assert_eq!(ground.kind, "tmpfs");
-            assert_eq!(ground.options, "ro,nosuid,nodev,noexec,relatime");
+            assert_eq!(ground.options, "rw,nosuid,nodev,noexec,relatime");
             for hierarchy in &known {
                 let path = format!("/sys/fs/cgroup/{}", hierarchy.name);
                 let mount = mount_of(mounts, &path);
