@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod clone;
 #[cfg(test)]
 pub mod forked;
+pub mod handover;
 pub mod interface;
 pub mod keyring;
 pub mod memory;

@@ -20,6 +20,7 @@
 mod arch;
 mod assemble;
 mod names;
+mod notify;
 mod order;
 mod rules;
 #[cfg(test)]
@@ -30,6 +31,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
+
+pub use notify::{ProcessState, notify};
 
 use crate::sys;
 use arch::Machine;
@@ -123,6 +126,24 @@ pub enum ProfileError {
         /// What to do about it, as the end of the sentence, or nothing.
         advice: &'static str,
     },
+    /// The listener did not leave the container's process.
+    #[error("handing over the listener of the seccomp profile: {source}")]
+    HandOver {
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The listener did not reach the agent.
+    #[error(
+        "failed to {operation} seccomp agent at linux.seccomp.listenerPath {socket:?}: {source}"
+    )]
+    Agent {
+        /// What was tried.
+        operation: &'static str,
+        /// The agent's socket.
+        socket: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
 }
 
 /// A compiled profile, ready to be handed to the kernel. Plain data.
@@ -190,33 +211,41 @@ impl Profile {
 
     /// Installs the profile on the calling thread, for good and for what it executes. Other
     /// threads of the process keep what they have. Gives the listener (close-on-exec) where a rule
-    /// has the action `SCMP_ACT_NOTIFY`.
+    /// has the action `SCMP_ACT_NOTIFY`; then every further call of this thread may wait for
+    /// whoever holds it, and [`Profile::install_and_hand_over`] is the way out.
     ///
     /// # Errors
     /// The thread has neither `CAP_SYS_ADMIN` nor no_new_privs, or the kernel refused for another
     /// reason; then nothing is installed.
     pub fn install(&self) -> Result<Option<OwnedFd>, ProfileError> {
-        let installed = match sys::seccomp::set_filter(&self.program, self.flags) {
+        self.set_filter().map_err(refused)
+    }
+
+    /// Installs as [`Profile::install`] does, and gives the listener, where there is one, to
+    /// `hand_over`, whose system calls the profile does not hold: a short-lived thread makes
+    /// them. The calling thread makes none until that has returned.
+    ///
+    /// # Errors
+    /// As for [`Profile::install`]; no thread may be made, or `hand_over` failed.
+    pub fn install_and_hand_over(
+        &self,
+        hand_over: impl FnOnce(OwnedFd) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), ProfileError> {
+        if self.listener.is_none() {
+            return self.install().map(drop);
+        }
+        let handed = sys::handover::hand_over(|| self.set_filter(), hand_over).map_err(refused)?;
+        handed.map_err(|source| ProfileError::HandOver { source })
+    }
+
+    fn set_filter(&self) -> io::Result<Option<OwnedFd>> {
+        match sys::seccomp::set_filter(&self.program, self.flags) {
             // A kernel before 4.17 does not know the flag that nobody asked for.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && self.flags_by_default => {
                 sys::seccomp::set_filter(&self.program, self.flags & !SPEC_ALLOW)
             }
             installed => installed,
-        };
-        installed.map_err(|source| ProfileError::Install {
-            advice: match source.raw_os_error() {
-                Some(libc::EACCES) => {
-                    "; it takes CAP_SYS_ADMIN or no_new_privs (process.noNewPrivileges)"
-                }
-                Some(libc::EBUSY) => {
-                    "; the sandbox around this process already listens to system calls and the \
-                     kernel has room for one listener: use no SCMP_ACT_NOTIFY here"
-                }
-                Some(libc::EINVAL) => "; is a flag of linux.seccomp.flags newer than this kernel?",
-                _ => "",
-            },
-            source,
-        })
+        }
     }
 
     /// Where the listener is to be sent, and the text to send with it (`listenerPath`,
@@ -244,6 +273,21 @@ impl Profile {
     pub fn instructions(&self) -> usize {
         self.program.len()
     }
+}
+
+/// The kernel's refusal, and what to do about it.
+fn refused(source: io::Error) -> ProfileError {
+    let advice = match source.raw_os_error() {
+        Some(libc::EACCES) => "; it takes CAP_SYS_ADMIN or no_new_privs (process.noNewPrivileges)",
+        Some(libc::EBUSY) => {
+            "; the sandbox around this process already listens to system calls and the kernel has \
+             room for one listener: use no SCMP_ACT_NOTIFY here"
+        }
+        Some(libc::EINVAL) => "; is a flag of linux.seccomp.flags newer than this kernel?",
+        Some(libc::EAGAIN) => "; a limit on processes leaves no room for one more thread",
+        _ => "",
+    };
+    ProfileError::Install { source, advice }
 }
 
 const SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;

@@ -3,6 +3,7 @@
 
 mod accepted;
 mod hostile;
+mod kernel;
 mod oracle;
 mod refused;
 mod samples;
