@@ -158,9 +158,15 @@ impl Assembly<'_> {
             if let Some(used) = self.used.get_mut(place) {
                 *used = true;
             }
-            // The upper half of ipc's first argument is the version of the call.
-            let mask = if name == "ipc" { 0xffff } else { u64::MAX };
-            let first = Condition::masked(0, mask, u64::from(call.code));
+            let first = match name {
+                // The upper half of ipc's first argument is the version of the call.
+                "ipc" => Condition::masked(0, 0xffff, u64::from(call.code)),
+                _ => Condition {
+                    index: 0,
+                    test: Test::Equal,
+                    datum: u64::from(call.code),
+                },
+            };
             rules.extend(self.rules_at(place).iter().map(|rule| {
                 let rest = rule.conditions.iter().filter(|c| c.index != 0).copied();
                 Rule {

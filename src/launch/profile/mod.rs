@@ -54,14 +54,14 @@ pub enum ProfileError {
         index: usize,
     },
     /// A value that an answer has no room for.
-    #[error(
-        "linux.seccomp: {field} is {value}, and the largest that the kernel can answer is 65535"
-    )]
+    #[error("linux.seccomp: {field} is {value}, and the largest that can be answered is {largest}")]
     ErrnoTooLarge {
         /// `defaultErrnoRet`, or `errnoRet` with the call it belongs to.
         field: String,
         /// Its value.
         value: u32,
+        /// The largest for its action.
+        largest: u32,
     },
     /// An errno beside an action that answers none.
     #[error(

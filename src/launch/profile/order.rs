@@ -11,10 +11,11 @@
 //! 3. then the larger constant, but for `LT` and `LE` the smaller one,
 //! 4. then the comparison that an earlier rule of the profile made first.
 //!
-//! Where libseccomp shares a comparison of the upper half between rules that go on differently, it
-//! may refuse a profile, forget a rule or take a later one first: `NE` rules of different
-//! actions on one argument, and `LT`, `LE`, `GE` and `GT` together with conditions on further
-//! arguments. Here the list above holds for them too.
+//! libseccomp itself errs where its tree shares a comparison between rules that go on differently.
+//! It may refuse a profile, never come to an end, forget a rule or answer as if one had matched:
+//! with `NE` rules of different actions on one argument, with `NE`, `LT`, `LE`, `GE` or `GT` and
+//! a condition on a further argument, and with `LT`, `LE`, `GE` and `GT` of constants that differ
+//! in their upper half. Here the list above holds for all of them.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -65,38 +66,93 @@ pub(super) fn settle(rules: &[Rule], width: Width) -> Result<Settled, Unsettled>
     Ok(Settled::Compare(ordered))
 }
 
-/// Without the rules that a shorter or equal one decides already: one whose conditions are where
-/// theirs begin. It must say the same, or have been listed before.
+/// Without the rules that another one decides already, taken one after the other. A rule whose
+/// conditions are where another's begin is the wider one: it must say the same or come first. One
+/// whose conditions are in the middle or at the end of another's is tried before it in any case.
 fn without_shadowed(rules: Vec<Rule>) -> Result<Vec<Rule>, Unsettled> {
-    let mut first: HashMap<&[Condition], usize> = HashMap::with_capacity(rules.len());
+    let mut taken = Taken::default();
     for (at, rule) in rules.iter().enumerate() {
-        first.entry(&rule.conditions).or_insert(at);
+        let keep = taken.take(&rules, at, rule)?;
+        taken.keep.push(keep);
     }
-    let mut keep = Vec::with_capacity(rules.len());
-    for (at, rule) in rules.iter().enumerate() {
-        let mut kept = true;
-        for length in 1..=rule.conditions.len() {
-            let beginning = rule.conditions.get(..length).unwrap_or_default();
-            let Some((place, other)) = first
-                .get(beginning)
-                .and_then(|place| Some((*place, rules.get(*place)?)))
-                .filter(|(place, _)| *place != at)
-            else {
-                continue;
-            };
-            let longer = length < rule.conditions.len();
-            if other.answer != rule.answer && !(longer && place < at) {
-                return Err(Unsettled::Contradiction);
-            }
-            kept = false;
-        }
-        keep.push(kept);
-    }
-    let mut keep = keep.into_iter();
+    let mut keep = taken.keep.into_iter();
     Ok(rules
         .into_iter()
         .filter(|_| keep.next() == Some(true))
         .collect())
+}
+
+/// The rules that were looked at.
+#[derive(Default)]
+struct Taken<'a> {
+    keep: Vec<bool>,
+    /// The kept rule with exactly these conditions.
+    whole: HashMap<&'a [Condition], usize>,
+    /// The rules that were kept at first and have these among their conditions, in a row.
+    within: HashMap<&'a [Condition], Vec<usize>>,
+}
+
+impl<'a> Taken<'a> {
+    /// Whether to keep the rule at `at`.
+    fn take(&mut self, rules: &'a [Rule], at: usize, rule: &'a Rule) -> Result<bool, Unsettled> {
+        let conditions = rule.conditions.as_slice();
+        let kept = |part: &[Condition]| {
+            let place = self.whole.get(part).copied()?;
+            rules
+                .get(place)
+                .filter(|_| self.keep.get(place) == Some(&true))
+        };
+        if let Some(same) = kept(conditions) {
+            return match same.answer == rule.answer {
+                true => Ok(false),
+                false => Err(Unsettled::Contradiction),
+            };
+        }
+        let decides = |(side, part): (Side, &[Condition])| {
+            kept(part).is_some_and(|by| side != Side::Middle || by.answer == rule.answer)
+        };
+        if parts(conditions).any(decides) {
+            return Ok(false);
+        }
+        for &longer in self.within.get(conditions).into_iter().flatten() {
+            let (Some(other), Some(keep)) = (rules.get(longer), self.keep.get_mut(longer)) else {
+                continue;
+            };
+            let same = other.answer == rule.answer;
+            if *keep && !same && other.conditions.starts_with(conditions) {
+                return Err(Unsettled::Contradiction);
+            }
+            *keep &= !same;
+        }
+        self.whole.insert(conditions, at);
+        for (_, part) in parts(conditions) {
+            self.within.entry(part).or_default().push(at);
+        }
+        Ok(true)
+    }
+}
+
+/// Where a part of the conditions stands among them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Begin,
+    Middle,
+    End,
+}
+
+/// All rows of conditions that are not the whole.
+fn parts(conditions: &[Condition]) -> impl Iterator<Item = (Side, &[Condition])> {
+    let length = conditions.len();
+    let all = (0..length).flat_map(move |from| (from + 1..=length).map(move |to| (from, to)));
+    all.filter(move |(from, to)| to - from < length)
+        .filter_map(move |(from, to)| {
+            let side = match (from, to) {
+                (0, _) => Side::Begin,
+                (_, to) if to == length => Side::End,
+                _ => Side::Middle,
+            };
+            Some((side, conditions.get(from..to)?))
+        })
 }
 
 /// A rule as the comparisons that it makes one after the other.

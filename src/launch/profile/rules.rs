@@ -190,6 +190,9 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// The largest errno that there is (`linux/err.h`).
+const LARGEST_ERRNO: u32 = 4095;
+
 /// The answer that an action is, with its errno or the data for a tracer, which is `EPERM` where
 /// none is given.
 fn answer(
@@ -197,15 +200,21 @@ fn answer(
     errno: Option<u32>,
     field: impl Fn() -> String,
 ) -> Result<u32, ProfileError> {
-    let takes_errno = matches!(action, Action::ScmpActErrno | Action::ScmpActTrace);
+    let largest = match action {
+        Action::ScmpActErrno => LARGEST_ERRNO,
+        _ => libc::SECCOMP_RET_DATA,
+    };
     match errno {
-        Some(_) if !takes_errno => Err(ProfileError::ErrnoWithoutUse {
-            field: field(),
-            action: action.to_string(),
-        }),
-        Some(value) if value > libc::SECCOMP_RET_DATA => Err(ProfileError::ErrnoTooLarge {
+        Some(_) if !matches!(action, Action::ScmpActErrno | Action::ScmpActTrace) => {
+            Err(ProfileError::ErrnoWithoutUse {
+                field: field(),
+                action: action.to_string(),
+            })
+        }
+        Some(value) if value > largest => Err(ProfileError::ErrnoTooLarge {
             field: field(),
             value,
+            largest,
         }),
         errno => Ok(action.as_u32(errno)),
     }

@@ -4,6 +4,7 @@
 mod accepted;
 mod hostile;
 mod kernel;
+mod libseccomp;
 mod oracle;
 mod refused;
 mod samples;

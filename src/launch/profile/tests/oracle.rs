@@ -15,7 +15,7 @@ use crate::launch::profile::arch::{Abi, Machine};
 use crate::launch::profile::{Profile, ProfileError};
 
 const KILL: u32 = 0;
-const NOSYS: u32 = 0x0005_0026;
+pub(super) const NOSYS: u32 = 0x0005_0026;
 
 /// One way in which a rule can match.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,36 +38,79 @@ pub(super) fn answer(action: Action, errno: Option<u32>) -> u32 {
     }
 }
 
-/// What the profile answers to `call`, on a machine of this kind.
-pub(super) fn oracle(machine: Machine, seccomp: &LinuxSeccomp, call: &Call) -> u32 {
+/// By which door a call comes in.
+enum Door {
+    Of(Abi),
+    /// No architecture that is listed.
+    Unlisted,
+    /// The number by which a tracer skips a call.
+    Skipped,
+}
+
+fn door(machine: Machine, seccomp: &LinuxSeccomp, call: &Call) -> Door {
     let listed = |arch: Arch| seccomp.architectures().iter().flatten().any(|a| *a == arch);
-    let default = answer(seccomp.default_action(), seccomp.default_errno_ret());
     let bit = call.number & 0x4000_0000 != 0;
-    let abi = match (machine, call.architecture) {
-        (Machine::X86_64, 0xc000_003e) if bit && listed(Arch::ScmpArchX32) => Abi::X32,
-        (Machine::X86_64, 0xc000_003e) if bit && call.number == u32::MAX => return default,
-        (Machine::X86_64, 0xc000_003e) if bit => return KILL,
-        (Machine::X86_64, 0xc000_003e) => Abi::X86_64,
-        (Machine::X86_64, 0x4000_0003) if listed(Arch::ScmpArchX86) => Abi::X86,
-        (Machine::Aarch64, 0xc000_00b7) => Abi::Aarch64,
-        (Machine::Aarch64, 0x4000_0028) if listed(Arch::ScmpArchArm) => Abi::Arm,
-        _ => return KILL,
+    match (machine, call.architecture) {
+        (Machine::X86_64, 0xc000_003e) if bit && listed(Arch::ScmpArchX32) => Door::Of(Abi::X32),
+        (Machine::X86_64, 0xc000_003e) if call.number == u32::MAX => Door::Skipped,
+        (Machine::X86_64, 0xc000_003e) if bit => Door::Unlisted,
+        (Machine::X86_64, 0xc000_003e) => Door::Of(Abi::X86_64),
+        (Machine::X86_64, 0x4000_0003) if listed(Arch::ScmpArchX86) => Door::Of(Abi::X86),
+        (Machine::Aarch64, 0xc000_00b7) => Door::Of(Abi::Aarch64),
+        (Machine::Aarch64, 0x4000_0028) if listed(Arch::ScmpArchArm) => Door::Of(Abi::Arm),
+        _ => Door::Unlisted,
+    }
+}
+
+/// The largest number that the profile names on an architecture that has these calls. runc does not
+/// count what x86 has behind another call.
+pub(super) fn newest(
+    seccomp: &LinuxSeccomp,
+    abi: Abi,
+    calls: impl Iterator<Item = (&'static str, u32)>,
+) -> Option<u32> {
+    let behind_another = |name: &str| abi == Abi::X86 && code(name).is_some();
+    let named = calls
+        .filter(|(name, number)| *number > 0 && mentions(seccomp, name) && !behind_another(name));
+    named.map(|(_, number)| number).max()
+}
+
+/// Whether the call is newer than the profile, which runc answers before libseccomp's program.
+pub(super) fn is_newer(
+    machine: Machine,
+    seccomp: &LinuxSeccomp,
+    call: &Call,
+    newest: impl Fn(Abi) -> Option<u32>,
+) -> bool {
+    let Door::Of(abi) = door(machine, seccomp, call) else {
+        return false;
     };
     let strict = !matches!(
         seccomp.default_action(),
         Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace
     );
-    let behind_another = |name: &str| abi == Abi::X86 && code(name).is_some();
-    let newest = samples::calls(abi)
-        .filter(|(name, number)| *number > 0 && mentions(seccomp, name) && !behind_another(name))
-        .map(|(_, number)| number)
-        .max();
-    if strict && newest.is_some_and(|newest| call.number > newest) {
+    strict && newest(abi).is_some_and(|newest| call.number > newest)
+}
+
+/// What the profile answers to `call`, on a machine of this kind.
+pub(super) fn oracle(machine: Machine, seccomp: &LinuxSeccomp, call: &Call) -> u32 {
+    let default = answer(seccomp.default_action(), seccomp.default_errno_ret());
+    let abi = match door(machine, seccomp, call) {
+        Door::Of(abi) => abi,
+        Door::Unlisted => return KILL,
+        Door::Skipped => return default,
+    };
+    let newest = |abi| newest(seccomp, abi, samples::calls(abi));
+    if is_newer(machine, seccomp, call, newest) {
         return NOSYS;
     }
     // Without an own architecture, what is above all numbers of x86_64 is x32's.
-    let above = call.number >= 0x8000_0000 && abi == Abi::X86_64 && !listed(Arch::ScmpArchX32);
-    if above {
+    let x32 = seccomp
+        .architectures()
+        .iter()
+        .flatten()
+        .any(|a| *a == Arch::ScmpArchX32);
+    if call.number >= 0x8000_0000 && abi == Abi::X86_64 && !x32 {
         return KILL;
     }
     let Some((name, _)) = samples::calls(abi).find(|(_, number)| *number == call.number) else {
@@ -113,8 +156,13 @@ fn alternatives(seccomp: &LinuxSeccomp, abi: Abi, name: &str, wide: bool) -> Vec
             for mut conditions in split(&args) {
                 if let Some((by, code)) = through {
                     conditions.retain(|arg| arg.index() != 0);
-                    let mask = if by == "ipc" { 0xffff } else { u64::MAX };
-                    conditions.insert(0, condition(0, Op::ScmpCmpMaskedEq, mask, code));
+                    conditions.insert(
+                        0,
+                        match by {
+                            "ipc" => condition(0, Op::ScmpCmpMaskedEq, 0xffff, code),
+                            _ => condition(0, Op::ScmpCmpEq, code, 0),
+                        },
+                    );
                 }
                 let conditions = conditions.into_iter().filter_map(|c| narrow(c, wide));
                 found.push(Alternative {
@@ -128,7 +176,7 @@ fn alternatives(seccomp: &LinuxSeccomp, abi: Abi, name: &str, wide: bool) -> Vec
 }
 
 /// The conditions together or, where one argument is named twice, each alone.
-fn split(args: &[LinuxSeccompArg]) -> Vec<Vec<LinuxSeccompArg>> {
+pub(super) fn split(args: &[LinuxSeccompArg]) -> Vec<Vec<LinuxSeccompArg>> {
     let mut args = args.to_vec();
     args.sort_by_key(LinuxSeccompArg::index);
     let repeated = (1..args.len()).any(|n| args[n].index() == args[n - 1].index());
@@ -176,19 +224,29 @@ fn choose(found: &[Alternative], wide: bool, call: &Call) -> Option<u32> {
     if let Some(always) = found.iter().find(|rule| rule.conditions.is_empty()) {
         return Some(always.answer);
     }
-    let decides = |(at, rule): (usize, &Alternative)| {
-        let shorter = found.iter().enumerate().any(|(other, by)| {
-            rule.conditions.starts_with(&by.conditions)
-                && (other < at || by.conditions.len() < rule.conditions.len())
-        });
-        (!shorter).then(|| rule.clone())
-    };
-    let kept: Vec<Alternative> = found.iter().enumerate().filter_map(decides).collect();
+    let mut kept: Vec<Alternative> = Vec::new();
+    for rule in found {
+        let decided = |by: &Alternative| {
+            let begins = rule.conditions.starts_with(&by.conditions);
+            let ends = rule.conditions.ends_with(&by.conditions);
+            begins || ends || by.answer == rule.answer && contains(rule, by)
+        };
+        if !kept.iter().any(decided) {
+            kept.retain(|other| other.answer != rule.answer || !contains(other, rule));
+            kept.push(rule.clone());
+        }
+    }
     let matching = kept
         .iter()
         .filter(|rule| rule.conditions.iter().all(|c| holds(c, wide, call)));
     let first = matching.min_by(|a, b| before(&kept, a, b, wide));
     first.map(|rule| rule.answer)
+}
+
+/// Whether all conditions of `part` stand in a row in `rule`.
+fn contains(rule: &Alternative, part: &Alternative) -> bool {
+    let mut rows = rule.conditions.windows(part.conditions.len());
+    rows.any(|row| row == part.conditions)
 }
 
 /// A comparison as libseccomp's order sees it: place, rank, constant, and what else tells it apart.
@@ -241,7 +299,7 @@ fn before(kept: &[Alternative], a: &Alternative, b: &Alternative, wide: bool) ->
         .then_with(|| appeared(&of_a[..=common]).cmp(&appeared(&of_b[..=common])))
 }
 
-fn calls() -> impl Strategy<Value = Vec<Call>> {
+pub(super) fn calls() -> impl Strategy<Value = Vec<Call>> {
     let call = |machine| {
         let number = prop_oneof![
             6 => samples::number(machine),

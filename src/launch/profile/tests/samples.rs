@@ -1,5 +1,6 @@
 //! Profiles to test with, by hand and at random.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use oci_spec::runtime::LinuxSeccomp;
@@ -35,7 +36,7 @@ pub(super) const NAMES: &[&str] = &[
 ];
 
 /// Values that sit at the edges of comparisons with each other.
-const VALUES: &[u64] = &[
+pub(super) const VALUES: &[u64] = &[
     0,
     1,
     2,
@@ -120,7 +121,7 @@ fn action() -> impl Strategy<Value = (&'static str, Option<u32>)> {
     );
     let with_errno = (
         prop::sample::select(&["SCMP_ACT_ERRNO", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"][..]),
-        prop::option::of(prop::sample::select(&[1, 13, 38, 65_535][..])),
+        prop::option::of(prop::sample::select(&[1, 13, 38, 4_094][..])),
     );
     prop_oneof![plain.prop_map(|name| (name, None)), with_errno]
 }
@@ -135,7 +136,7 @@ fn arg(ops: &'static [&'static str], values: &'static [u64]) -> impl Strategy<Va
         .prop_map(|(index, op, value, two)| json!({"index": index, "op": op, "value": value, "valueTwo": two}))
 }
 
-const OPS: &[&str] = &[
+pub(super) const OPS: &[&str] = &[
     "SCMP_CMP_NE",
     "SCMP_CMP_LT",
     "SCMP_CMP_LE",
@@ -148,18 +149,21 @@ const OPS: &[&str] = &[
 
 /// Any profile over [`NAMES`], as the runtime specification writes it.
 pub(super) fn profile() -> impl Strategy<Value = LinuxSeccomp> {
-    profile_of(OPS, VALUES)
+    profile_of(NAMES, 1..4, OPS, VALUES)
 }
 
-/// A profile that compares with these operators and constants alone.
+/// A profile over these names, with so many conditions in a rule that has any, of these operators
+/// and constants.
 pub(super) fn profile_of(
+    names: &'static [&'static str],
+    conditions: Range<usize>,
     ops: &'static [&'static str],
     values: &'static [u64],
 ) -> impl Strategy<Value = LinuxSeccomp> {
     let entry = (
-        prop::collection::vec(prop::sample::select(NAMES), 1..4),
+        prop::collection::vec(prop::sample::select(names), 1..4),
         prop_oneof![8 => action(), 1 => Just(("SCMP_ACT_NOTIFY", None))],
-        prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(arg(ops, values), 1..4)],
+        prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(arg(ops, values), conditions)],
     );
     let entry = entry.prop_map(|(names, (action, errno), args)| {
         json!({"names": names, "action": action, "errnoRet": errno, "args": args})
