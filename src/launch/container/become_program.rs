@@ -10,6 +10,7 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use super::confinement::Confinement;
 use super::process::{ProcessPlan, texts};
+use super::word::tell_of_listener;
 use crate::launch::{Failure, FailureKind};
 use crate::sys::secret::SecretCall;
 use crate::sys::{capabilities, clone, keyring, process, terminal};
@@ -80,12 +81,13 @@ pub(super) fn take_terminal(slave: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Restricts the calling process for good and finds the program. `tell_ready` is called once
-/// nothing of ours can fail any more, with the filter's listener if it has one and with what a
-/// policy holds.
+/// nothing of ours can fail any more, with what a policy holds; a listener of the filter goes to
+/// `words` when there is one.
 pub(super) fn restrict(
     plan: &ProcessPlan,
     mut confinement: Option<Confinement>,
-    tell_ready: impl FnOnce(Option<BorrowedFd<'_>>, Option<&Confinement>) -> Result<(), Failure>,
+    words: BorrowedFd<'_>,
+    tell_ready: impl FnOnce(Option<&Confinement>) -> Result<(), Failure>,
 ) -> Result<Program, Failure> {
     // While every path can be opened.
     let fence = confinement.as_ref().map(Confinement::open).transpose()?;
@@ -105,9 +107,8 @@ pub(super) fn restrict(
         process::set_no_new_privs().map_err(step("set", "no_new_privs"))?;
     }
     // Without no_new_privs the filter takes a capability that goes in the next step.
-    let mut listener = None;
     if !plan.no_new_privileges {
-        listener = filter(plan)?;
+        filter(plan, words)?;
     }
     become_user(plan)?;
     verify(plan)?;
@@ -124,9 +125,9 @@ pub(super) fn restrict(
         confinement.enforce(fence, execution)?;
     }
     if plan.no_new_privileges {
-        listener = filter(plan)?;
+        filter(plan, words)?;
     }
-    tell_ready(listener.as_ref().map(AsFd::as_fd), confinement.as_ref())?;
+    tell_ready(confinement.as_ref())?;
     Ok(program)
 }
 
@@ -134,13 +135,27 @@ fn set_selinux_label(label: &str) -> Result<(), Failure> {
     std::fs::write("/proc/self/attr/exec", label).map_err(step("apply", "process.selinuxLabel"))
 }
 
-fn filter(plan: &ProcessPlan) -> Result<Option<OwnedFd>, Failure> {
-    match &plan.profile {
-        None => Ok(None),
-        Some(profile) => profile
-            .install()
-            .map_err(step("apply", "the seccomp profile")),
+/// Puts the filter in force. Its listener is on its way before this process makes another call,
+/// which may wait for whoever gets it.
+fn filter(plan: &ProcessPlan, words: BorrowedFd<'_>) -> Result<(), Failure> {
+    let Some(profile) = &plan.profile else {
+        return Ok(());
+    };
+    const PROFILE: &str = "the seccomp profile";
+    if profile.listener().is_none() {
+        let listener = profile.install().map_err(step("apply", PROFILE))?;
+        let cause = "it has a listener, and nobody to send it to";
+        return match listener {
+            None => Ok(()),
+            Some(_) => Err(Failure::new("apply", PROFILE, cause)),
+        };
     }
+    let words = words
+        .try_clone_to_owned()
+        .map_err(step("duplicate", "the way to the runtime"))?;
+    profile
+        .install_and_hand_over(move |listener| tell_of_listener(words.as_fd(), &listener))
+        .map_err(step("apply", PROFILE))
 }
 
 fn become_user(plan: &ProcessPlan) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! The runtime's side of a creation: clone, map, limit, and hear that all is in place.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Hooks, Spec};
 
@@ -236,7 +236,7 @@ fn bring_up(
     kept.limits.set(child.pid)?;
     let state = steps.born(child.pid)?;
     let_go_with(&child.words, &state)?;
-    let (listener, confinement) = hear_ready(child, kept.spec, &state)?;
+    let confinement = hear_ready(child, kept, &state)?;
     if confinement.is_some() != kept.has_policy {
         let said = "it did not say what holds it";
         return Err(ContainerError::Failed(Failure::new(
@@ -245,7 +245,6 @@ fn bring_up(
             said,
         )));
     }
-    kept.listener.send(listener, child.pid, &state)?;
     steps.created(child.pid, confinement)?;
     let_go(&child.words)
 }
@@ -273,20 +272,21 @@ fn follow_forerunner(child: &mut Child, kept: &Kept<'_>) -> Result<(), Container
 /// Runs the hooks outside when it is their time, and hears that all is in place.
 fn hear_ready(
     child: &Child,
-    spec: &Spec,
+    kept: &Kept<'_>,
     state: &[u8],
-) -> Result<(Option<OwnedFd>, Option<Confinement>), ContainerError> {
+) -> Result<Option<Confinement>, ContainerError> {
     loop {
         match hear(&child.words)? {
             (Word::Assembled, _) => {
-                if let Some(hooks) = spec.hooks() {
+                if let Some(hooks) = kept.spec.hooks() {
                     run_outside(hooks, state)?;
                 }
                 let_go(&child.words)?;
             }
-            (Word::Ready { confinement }, listener) => {
-                return Ok((listener, confinement.map(|held| *held)));
+            (Word::Listener, Some(listener)) => {
+                kept.listener.send(listener.as_fd(), child.pid, state)?;
             }
+            (Word::Ready { confinement }, _) => return Ok(confinement.map(|held| *held)),
             (word, _) => return Err(unexpected(&word)),
         }
     }

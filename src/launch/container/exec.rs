@@ -135,11 +135,14 @@ pub fn execute(
         }
         limits.set(current)?;
         let_go(&ours)?;
-        match hear(&ours)? {
-            (Word::Ready { .. }, carried) => {
-                listener.send(carried, current, state)?;
+        loop {
+            match hear(&ours)? {
+                (Word::Listener, Some(carried)) => {
+                    listener.send(carried.as_fd(), current, state)?;
+                }
+                (Word::Ready { .. }, _) => break,
+                (word, _) => return Err(unexpected(&word)),
             }
-            (word, _) => return Err(unexpected(&word)),
         }
         ready(current)?;
         let_go(&ours)?;
@@ -182,19 +185,17 @@ fn join(birth: Birth<'_>) -> ! {
             let (failure, words) = live(birth);
             give_up(&words, &failure)
         }
-        Ok(Cloned::Parent { pid, .. }) => {
-            match tell(birth.words.as_fd(), &Word::Forked { pid }, None) {
-                Ok(()) => clone::exit_now(0),
-                Err(failure) => failure,
-            }
-        }
+        Ok(Cloned::Parent { pid, .. }) => match tell(birth.words.as_fd(), &Word::Forked { pid }) {
+            Ok(()) => clone::exit_now(0),
+            Err(failure) => failure,
+        },
         Err(failure) => failure,
     };
     give_up(&birth.words, &failure)
 }
 
 fn give_up(words: &OwnedFd, failure: &Failure) -> ! {
-    let told = tell(words.as_fd(), &Word::Failed(failure.clone()), None);
+    let told = tell(words.as_fd(), &Word::Failed(failure.clone()));
     // Without a word the runtime sees that the socket ends.
     clone::exit_now(if told.is_ok() { 127 } else { 1 })
 }
@@ -228,8 +229,8 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     }
     become_program::home_of(&mut birth.process);
     let confinement = birth.confinement.take();
-    let program = become_program::restrict(&birth.process, confinement, |listener, _| {
-        tell(words, &Word::ready(None), listener)?;
+    let program = become_program::restrict(&birth.process, confinement, words, |_| {
+        tell(words, &Word::ready(None))?;
         wait_for_go(words)
     })?;
     Ok(program.execute())

@@ -57,7 +57,7 @@ pub(super) fn forerun(birth: Birth<'_>) -> ! {
         Err(failure) => failure,
         Ok(clone::Cloned::Child) => live(birth),
         Ok(clone::Cloned::Parent { pid, .. }) => {
-            match tell(birth.words.as_fd(), &Word::Forked { pid }, None) {
+            match tell(birth.words.as_fd(), &Word::Forked { pid }) {
                 Ok(()) => clone::exit_now(0),
                 Err(failure) => failure,
             }
@@ -80,7 +80,7 @@ fn ahead(birth: &Birth<'_>) -> Result<clone::Cloned, Failure> {
     let refused = namespaces.join(|_| true)?;
     if namespaces.creates(kind::USER) {
         namespace::unshare(kind::USER).map_err(step("make", "the user namespace"))?;
-        tell(birth.words.as_fd(), &Word::MapMe, None)?;
+        tell(birth.words.as_fd(), &Word::MapMe)?;
         wait_for_go(birth.words.as_fd())?;
     }
     if namespaces.has(kind::USER) {
@@ -137,7 +137,7 @@ pub(super) fn live(mut birth: Birth<'_>) -> ! {
 }
 
 fn give_up(birth: &Birth<'_>, failure: &Failure) -> ! {
-    let told = tell(birth.words.as_fd(), &Word::Failed(failure.clone()), None);
+    let told = tell(birth.words.as_fd(), &Word::Failed(failure.clone()));
     // Without a word the runtime sees that the socket ends.
     clone::exit_now(if told.is_ok() { NOT_STARTED } else { 1 })
 }
@@ -152,8 +152,9 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     let program = become_program::restrict(
         &birth.process,
         confinement.transpose()?,
-        |listener, confinement| {
-            tell(words, &Word::ready(confinement), listener)?;
+        words,
+        |confinement| {
+            tell(words, &Word::ready(confinement))?;
             wait_for_go(words)
         },
     )?;
@@ -218,7 +219,7 @@ fn assemble(birth: &mut Birth<'_>) -> Result<(), Failure> {
     let mut root = rootfs.assemble()?;
     let hooks = birth.spec.hooks().as_ref();
     if hooks.is_some_and(has_outside) {
-        tell(birth.words.as_fd(), &Word::Assembled, None)?;
+        tell(birth.words.as_fd(), &Word::Assembled)?;
         wait_for_go(birth.words.as_fd())?;
     }
     if let Some(hooks) = hooks {

@@ -22,7 +22,9 @@ pub(super) enum Word {
     Forked { pid: i32 },
     /// The root is assembled and not entered: the time for the hooks outside.
     Assembled,
-    /// All is in place. Carries the filter's listener, where there is one.
+    /// The filter is in force. Carries its listener, without which nothing may go on.
+    Listener,
+    /// All is in place.
     Ready {
         /// What a policy holds.
         confinement: Option<Box<Confinement>>,
@@ -41,20 +43,20 @@ impl Word {
 /// To the child: one word each.
 const GO: &[u8] = b"go";
 
-/// Tells the runtime; the program's filter may be in force, so this is one write(2) or sendmsg(2).
-pub(super) fn tell(
-    to: BorrowedFd<'_>,
-    word: &Word,
-    carried: Option<BorrowedFd<'_>>,
-) -> Result<(), Failure> {
+/// Tells the runtime; the program's filter may be in force, so this is one write(2).
+pub(super) fn tell(to: BorrowedFd<'_>, word: &Word) -> Result<(), Failure> {
     let failed = |cause: io::Error| Failure::new("report to", "the runtime", cause);
     let text = serde_json::to_vec(word).map_err(|cause| failed(cause.into()))?;
-    match carried {
-        None => rustix::io::write(to, &text)
-            .map(|_| ())
-            .map_err(|cause| failed(cause.into())),
-        Some(descriptor) => socket::send_record(to, &text, &[descriptor]).map_err(failed),
+    match rustix::io::write(to, &text) {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(failed(cause.into())),
     }
+}
+
+/// Gives the runtime the filter's listener, from a thread that the filter does not hold.
+pub(super) fn tell_of_listener(to: BorrowedFd<'_>, listener: &OwnedFd) -> io::Result<()> {
+    let text = serde_json::to_vec(&Word::Listener)?;
+    socket::send_record(to, &text, &[listener.as_fd()])
 }
 
 /// Waits for the runtime's leave to go on.
