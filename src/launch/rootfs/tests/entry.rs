@@ -381,6 +381,8 @@ fn a_race_for_a_target_does_not_lead_outside() {
     let directory = || std::fs::File::open(&root).unwrap();
     let (stop, mut go_on) = std::io::pipe().unwrap();
     let racer = Child::start(|| {
+        // A failure of the test must not leave it running.
+        crate::sys::process::set_parent_death_signal(libc::SIGKILL).unwrap();
         let root = directory();
         let flags = rustix::fs::RenameFlags::EXCHANGE;
         nix::fcntl::fcntl(
