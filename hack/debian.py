@@ -69,8 +69,8 @@ def source(name, version=None):
                "-o", f"Dir::Etc::sourceparts={work}/parts", "-o", f"Dir::State::lists={work}/lists",
                "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
         subprocess.run([*apt, "update"], check=True)
-        subprocess.run([*apt, "source", f"{name}={version}" if version else name], check=True, cwd=work + "/out",
-                       stdout=subprocess.DEVNULL)
+        wanted = f"{name}={version}" if version else name
+        subprocess.run([*apt, "source", wanted], check=True, cwd=work + "/out", stdout=subprocess.DEVNULL)
         unpacked = next(entry.path for entry in os.scandir(work + "/out") if entry.is_dir())
         shutil.move(unpacked, folder)
     return folder

@@ -65,16 +65,24 @@ def left_of_groups(caller, seconds=5):
 
 def sweep(name):
     """Ends what is left in the group and below it, and removes it."""
+    tops = [hierarchy + name for hierarchy in hierarchies()]
     deadline = time.monotonic() + 20
-    for hierarchy in hierarchies():
-        top = hierarchy + name
-        while os.path.isdir(top):
+    while any(map(os.path.isdir, tops)):
+        # All hierarchies in one round: what is frozen in one does not leave the others.
+        for top in tops:
             for folder, _, _ in os.walk(top, topdown=False):
                 empty(folder)
-            if time.monotonic() > deadline:
-                print(f"the control group {top} could not be removed", file=sys.stderr)
-                break
-            time.sleep(0.02)
+        if time.monotonic() > deadline:
+            print(f"the control groups {name} could not be removed", file=sys.stderr)
+            return
+        time.sleep(0.02)
+
+
+def thaw(folder):
+    for frozen, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        if os.path.exists(os.path.join(folder, frozen)):
+            with open(os.path.join(folder, frozen), "w") as file:
+                file.write(thawed)
 
 
 def sweep_too(name):
@@ -86,11 +94,8 @@ def sweep_too(name):
 
 def empty(folder):
     """Takes one step towards removing a group: what is frozen cannot die, what runs is ended."""
-    for frozen, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-        if os.path.exists(os.path.join(folder, frozen)):
-            with open(os.path.join(folder, frozen), "w") as file:
-                file.write(thawed)
     try:
+        thaw(folder)
         with open(os.path.join(folder, "cgroup.procs")) as file:
             for process in file.read().split():
                 os.kill(int(process), signal.SIGKILL)
@@ -129,7 +134,7 @@ def outside(arguments, output=None, seconds=None):
                 sweep(group_of_caller)
 
 
-def reap():
+def reap(rooted):
     """Makes this process the first of its namespace, which reaps, and goes on in a child.
 
     A daemon looks whether a process is alive with kill(2), to which an unreaped one answers.
@@ -140,6 +145,13 @@ def reap():
     while True:
         process, status = os.wait()
         if process == worker:
+            # The namespace does not end before its last process, and a frozen one does not.
+            for hierarchy in hierarchies():
+                for folder, _, _ in os.walk(hierarchy if rooted else hierarchy + group()):
+                    try:
+                        thaw(folder)
+                    except OSError as error:
+                        print(f"{folder}: {error}", file=sys.stderr)
             sys.stdout.flush()
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
@@ -184,8 +196,8 @@ def root_groups():
     for place, kind, options in mounts:
         controllers = ",".join(option for option in options.split(",") if option not in ("rw", "ro"))
         subprocess.run(["umount", place], check=True)
-        subprocess.run(["mount", "-t", kind, *(["-o", controllers] if kind == "cgroup" else []), kind, place],
-                       check=True)
+        named = ["-o", controllers] if kind == "cgroup" else []
+        subprocess.run(["mount", "-t", kind, *named, kind, place], check=True)
 
 
 def enclose(arguments=None, layout=None, hidden=(), rooted=False):
@@ -199,7 +211,7 @@ def enclose(arguments=None, layout=None, hidden=(), rooted=False):
             raise SystemExit(f"{sys.argv[0]}: only root can start these daemons")
         sys.exit(outside(sys.argv[1:] if arguments is None else arguments))
     if os.getpid() == 1:
-        reap()
+        reap(rooted)
     furnish(layout, hidden, rooted)
 
 

@@ -143,8 +143,8 @@ def calls(runtime, folder, work):
     """System calls of all processes of one launch, the container's own included, as strace sees them."""
     create, start, delete = runtime.steps(folder)
     trace = os.path.join(work, "trace")
-    script = (f"{' '.join(create)} && {' '.join(start)} && "
-              f"read pid < {runtime.pid_file}; while kill -0 $pid 2>/dev/null; do :; done; {' '.join(delete)}")
+    wait = f"read pid < {runtime.pid_file}; while kill -0 $pid 2>/dev/null; do :; done"
+    script = f"{' '.join(create)} && {' '.join(start)} && {wait}; {' '.join(delete)}"
     done = subprocess.run(["strace", "-f", "-qq", "-e", "signal=none", "-o", trace, "sh", "-c", script],
                           env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode != 0:
@@ -193,14 +193,16 @@ def summary(taken):
     """Median and tenths of the whole, and the median of each step, in milliseconds."""
     whole = [sum(steps) for steps in taken]
     tenths = statistics.quantiles(whole, n=10)
-    return {"median": round(statistics.median(whole), 2), "p10": round(tenths[0], 2), "p90": round(tenths[8], 2),
+    return {"median": round(statistics.median(whole), 2),
+            "p10": round(tenths[0], 2), "p90": round(tenths[8], 2),
             **{step: round(statistics.median(steps[number] for steps in taken), 2)
                for number, step in enumerate(STEPS)}}
 
 
 def remove(group):
     """Removes the groups that the runtimes made on the way to that of the container."""
-    for hierarchy in [CONTROL_GROUPS, *(entry.path for entry in os.scandir(CONTROL_GROUPS) if entry.is_dir())]:
+    hierarchies = [entry.path for entry in os.scandir(CONTROL_GROUPS) if entry.is_dir()]
+    for hierarchy in [CONTROL_GROUPS, *hierarchies]:
         for folder, _, _ in os.walk(hierarchy + group, topdown=False):
             os.rmdir(folder)
 
@@ -217,10 +219,6 @@ def on_layout(layout, options):
     return json.loads(done.stdout)
 
 
-def ratios(medians, name):
-    return {other: round(medians[name] / medians[other], 2) for other in medians if other != name and medians[other]}
-
-
 def table(layout, kind, found, options):
     """One table of a layout and a kind of profile, the fastest first."""
     unit = "system calls" if options.count else f"ms, {options.runs} interleaved launches of each"
@@ -231,7 +229,8 @@ def table(layout, kind, found, options):
     rows = [head]
     for name in sorted(medians, key=medians.get):
         value = found[name]
-        cells = [str(value)] if options.count else [f"{value[key]:.1f}" for key in ["p10", "median", "p90", *STEPS]]
+        columns = ["p10", "median", "p90", *STEPS]
+        cells = [str(value)] if options.count else [f"{value[key]:.1f}" for key in columns]
         rows.append([name, *cells, *(f"{medians[name] / medians[other]:.2f}" for other in medians)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
@@ -254,7 +253,8 @@ def main(options):
     found = {layout: on_layout(layout, options) for layout in options.layout or LAYOUTS}
     found = {layout: measured for layout, measured in found.items() if measured}
     if options.json:
-        print(json.dumps({"unit": "calls" if options.count else "ms", "runs": options.runs, "layouts": found}, indent=2))
+        unit = "calls" if options.count else "ms"
+        print(json.dumps({"unit": unit, "runs": options.runs, "layouts": found}, indent=2))
         return
     for layout, measured in found.items():
         for kind in ("profile", "none"):

@@ -94,7 +94,8 @@ class Caller:
 
 @expects("0 hello; 42; 0 5")
 def run_and_exit_code(ctr):
-    return f"{ctr.run(['echo', 'hello'])}; {ctr.run('exit 42')}; {ctr.run('head -c 5 | wc -c', stdin='12345')}"
+    said = [ctr.run(["echo", "hello"]), ctr.run("exit 42"), ctr.run("head -c 5 | wc -c", stdin="12345")]
+    return "; ".join(map(str, said))
 
 
 @expects("1 no such file; 1 permission denied")
@@ -219,18 +220,18 @@ def confinement(ctr):
 
 @expects("0 0 100000 65536 0; 0 0")
 def user_namespace(ctr):
-    name = ctr.name()
-    done = ctr(*ctr.flags(["--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", name]),
-               "sh", "-c", "echo $(id -u) $(cat /proc/self/uid_map | sed 's/^ *0//') $(id -g)")
-    other = ctr(*ctr.flags(["--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", ctr.name()]),
-                "sh", "-c", "stat -c %u /")
+    maps = ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"]
+    done = ctr(*ctr.flags(["--rm", *maps, ctr.name()]), "sh", "-c",
+               "echo $(id -u) $(cat /proc/self/uid_map | sed 's/^ *0//') $(id -g)")
+    other = ctr(*ctr.flags(["--rm", *maps, ctr.name()]), "sh", "-c", "stat -c %u /")
     return f"{' '.join(str(done).split())}; {other}"
 
 
 @expects("same")
 def namespace_joined(ctr):
     holder = ctr.start("sleep 60")
-    number = next(line.split()[1] for line in ctr("tasks", "ls").whole().splitlines() if line.startswith(holder + " "))
+    tasks = ctr("tasks", "ls").whole().splitlines()
+    number = next(line.split()[1] for line in tasks if line.startswith(holder + " "))
     held = ctr.exec(holder, "readlink", "/proc/self/ns/uts").whole()
     joined = ctr.run("--with-ns", f"uts:/proc/{number}/ns/uts", "readlink /proc/self/ns/uts").whole()
     return "same" if held == joined else f"{held} is not {joined}"

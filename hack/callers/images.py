@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 
 BUSYBOX = "/bin/busybox"
 IMAGE = "docker.io/library/bb:1"
@@ -22,6 +23,11 @@ static void end(int number) { (void)number; _exit(0); }
 static void reap(int number) { (void)number; while (waitpid(-1, 0, WNOHANG) > 0) continue; }
 int main(void) { signal(SIGINT, end); signal(SIGTERM, end); signal(SIGCHLD, reap); for (;;) pause(); }
 """
+
+
+def scratch():
+    """A folder that is removed when it is left; not in memory, for it may become large."""
+    return tempfile.TemporaryDirectory(dir="/var/tmp")
 
 
 def add(archive, name, data=b"", mode=0o644, kind=tarfile.REGTYPE, link=""):

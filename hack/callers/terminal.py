@@ -18,14 +18,14 @@ def resize(terminal, rows, columns):
 class Session:
     """A command on a terminal of 33 rows and 97 columns."""
 
-    def __init__(self, command, environment=None):
+    def __init__(self, command, environment=None, seconds=30):
         self.terminal, other = os.openpty()
         resize(self.terminal, ROWS, COLUMNS)
         self.process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other,
                                         env=environment, preexec_fn=lambda: os.login_tty(0))
         os.close(other)
         self.text = ""
-        self.deadline = time.monotonic() + 30
+        self.deadline = time.monotonic() + seconds
 
     def read(self):
         """Takes what there is; false at the end."""

@@ -58,7 +58,8 @@ class Caller:
     def __enter__(self):
         with open(self.path("cni/10-pods.conflist"), "w") as file:
             json.dump(NETWORK, file)
-        settings = SETTINGS.format(plugin=PLUGIN, default="under-test-" + next(iter(self.runtimes)), pause=images.PAUSE, folder=self.folder)
+        settings = SETTINGS.format(plugin=PLUGIN, default="under-test-" + next(iter(self.runtimes)),
+                                   pause=images.PAUSE, folder=self.folder)
         for name, path in self.runtimes.items():
             settings += RUNTIME.format(plugin=PLUGIN, name="under-test-" + name, path=path)
         with open(self.path("config.toml"), "w") as file:
@@ -66,8 +67,9 @@ class Caller:
         address = self.path("containerd.sock")
         ctr = ["ctr", "--address", address, "--namespace", "k8s.io"]
         self.daemon = enclosure.Daemon(
-            "cri-containerd", ["containerd", "--config", self.path("config.toml"), "--root", self.path("root"),
-                               "--state", self.path("state"), "--address", address],
+            "cri-containerd",
+            ["containerd", "--config", self.path("config.toml"), "--root", self.path("root"),
+             "--state", self.path("state"), "--address", address],
             lambda: run([*ctr, "version"]).status == 0)
         for archive in (images.busybox(self.folder), images.pause(self.folder)):
             run([*ctr, "images", "import", archive]).whole()
@@ -95,7 +97,8 @@ class Caller:
         """Runs the sandbox of a pod, and answers it with its configuration."""
         name = self.name()
         options = {"pid": processes, "network": network, "ipc": "POD"}
-        config = {"metadata": {"name": name, "uid": name, "namespace": "default"}, "hostname": "pod" if network == "POD" else "",
+        config = {"metadata": {"name": name, "uid": name, "namespace": "default"},
+                  "hostname": "pod" if network == "POD" else "",
                   "log_directory": self.path("logs"), "annotations": annotations or {},
                   "port_mappings": list(ports),
                   "linux": {"cgroup_parent": enclosure.group("cri"),

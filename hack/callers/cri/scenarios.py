@@ -40,7 +40,8 @@ def pod_with_two_containers(cri):
 @expects("0 out err; 3; refused deadline exceeded; refused no such file")
 def exec_sync(cri):
     container = cri.pod().start("sleep 60")
-    done = cri.call("ExecSync", container_id=container.id, cmd=["sh", "-c", "echo out; echo err >&2"], timeout=10)
+    done = cri.call("ExecSync", container_id=container.id, timeout=10,
+                    cmd=["sh", "-c", "echo out; echo err >&2"])
     return "; ".join([f"{done.exit_code} {done.stdout.decode().strip()} {done.stderr.decode().strip()}",
                       container.exec("sh", "-c", "exit 3"),
                       error(lambda: container.exec("sleep", "30", timeout=1), "deadline exceeded"),
@@ -163,7 +164,8 @@ def network(cri):
     local = until(lambda: (said := other.exec("wget", "-q", "-O", "-", "http://127.0.0.1/i")) and
                   said.startswith("0") and said.split()[-1], "the other container is answered")
     host = cri.pod(network="NODE").start("sleep 60").exec("readlink", "/proc/self/ns/net").split()[-1]
-    return "; ".join([name, "an address" if pod.address().startswith("10.88.7.") else pod.address(), mapped, local,
+    address = "an address" if pod.address().startswith("10.88.7.") else pod.address()
+    return "; ".join([name, address, mapped, local,
                       "host's" if host == os.readlink("/proc/self/ns/net") else "another"])
 
 
@@ -190,7 +192,8 @@ def mounts_and_devices(cri):
         file.write("5 Mar")
     pod = cri.pod()
     read = [{"host_path": folder, "container_path": "/v", "readonly": True}]
-    write = [{"host_path": folder, "container_path": "/made/for/it", "propagation": "PROPAGATION_BIDIRECTIONAL"}]
+    write = [{"host_path": folder, "container_path": "/made/for/it",
+              "propagation": "PROPAGATION_BIDIRECTIONAL"}]
     # Propagation in both directions is only given to a mount that is shared.
     subprocess.run(["mount", "--make-shared", folder], check=True)
     said = [pod.run("cat /v/file", mounts=read),
@@ -204,8 +207,8 @@ def mounts_and_devices(cri):
 @expects("7 7")
 def sysctls(cri):
     pod = cri.pod(sysctls={"net.ipv4.ip_unprivileged_port_start": "7"})
-    seen = pod.run("cat /proc/sys/net/ipv4/ip_unprivileged_port_start").split()[-1]
-    return f"{seen} {pod.start('sleep 60').exec('cat', '/proc/sys/net/ipv4/ip_unprivileged_port_start').split()[-1]}"
+    read = ["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]
+    return f"{pod.run(read).split()[-1]} {pod.start('sleep 60').exec(*read).split()[-1]}"
 
 
 @expects(None)

@@ -86,7 +86,8 @@ def terminal_resized(docker):
 @expects("130 ready\n^C")
 def terminal_interrupted(docker):
     session = docker.terminal(*docker.flags([
-        "--rm", "--interactive", "--tty", "bb:1", "sh", "-c", "trap 'exit 130' INT; echo ready; while :; do sleep 0.1; done"]))
+        "--rm", "--interactive", "--tty", "bb:1", "sh", "-c",
+        "trap 'exit 130' INT; echo ready; while :; do sleep 0.1; done"]))
     status, text = session.expect("ready").type("\x03").finish()
     return f"{status} {text}"
 
@@ -94,7 +95,8 @@ def terminal_interrupted(docker):
 @expects("0 typed is read")
 def terminal_typed(docker):
     session = docker.terminal(*docker.flags([
-        "--rm", "--interactive", "--tty", "bb:1", "sh", "-c", "stty -echo; echo -n ready; read line; echo \"$line is read\""]))
+        "--rm", "--interactive", "--tty", "bb:1", "sh", "-c",
+        "stty -echo; echo -n ready; read line; echo \"$line is read\""]))
     status, text = session.expect("ready").type("typed\n").finish()
     return f"{status} {text.replace('ready', '')}"
 
@@ -111,7 +113,8 @@ def exec(docker):
     container = docker.start("--env", "A=of-run", "sleep 60")
     one = docker("exec", "--env", "A=of-exec", "--workdir", "/tmp", container,
                  "sh", "-c", "echo $FROM_IMAGE $A $(pwd) $(id -u)")
-    two = docker("exec", "--user", "ann", container, "sh", "-c", "echo $(id -u) $(id -g) $(id -Gn | tr ' ' '\\n' | grep extra)")
+    two = docker("exec", "--user", "ann", container, "sh", "-c",
+                 "echo $(id -u) $(id -g) $(id -Gn | tr ' ' '\\n' | grep extra)")
     three = docker("exec", "--interactive", container, "cat", stdin="outside")
     return f"{one} | {two} | {three}"
 
@@ -134,7 +137,8 @@ def exec_detached(docker):
 
 @expects(None)
 def exec_as_init(docker):
-    container = docker.start("--cap-drop", "NET_RAW", "--security-opt", "no-new-privileges", "--ulimit", "nofile=100", "sleep 60")
+    container = docker.start("--cap-drop", "NET_RAW", "--security-opt", "no-new-privileges",
+                             "--ulimit", "nofile=100", "sleep 60")
     return docker("exec", container, "sh", "-c",
                   "grep -E '^(Cap|Seccomp:|NoNew|Groups|SigBlk|SigIgn)' /proc/self/status; ulimit -n; "
                   "ls /proc/self/fd; cat /proc/self/oom_score_adj; umask; "
@@ -306,7 +310,8 @@ def host_processes_are_seen_and_end(docker):
 @expects("healthy")
 def health_check(docker):
     container = docker.start("--health-cmd", "test -e /bin/sh", "--health-interval", "0.5s", "sleep 60")
-    return until(lambda: (said := docker.inspect(container, "{{.State.Health.Status}}")) != "starting" and said,
+    form = "{{.State.Health.Status}}"
+    return until(lambda: (said := docker.inspect(container, form)) != "starting" and said,
                  "its health is known")
 
 

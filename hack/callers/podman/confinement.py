@@ -19,8 +19,9 @@ def out_of_memory(podman):
 @expects("0 67108864 50000 12 1")
 def limits_of_the_group(podman):
     return podman.run("--memory", "64m", "--cpus", "0.5", "--pids-limit", "12", "--cpuset-cpus", "0",
-                      "cd /sys/fs/cgroup; [ -e memory.max ] && echo $(cat memory.max cpu.max pids.max) $(nproc) || "
-                      "echo $(cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max) $(nproc)")
+                      "cd /sys/fs/cgroup; [ -e memory.max ] && "
+                      "echo $(cat memory.max cpu.max pids.max) $(nproc) || echo $(cat "
+                      "memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max) $(nproc)")
 
 
 @expects("100663296 30000")
@@ -43,8 +44,10 @@ def limits_of_the_process(podman):
 def read_only_and_tmpfs(podman):
     refused = podman.run("--read-only", "echo x > /file").says("read-only file system")
     kept = podman.run("--read-only", "--tmpfs", "/t", "echo on tmpfs > /t/file; cat /t/file")
-    options = podman.run("--tmpfs", "/t:size=1m,noexec,nosuid", "grep ' /t ' /proc/mounts | cut -d' ' -f4").whole()
-    return f"{refused}; {kept}; {' '.join(sorted(set(options.split(',')) & {'noexec', 'nosuid', 'size=1024k'}))}"
+    options = podman.run("--tmpfs", "/t:size=1m,noexec,nosuid",
+                         "grep ' /t ' /proc/mounts | cut -d' ' -f4").whole()
+    found = " ".join(sorted(set(options.split(",")) & {"noexec", "nosuid", "size=1024k"}))
+    return f"{refused}; {kept}; {found}"
 
 
 @expects("0 from the host; 1 read-only file system; written")
@@ -85,8 +88,9 @@ def privileges(podman):
 @expects("0 crw------- a, c8; 0 1 500")
 def devices_and_settings(podman):
     device = podman.run("--device", "/dev/net/tun:/dev/t", "stat -c '%A %t, %T' /dev/t")
-    return f"{device}; " + str(podman.run("--sysctl", "net.ipv4.ip_forward=1", "--oom-score-adj", "500",
-                                          "echo $(cat /proc/sys/net/ipv4/ip_forward /proc/self/oom_score_adj)"))
+    settings = podman.run("--sysctl", "net.ipv4.ip_forward=1", "--oom-score-adj", "500",
+                          "echo $(cat /proc/sys/net/ipv4/ip_forward /proc/self/oom_score_adj)")
+    return f"{device}; {settings}"
 
 
 @expects("0 1 lo; 0 lo eth0; answered")
@@ -127,11 +131,13 @@ def process_status(podman):
 
 @expects(None)
 def privileged(podman):
-    return podman.run("--privileged", "grep -E '^(Cap|Seccomp:|NoNew)' /proc/self/status; ls /dev | grep -c . | sed s/[0-9]*/some/")
+    return podman.run("--privileged", "grep -E '^(Cap|Seccomp:|NoNew)' /proc/self/status; "
+                      "[ -c /dev/loop-control ] && echo devices of the host")
 
 
 @expects(None)
 def of_systemd(podman):
     # What systemd needs is writable: its own hierarchy, and places for its state.
-    return podman.run("--systemd", "always", "for f in /run /tmp /var/log/journal /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/cpu; do "
+    return podman.run("--systemd", "always",
+                      "for f in /run /tmp /var/log/journal /sys/fs/cgroup/systemd /sys/fs/cgroup/cpu; do "
                       "mkdir $f/made 2>/dev/null && echo $f is writable; done; echo $container")

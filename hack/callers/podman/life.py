@@ -18,7 +18,9 @@ READY = "echo ready; while :; do sleep 0.1; done"
 
 @expects("0 hello; 42; 0 5")
 def run_and_exit_code(podman):
-    return f"{podman.run(['echo', 'hello'])}; {podman.run('exit 42')}; {podman.run('--interactive', 'wc -c', stdin='12345')}"
+    said = [podman.run(["echo", "hello"]), podman.run("exit 42"),
+            podman.run("--interactive", "wc -c", stdin="12345")]
+    return "; ".join(map(str, said))
 
 
 @expects("127 no such file; 126 permission denied")

@@ -11,25 +11,31 @@ from . import SCENARIOS
 expects = SCENARIOS.expects
 
 
+def create(podman, shared):
+    return podman("pod", "create", "--cgroup-parent", enclosure.group("podman"), "--share", shared).whole()
+
+
 @expects("0 same same other; 0 the other's page; 2; Exited")
 def pod(podman):
-    name = podman("pod", "create", "--cgroup-parent", enclosure.group("podman"), "--share", "net,ipc,uts").whole()
+    name = create(podman, "net,ipc,uts")
     first = podman("run", "--detach", "--pod", name, "bb:1", "sh", "-c",
                    "mkdir /www; echo \"the other's page\" > /www/i; exec httpd -f -p 80 -h /www").whole()
-    spaces = [podman("exec", first, "readlink", f"/proc/self/ns/{kind}").whole() for kind in ("net", "ipc", "pid")]
+    spaces = [podman("exec", first, "readlink", f"/proc/self/ns/{kind}").whole()
+              for kind in ("net", "ipc", "pid")]
     found = podman("run", "--rm", "--pod", name, "bb:1", "sh", "-c",
                    "for kind in net ipc pid; do readlink /proc/self/ns/$kind; done")
     compared = " ".join("same" if a == b else "other" for a, b in zip(spaces, found.whole().splitlines()))
     page = podman("run", "--rm", "--pod", name, "bb:1", "sh", "-c",
                   "until wget -q -O - http://127.0.0.1/i; do sleep 0.1; done")
-    count = len(podman("pod", "inspect", "--format", "{{range .Containers}}{{.ID}} {{end}}", name).whole().split())
+    members = podman("pod", "inspect", "--format", "{{range .Containers}}{{.ID}} {{end}}", name).whole()
     podman("pod", "stop", "--time", "0", name).whole()
-    return f"{found.status} {compared}; {page}; {count}; {podman('pod', 'inspect', '--format', '{{.State}}', name).whole()}"
+    state = podman("pod", "inspect", "--format", "{{.State}}", name).whole()
+    return f"{found.status} {compared}; {page}; {len(members.split())}; {state}"
 
 
 @expects("PID 1 is pause")
 def pod_that_shares_processes(podman):
-    name = podman("pod", "create", "--cgroup-parent", enclosure.group("podman"), "--share", "pid,ipc").whole()
+    name = create(podman, "pid,ipc")
     first = podman("run", "--detach", "--pod", name, "bb:1", "sleep", "60").whole()
     return "PID 1 is " + podman("exec", first, "cat", "/proc/1/comm").whole()
 
@@ -48,7 +54,8 @@ def kube_play(podman):
                  "containers": [
                      {**container, "name": "one", "command": ["sleep", "60"],
                       "env": [{"name": "FROM", "value": "of the pod file"}]},
-                     {**container, "name": "two", "command": ["sh", "-c", "echo shared > /memory/file; sleep 60"],
+                     {**container, "name": "two",
+                      "command": ["sh", "-c", "echo shared > /memory/file; sleep 60"],
                       "securityContext": {"runAsUser": 0, "readOnlyRootFilesystem": True}}]}}
     with open(file, "w") as out:
         json.dump(document, out)

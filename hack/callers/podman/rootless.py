@@ -18,7 +18,8 @@ def prepare(podman):
         return
     for file, line, own in (("passwd", f"{NAME}:x:{USER}:{USER}::{HOME}:/bin/sh", f":{USER}:"),
                             ("group", f"{NAME}:x:{USER}:", f":{USER}:"),
-                            ("subuid", f"{NAME}:200000:65536", NAME), ("subgid", f"{NAME}:200000:65536", NAME)):
+                            ("subuid", f"{NAME}:200000:65536", NAME),
+                            ("subgid", f"{NAME}:200000:65536", NAME)):
         path, changed = "/etc/" + file, podman.path(file)
         lines = []
         if os.path.exists(path):
@@ -40,7 +41,8 @@ def prepare(podman):
 def done(podman, *arguments, stdin=""):
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": HOME, "USER": NAME,
                    "XDG_RUNTIME_DIR": f"/run/user/{USER}", "CONTAINERS_CONF": podman.path("containers.conf")}
-    command = ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups", *podman.command(*arguments)]
+    command = ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups",
+               *podman.command(*arguments)]
     return run(command, stdin, 60, environment)
 
 
@@ -55,7 +57,8 @@ def rootless(podman, *arguments, stdin=""):
 def as_a_user(podman):
     ids = rootless(podman, "echo $(id -u) $(awk 'NR == 1 {print $2}' /proc/self/uid_map)")
     other = rootless(podman, "--user", "1000", "id -u")
-    return f"{ids}; {rootless(podman, 'exit 7')}; {rootless(podman, '--interactive', 'cat', stdin='12345')}; {other}"
+    read = rootless(podman, "--interactive", "cat", stdin="12345")
+    return f"{ids}; {rootless(podman, 'exit 7')}; {read}; {other}"
 
 
 @expects("0 inside; exited 137; 0 gone")
