@@ -110,7 +110,7 @@ def outside(arguments, output=None, seconds=None):
 
     Its output goes to a file, if one is given. A run that takes longer is ended: the status is 124.
     """
-    name = f"/buntime-integration-{os.getpid()}"
+    name = f"/integration-{os.getpid()}"
     command = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork",
                "--kill-child=SIGKILL", "--mount-proc", sys.executable, sys.argv[0], *arguments]
     with tempfile.NamedTemporaryFile("r") as others:

@@ -35,4 +35,4 @@ def mounts(text):
 def without_names(text):
     """Without identifiers of containers and the name of the group that all are in."""
     text = re.sub(r"[0-9a-f]{64}", "ID", text)
-    return re.sub(r"/buntime-integration-\d+", "", text)
+    return re.sub(r"/integration-\d+", "", text)

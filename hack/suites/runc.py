@@ -74,7 +74,7 @@ def files():
 def command(file, runtime):
     """What runs the tests of one file, and the variables that it reads. It wants a terminal."""
     return (["bats", "--tap", os.path.join(FOLDER, "tests/integration", file)],
-            {"RUNC": runtime, "TERM": "xterm"}, os.path.join(FOLDER, "tests/integration"))
+            {"RUNC": runtime, "TERM": "xterm", "BATS_TEST_TIMEOUT": "90"}, os.path.join(FOLDER, "tests/integration"))
 
 
 def outcomes(file, text):
