@@ -119,6 +119,12 @@ impl Runtime {
         own_console: Option<OwnedFd>,
     ) -> Result<i32, VerbError> {
         check_descriptors(input.preserve_fds)?;
+        if self.systemd_cgroup {
+            return Err(VerbError::argument(
+                "--systemd-cgroup",
+                "control groups by systemd are not carried out yet; have the caller use cgroupfs",
+            ));
+        }
         let bundle = resolved(&input.bundle, "find the bundle")?;
         let (text, spec) = config::read(&config_path(input, &bundle))?;
         let mut prepared = self.prepare(spec, bundle)?;

@@ -28,8 +28,8 @@ pub fn features() -> Value {
             "cgroup": {
                 "v1": true,
                 "v2": true,
-                "systemd": true,
-                "systemdUser": true,
+                "systemd": false,
+                "systemdUser": false,
                 "rdma": true
             },
             "seccomp": {

@@ -420,7 +420,7 @@ fn the_agent_gets_the_state_and_the_listener() {
     );
     // It is the very pipe.
     let [got] = <[OwnedFd; 1]>::try_from(descriptors).unwrap();
-    io::PipeWriter::from(writing).write_all(b"x").unwrap();
+    (&writing).write_all(b"x").unwrap();
     let mut byte = [0];
     io::PipeReader::from(got).read_exact(&mut byte).unwrap();
     assert_eq!(&byte, b"x");
