@@ -65,16 +65,19 @@ def archive(path, name, content, config):
     return path
 
 
-def busybox_layer():
+def busybox_layer(users=True):
+    """A root with every applet of busybox, and a user besides root where that is wanted."""
     with open(BUSYBOX, "rb") as file:
         program = file.read()
     applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout
     folders = [(name, 0o755) for name in ("bin", "etc", "root", "dev", "proc", "sys", "var", "home",
                                           "srv", "shared")]
     folders += [("tmp", 0o1777), ("shared/owned", 0o700)]
-    files = [("bin/busybox", program, 0o755),
-             ("etc/passwd", b"root::0:0:root:/root:/bin/sh\nann:x:1000:1000::/home:/bin/sh\n", 0o644),
-             ("etc/group", b"root:x:0:\nann:x:1000:\nextra:x:2000:ann\n", 0o644),
+    passwd, group = b"root::0:0:root:/root:/bin/sh\n", b"root:x:0:\n"
+    if users:
+        passwd += b"ann:x:1000:1000::/home:/bin/sh\n"
+        group += b"ann:x:1000:\nextra:x:2000:ann\n"
+    files = [("bin/busybox", program, 0o755), ("etc/passwd", passwd, 0o644), ("etc/group", group, 0o644),
              ("srv/plain", b"not a program\n", 0o644)]
     # Its su says whether a set-uid bit is honoured; root has no password.
     files.append(("srv/busybox", program, 0o4755))

@@ -29,7 +29,7 @@ def build(repository):
     open(os.path.join(FOLDER, "built"), "w").close()
 
 
-def files():
+def units():
     found = []
     for folder, _, names in os.walk(os.path.join(FOLDER, "validation")):
         found += [os.path.relpath(os.path.join(folder, name), FOLDER + "/validation")
@@ -46,8 +46,8 @@ def outcomes(file, text):
     found = results(text)
     name = os.path.basename(file).removesuffix(".t")
     if "Bail out!" in text or not found or len(found) < planned(text):
-        return {name: "fail"}, 0
+        return {name: "fail"}
     if any(result.outcome == "fail" for result in found):
-        return {name: "fail"}, 0
+        return {name: "fail"}
     skipped = all(result.outcome == "skip" for result in found)
-    return {name: "skip" if skipped else "pass"}, 0
+    return {name: "skip" if skipped else "pass"}
