@@ -17,7 +17,7 @@ use super::{Confinement, ContainerError, ContainerPolicy};
 use crate::launch::Failure;
 use crate::launch::group::{Group, SubGroups};
 use crate::launch::rootfs::Rootfs;
-use crate::sys::clone::{self, Cloned};
+use crate::sys::clone::Cloned;
 use crate::sys::{process, socket};
 
 /// What a creation needs beside the configuration.
@@ -149,6 +149,9 @@ struct Kept<'a> {
     runs_ahead: bool,
     makes_user_namespace: bool,
     has_policy: bool,
+    group: &'a Group,
+    /// The first process could not be born into the group.
+    outside: bool,
 }
 
 /// Creates the container; gives its first process's pid, which waits at the gate.
@@ -165,7 +168,7 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
         .map_err(|error| ContainerError::Group(error.to_string()))?;
     let isolation = creation.isolation;
     let namespaces = isolation.namespaces;
-    let kept = Kept {
+    let mut kept = Kept {
         spec: creation.spec,
         maps: isolation.maps,
         limits: Limits::of(&creation.process),
@@ -173,12 +176,14 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
         runs_ahead: namespaces.need_forerunner(),
         makes_user_namespace: namespaces.creates(kind::USER),
         has_policy: creation.policy.is_some(),
+        group,
+        outside: false,
     };
     let flags = match kept.runs_ahead {
         true => 0,
         false => namespaces.created & !kind::CGROUP,
     };
-    let cloned = clone::clone(flags, entry.directory()).map_err(ContainerError::system(
+    let (cloned, outside) = entry.clone(flags).map_err(ContainerError::system(
         "make",
         "the first process and its namespaces",
     ))?;
@@ -213,6 +218,7 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
         creation.gate,
         creation.console_socket,
     ));
+    kept.outside = outside;
     let mut child = Child { pid, words: ours };
     match bring_up(&mut child, &kept, steps) {
         Ok(()) => Ok(child.pid),
@@ -232,6 +238,10 @@ fn bring_up(
         follow_forerunner(child, kept)?;
     } else if kept.makes_user_namespace {
         kept.maps.write(child.pid)?;
+    }
+    if kept.outside {
+        let added = kept.group.add(child.pid, &SubGroups::default());
+        added.map_err(|error| ContainerError::Group(error.to_string()))?;
     }
     kept.limits.set(child.pid)?;
     let state = steps.born(child.pid)?;

@@ -103,7 +103,7 @@ pub fn execute(
         .group
         .entry(execution.sub_groups, Some(execution.first.0))
         .map_err(|error| ContainerError::Group(error.to_string()))?;
-    let cloned = clone::clone(0, entry.directory()).map_err(ContainerError::system(
+    let (cloned, outside) = entry.clone(0).map_err(ContainerError::system(
         "make",
         "a process to join the container",
     ))?;
@@ -132,6 +132,10 @@ pub fn execute(
                     .map_err(ContainerError::system("wait for", "the joining process"))?;
             }
             (word, _) => return Err(unexpected(&word)),
+        }
+        if outside {
+            let added = execution.group.add(current, execution.sub_groups);
+            added.map_err(|error| ContainerError::Group(error.to_string()))?;
         }
         limits.set(current)?;
         let_go(&ours)?;

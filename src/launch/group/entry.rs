@@ -9,6 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::GroupError;
 use super::record::GroupRecord;
+use crate::launch::cgroup::overwrite;
+use crate::sys::clone::{self, Cloned};
 
 /// What a process needs to be born into a group, or to enter it, opened while the files are in sight.
 #[derive(Debug, Default)]
@@ -31,6 +33,27 @@ impl Entry {
     #[must_use]
     pub fn doors(&self) -> &[OwnedFd] {
         &self.doors
+    }
+
+    /// Makes a child as [`clone::clone`] does, born into the group; or, where the kernel refuses that,
+    /// outside of it, which the second value says: [`super::Group::add`] it then. The kernel lets an
+    /// ordinary user into a group only from one that is the user's as well, and before 5.7 nobody is
+    /// born into any.
+    ///
+    /// # Errors
+    /// See [`clone::clone`].
+    pub fn clone(&self, flags: u64) -> io::Result<(Cloned, bool)> {
+        let Some(directory) = self.directory() else {
+            return Ok((clone::clone(flags, None)?, false));
+        };
+        match clone::clone(flags, Some(directory)) {
+            Ok(cloned) => Ok((cloned, false)),
+            // What was wrong with anything else is wrong now, too.
+            Err(refusal) => {
+                tracing::debug!(%refusal, "no child is born into the control group");
+                Ok((clone::clone(flags, None)?, true))
+            }
+        }
     }
 
     /// Enters through every door; for a process with one thread.
@@ -157,6 +180,31 @@ pub(super) fn open(
         entry.directory = Some(file.map_err(|error| open(error.into()))?);
     }
     Ok(entry)
+}
+
+/// Moves a process into `group`, or into the groups below it that `sub` names.
+pub(super) fn add(group: &GroupRecord, sub: &SubGroups, pid: i32) -> Result<(), GroupError> {
+    if let Some(scope) = &group.scope {
+        let below = sub.everywhere.as_deref().unwrap_or(Path::new(""));
+        super::systemd::attach(scope, below, pid)?;
+        if group.v2().is_some() {
+            return Ok(());
+        }
+    }
+    let v1 = group
+        .v1
+        .iter()
+        .map(|one| (&*one.path, sub.of(&one.controllers)));
+    let alone = sub.everywhere.as_deref().filter(|_| group.v1.is_empty());
+    let unified = group.unified.iter().map(|path| (&**path, alone));
+    for (path, sub) in v1.chain(unified) {
+        let file = joined(path, sub).join("cgroup.procs");
+        overwrite(&file, &pid.to_string()).map_err(GroupError::io(
+            "error adding pid to cgroups: writing to",
+            &file,
+        ))?;
+    }
+    Ok(())
 }
 
 fn joined(path: &Path, sub: Option<&Path>) -> PathBuf {

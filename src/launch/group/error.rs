@@ -84,6 +84,26 @@ pub enum GroupError {
         /// Its directory.
         path: PathBuf,
     },
+    /// An annotation that is to be a property of the unit is none.
+    #[error("annotation {key}={value:?}: {why}")]
+    Annotation {
+        /// Its name.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// systemd did not do what was asked of it.
+    #[error("{operation} the systemd unit {unit}: systemd {why}")]
+    Systemd {
+        /// What was asked for.
+        operation: String,
+        /// The unit's name.
+        unit: String,
+        /// What systemd says.
+        why: String,
+    },
     /// Processes could not be listed or signalled.
     #[error(transparent)]
     Processes(#[from] CgroupError),

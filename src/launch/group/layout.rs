@@ -34,7 +34,7 @@ impl Layout {
     /// As the kernel shows it now, with what `place` needs. Where cgroup2 is mounted at the usual
     /// place, nothing more is asked: a host's mount table may be long.
     pub(super) fn of_this_host(place: &Place) -> Result<Layout, GroupError> {
-        if is_cgroup2(Path::new(USUAL_MOUNT)) && matches!(place, Place::BelowRoot(_)) {
+        if is_cgroup2_alone() && matches!(place, Place::BelowRoot(_)) {
             let unified = Hierarchy {
                 controllers: String::new(),
                 root: USUAL_MOUNT.into(),
@@ -51,6 +51,13 @@ impl Layout {
             &read("/proc/self/cgroup")?,
             &read("/proc/self/mountinfo")?,
         ))
+    }
+
+    /// Where systemd has put the process of `membership`, its /proc/PID/cgroup.
+    pub(super) fn path_under_systemd(membership: &str) -> Option<PathBuf> {
+        let of = |wanted: &str| memberships(membership).find(|(names, _)| *names == wanted);
+        let (_, path) = of("name=systemd").or_else(|| of(""))?;
+        Some(path.into())
     }
 
     /// `membership` is /proc/self/cgroup, `mounts` /proc/self/mountinfo (see proc(5)).
@@ -104,8 +111,9 @@ impl Hierarchy {
     }
 }
 
-fn is_cgroup2(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|answer| answer.f_type == libc::CGROUP2_SUPER_MAGIC)
+/// Whether cgroup2 is mounted at the usual place, where else there are v1's hierarchies.
+pub(super) fn is_cgroup2_alone() -> bool {
+    rustix::fs::statfs(USUAL_MOUNT).is_ok_and(|answer| answer.f_type == libc::CGROUP2_SUPER_MAGIC)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod procs;
 mod record;
 mod remove;
 pub mod stats;
+mod systemd;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -29,15 +30,17 @@ mod v1;
 mod v2;
 mod view;
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxPids, LinuxResources};
 
 pub use entry::{Entry, SubGroups};
 pub use error::GroupError;
 pub use oom::{Heard, OomEvents};
 pub use record::{GroupRecord, HierarchyRecord};
 pub use stats::Stats;
+pub use systemd::ScopeRecord;
 pub use view::{Shown, View};
 
 use layout::Layout;
@@ -59,6 +62,10 @@ pub struct GroupRequest<'a> {
     pub rootless: bool,
     /// `linux.resources`.
     pub resources: Option<&'a LinuxResources>,
+    /// Have systemd make the group: the path is `SLICE:PREFIX:NAME` then.
+    pub systemd: bool,
+    /// The configuration's annotations, among which may be properties of the unit.
+    pub annotations: Option<&'a HashMap<String, String>>,
 }
 
 impl GroupRequest<'_> {
@@ -72,6 +79,16 @@ impl GroupRequest<'_> {
 #[derive(Debug)]
 pub struct Group {
     record: GroupRecord,
+    /// Of a scope that is new.
+    held: Option<Held>,
+}
+
+/// The place that is held in a scope until the container's first process is in it.
+#[derive(Debug)]
+struct Held {
+    _place: systemd::Holder,
+    /// The limit on processes that is one too high meanwhile, and where.
+    pids: Option<(PathBuf, i64)>,
 }
 
 impl Group {
@@ -80,14 +97,35 @@ impl Group {
     /// # Errors
     /// The kernel refused, or something asked for cannot be held here. Nothing is left then.
     pub fn create(request: &GroupRequest<'_>) -> Result<Group, GroupError> {
-        let place = Place::of(request.path, request.id)?;
-        let layout = Layout::of_this_host(&place)?;
+        if !request.systemd {
+            let place = Place::of(request.path, request.id)?;
+            return Group::make(request, &place);
+        }
+        let scope = systemd::Scope::start(request)?;
+        let place = Place::of(Some(&scope.path), request.id)?;
+        match Group::make(request, &place) {
+            Ok(mut group) => {
+                group.record.scope = Some(scope.record);
+                group.hold(scope.holder, request.resources)?;
+                Ok(group)
+            }
+            Err(error) => {
+                drop(scope.holder);
+                // The failure is what the caller learns; an empty scope ends by itself.
+                systemd::stop(&scope.record).err();
+                Err(error)
+            }
+        }
+    }
+
+    fn make(request: &GroupRequest<'_>, place: &Place) -> Result<Group, GroupError> {
+        let layout = Layout::of_this_host(place)?;
         let mut made = Made::default();
         let record = match (&layout.v1[..], &layout.unified) {
-            ([], Some(unified)) => v2::make(request, unified, &place, &mut made)?,
-            (v1, unified) => v1::make(request, v1, unified.as_ref(), &place, &mut made)?,
+            ([], Some(unified)) => v2::make(request, unified, place, &mut made)?,
+            (v1, unified) => v1::make(request, v1, unified.as_ref(), place, &mut made)?,
         };
-        let group = Group { record };
+        let group = Group { record, held: None };
         if let Some(resources) = request.resources {
             group.limit(resources)?;
         }
@@ -105,6 +143,10 @@ impl Group {
     /// # Errors
     /// The path is none, or the kernel's tables could not be read.
     pub fn planned(request: &GroupRequest<'_>) -> Result<GroupRecord, GroupError> {
+        if request.systemd {
+            // A scope ends by itself with the process that holds its place.
+            return Ok(GroupRecord::default());
+        }
         let place = Place::of(request.path, request.id)?;
         let layout = Layout::of_this_host(&place)?;
         let new = |hierarchy: &layout::Hierarchy| {
@@ -120,7 +162,55 @@ impl Group {
         Ok(GroupRecord {
             v1: v1.collect(),
             unified: layout.unified.as_ref().and_then(new),
+            scope: None,
         })
+    }
+
+    /// Keeps the process that holds the place in a new scope, which is one more than the limit is for.
+    fn hold(
+        &mut self,
+        place: systemd::Holder,
+        resources: Option<&LinuxResources>,
+    ) -> Result<(), GroupError> {
+        let limit = resources.and_then(|resources| resources.pids().as_ref());
+        let dir = self.record.v2().or_else(|| self.record.v1("pids"));
+        let pids = match (dir, limit.map(LinuxPids::limit)) {
+            (Some(dir), Some(limit @ 0..)) => Some((dir.to_owned(), limit)),
+            _ => None,
+        };
+        if let Some((dir, limit)) = &pids {
+            let more = limit.max(&1).saturating_add(1);
+            files::set(dir, "pids.max", "pids.limit", more)?;
+        }
+        self.held = Some(Held {
+            _place: place,
+            pids,
+        });
+        Ok(())
+    }
+
+    /// The container's first process is in the group: what held its place there is let go.
+    ///
+    /// # Errors
+    /// The limit on processes could not be set to what was asked for.
+    pub fn entered(&mut self) -> Result<(), GroupError> {
+        let Some(held) = self.held.take() else {
+            return Ok(());
+        };
+        let Some((dir, limit)) = &held.pids else {
+            return Ok(());
+        };
+        files::set(dir, "pids.max", "pids.limit", fields::pids_max(*limit))
+    }
+
+    /// Moves a process of another group into this one, or into the group `below` it. For a process
+    /// that could not be born there: the kernel lets nobody but root move between groups that are not
+    /// both the mover's, and systemd may do it instead.
+    ///
+    /// # Errors
+    /// The kernel or systemd refused.
+    pub fn add(&self, pid: i32, sub: &SubGroups) -> Result<(), GroupError> {
+        entry::add(&self.record, sub, pid)
     }
 
     /// Changes what `resources` names and leaves the rest as it is. The list of devices, when there is
@@ -130,6 +220,13 @@ impl Group {
     /// The kernel refused, or something asked for cannot be held here. What stands before it in the
     /// list of fields is changed by then.
     pub fn update(&self, resources: &LinuxResources, rootless: bool) -> Result<(), GroupError> {
+        if let Some(scope) = &self.record.scope {
+            let dir = self.record.v2();
+            if let (Some(dir), Some(memory)) = (dir, resources.memory()) {
+                v2::check(dir, memory)?;
+            }
+            systemd::update(scope, resources, dir)?;
+        }
         self.limit(resources)?;
         match resources.devices() {
             Some(devices) => self.hold_devices(devices, rootless, false),
@@ -162,6 +259,7 @@ impl Group {
     pub fn of(record: &GroupRecord) -> Group {
         Group {
             record: record.clone(),
+            held: None,
         }
     }
 
@@ -232,6 +330,12 @@ impl Group {
     /// # Errors
     /// [`GroupError::Populated`] when processes are still there.
     pub fn remove(&self) -> Result<(), GroupError> {
+        if let Some(scope) = &self.record.scope
+            && let Err(error) = systemd::stop(scope)
+        {
+            // Where systemd is not to be had any more, the group can be removed all the same.
+            tracing::warn!(%error, "the scope is left to systemd");
+        }
         remove::remove(self.record.directories())
     }
 

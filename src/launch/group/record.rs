@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::systemd::ScopeRecord;
+
 /// Which directories a container's group is, for its state file.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +17,9 @@ pub struct GroupRecord {
     /// The directory in cgroup2's hierarchy. Beside v1's it holds no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unified: Option<PathBuf>,
+    /// The scope, where systemd has made the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeRecord>,
 }
 
 /// A group's directory in one v1 hierarchy.
@@ -31,7 +36,7 @@ impl GroupRecord {
     /// Whether there is no group at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.v1.is_empty() && self.unified.is_none()
+        self.v1.is_empty() && self.unified.is_none() && self.scope.is_none()
     }
 
     /// The directory in v1's hierarchy of `controller`.

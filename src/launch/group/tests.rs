@@ -43,6 +43,8 @@ impl Parent {
             id: "one",
             rootless: false,
             resources: Some(&resources),
+            systemd: false,
+            annotations: None,
         })
     }
 
@@ -340,6 +342,7 @@ fn devices_are_held_and_exchanged() {
     let group = Group::of(&GroupRecord {
         v1: Vec::new(),
         unified: Some(unified),
+        scope: None,
     });
     group.hold_devices(&[], false, true).unwrap();
     exchange_devices(&group, &parent);
@@ -534,6 +537,7 @@ fn each_hierarchy_is_shown_once() {
             })
             .to_vec(),
         unified: Some("/u/x".into()),
+        scope: None,
     };
     let View::V1(shown) = Group::of(&record).view() else {
         panic!("v1's are shown");

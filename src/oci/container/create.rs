@@ -119,12 +119,6 @@ impl Runtime {
         own_console: Option<OwnedFd>,
     ) -> Result<i32, VerbError> {
         check_descriptors(input.preserve_fds)?;
-        if self.systemd_cgroup {
-            return Err(VerbError::argument(
-                "--systemd-cgroup",
-                "control groups by systemd are not carried out yet; have the caller use cgroupfs",
-            ));
-        }
         let bundle = resolved(&input.bundle, "find the bundle")?;
         let (text, spec) = config::read(&config_path(input, &bundle))?;
         let mut prepared = self.prepare(spec, bundle)?;
@@ -176,7 +170,7 @@ impl Runtime {
             entry.write_policy(&policy::kept(&chosen.documents)?)?;
         }
         entry.write_state(&record)?;
-        let group = match Group::create(&request) {
+        let mut group = match Group::create(&request) {
             Ok(group) => group,
             Err(error) => {
                 // None of it is there, and what is there by now is somebody else's.
@@ -185,7 +179,10 @@ impl Runtime {
                 return Err(error.into());
             }
         };
-        record.group = group.record().clone();
+        if record.group != *group.record() {
+            record.group = group.record().clone();
+            entry.write_state(&record)?;
+        }
         check_limits(&record)?;
         let facts = facts(&prepared.isolation, group.record());
         let rootfs = Rootfs::prepare(spec, &prepared.bundle, &facts)
@@ -213,7 +210,9 @@ impl Runtime {
             record: &mut record,
             pid_file: input.pid_file.as_deref(),
         };
-        Ok(container::create(creation, &mut recorder)?)
+        let pid = container::create(creation, &mut recorder)?;
+        group.entered()?;
+        Ok(pid)
     }
 
     fn prepare(&self, mut spec: Spec, bundle: PathBuf) -> Result<Prepared, VerbError> {
@@ -255,6 +254,8 @@ impl Runtime {
             id,
             rootless: self.rootless,
             resources: linux.and_then(|linux| linux.resources().as_ref()),
+            systemd: self.systemd_cgroup,
+            annotations: spec.annotations().as_ref(),
         }
     }
 }

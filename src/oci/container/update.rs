@@ -26,6 +26,16 @@ impl Runtime {
         if let Some(policy) = &found.record.policy {
             policy.bounds.narrow(&mut resources, false);
         }
+        // Callers send back the list that the container has, and hooks may have added to what came of
+        // it: only another list is a change.
+        let spec = found.entry.config()?;
+        let own = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.resources().as_ref());
+        if own.is_some_and(|own| own.devices() == resources.devices()) {
+            resources.set_devices(None);
+        }
         Ok(Group::of(&found.record.group).update(&resources, self.rootless)?)
     }
 }

@@ -239,6 +239,32 @@ pub(in crate::launch::group) fn apply(
     Ok(())
 }
 
+/// The list in the words of systemd's `DeviceAllow=`; `None` where everything is allowed. systemd has
+/// no words for every list, and those that it has no words for it takes for denied: what the kernel
+/// is told afterwards is exact.
+pub(in crate::launch::group) fn for_systemd(
+    rules: &[Rule],
+) -> Result<Option<Vec<(String, String)>>, GroupError> {
+    let target = Exceptions::fold(rules)?;
+    if target.allow {
+        return Ok((!target.list.is_empty()).then(Vec::new));
+    }
+    let words = target.list.iter().filter_map(|(which, bits)| {
+        let kind = match which.kind {
+            Kind::Block => "block",
+            Kind::Character => "char",
+        };
+        let devices = match (which.major, which.minor) {
+            (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+            (Some(major), None) => format!("{kind}-{major}"),
+            (None, None) => format!("{kind}-*"),
+            (None, Some(_)) => return None,
+        };
+        Some((devices, Access(*bits).letters()))
+    });
+    Ok(Some(words.collect()))
+}
+
 /// The file, opened once for all writes.
 fn opened<'a>(file: &'a mut Option<File>, path: &Path) -> std::io::Result<&'a File> {
     if file.is_none() {

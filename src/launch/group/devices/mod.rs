@@ -14,5 +14,5 @@ mod rule;
 mod tests;
 
 pub(super) use attach::apply as apply_v2;
-pub(super) use exceptions::apply as apply_v1;
+pub(super) use exceptions::{apply as apply_v1, for_systemd};
 pub(super) use rule::{Rule, rules};

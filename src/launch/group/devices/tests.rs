@@ -4,7 +4,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDevice
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use super::exceptions::{Exceptions, Which};
+use super::exceptions::{Exceptions, Which, for_systemd};
 use super::program::assemble;
 use super::rule::{Access, Kind, Rule, rules};
 use crate::sys::bpf::{self, Instruction};
@@ -273,4 +273,24 @@ fn the_kernel_takes_every_program() {
         let loaded = bpf::load_device_program(&program, *b"buntime_test\0\0\0\0");
         loaded.unwrap_or_else(|error| panic!("{error}: {rules:?} {program:?}"));
     }
+}
+
+#[test]
+fn systemd_is_told_what_it_has_words_for() {
+    use LinuxDeviceType::{A, B, C};
+    let told = |given: &[LinuxDeviceCgroup]| for_systemd(&rules(given).unwrap()).unwrap();
+    let pair = |devices: &str, access: &str| (devices.to_owned(), access.to_owned());
+    let some = told(&[rule(true, B, [8, -1], "r"), rule(true, C, [-1, 7], "w")]).unwrap();
+    assert!(some.contains(&pair("block-8", "rm")), "{some:?}");
+    assert!(some.contains(&pair("/dev/char/1:3", "rwm")), "{some:?}");
+    assert!(some.contains(&pair("char-*", "m")), "{some:?}");
+    // It has none for a minor number of every major one.
+    let wide = some.iter().filter(|(devices, _)| devices.ends_with('*'));
+    assert!(
+        wide.into_iter().all(|(_, access)| access == "m"),
+        "{some:?}"
+    );
+    let all = rule(true, A, [-1, -1], "rwm");
+    assert_eq!(told(std::slice::from_ref(&all)), None);
+    assert_eq!(told(&[all, rule(false, B, [8, 0], "w")]), Some(Vec::new()));
 }

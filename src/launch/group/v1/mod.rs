@@ -67,13 +67,15 @@ fn directory(
     };
     match made.make(&path, &hierarchy.root) {
         Ok(true) => Ok(Some(path)),
+        // systemd has just made it, for this container alone.
+        Ok(false) if request.systemd => Ok(Some(path)),
         Ok(false) => {
             let alone = GroupRecord {
                 v1: vec![HierarchyRecord {
                     controllers: hierarchy.controllers.clone(),
                     path: path.clone(),
                 }],
-                unified: None,
+                ..GroupRecord::default()
             };
             taken::refuse(&path, &alone).map(|()| Some(path))
         }

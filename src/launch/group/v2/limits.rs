@@ -158,7 +158,7 @@ fn cpu(dir: &Path, wanted: &LinuxCpu) -> Result<(), GroupError> {
     // The kernel checks a burst against the quota, so that either may have to come first.
     let waits = fields::later(burst(), quota.is_some())?;
     if quota.is_some() || period.is_some() {
-        let value = cpu_max(dir, quota, period);
+        let value = cpu_max(Some(dir), quota, period);
         set(dir, "cpu", "cpu.max", "cpu.quota", value)?;
     }
     if waits {
@@ -168,10 +168,14 @@ fn cpu(dir: &Path, wanted: &LinuxCpu) -> Result<(), GroupError> {
 }
 
 /// What `cpu.max` takes: of a quota and a period that one keeps its value which is not asked for.
-fn cpu_max(dir: &Path, quota: Option<i64>, period: Option<u64>) -> String {
-    let now = match (quota, period) {
-        (Some(_), Some(_)) => String::new(),
-        _ => line(dir, "cpu.max").unwrap_or_default(),
+pub(in crate::launch::group) fn cpu_max(
+    dir: Option<&Path>,
+    quota: Option<i64>,
+    period: Option<u64>,
+) -> String {
+    let now = match (quota, period, dir) {
+        (Some(_), Some(_), _) | (_, _, None) => String::new(),
+        (_, _, Some(dir)) => line(dir, "cpu.max").unwrap_or_default(),
     };
     let mut now = now.split(' ').map(str::to_owned);
     let (now_quota, now_period) = (now.next(), now.next());
@@ -191,7 +195,7 @@ fn cpu_max(dir: &Path, quota: Option<i64>, period: Option<u64>) -> String {
 
 /// v1's shares, from 2 to 262144 around 1024, as a weight from 1 to 10000 around 100, by the curve
 /// through these three points that container tools have agreed on.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(in crate::launch::group) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
         262_144.. => 10_000,

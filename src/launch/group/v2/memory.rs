@@ -25,9 +25,7 @@ pub(super) fn apply(dir: &Path, wanted: &LinuxMemory) -> Result<(), GroupError> 
     }
     let limit = given(wanted.limit());
     let swap = swap_alone(limit, given(wanted.swap()))?;
-    if wanted.check_before_update() == Some(true) {
-        refuse_below_usage(dir, limit, given(wanted.swap()))?;
-    }
+    check(dir, wanted)?;
     if let Some(swap) = swap {
         limit_swap(dir, swap)?;
     }
@@ -62,7 +60,10 @@ fn unheld(field: &str, why: &str) -> GroupError {
 }
 
 /// The limit on swap that is meant by one on memory and swap together.
-fn swap_alone(limit: Option<i64>, both: Option<i64>) -> Result<Option<i64>, GroupError> {
+pub(in crate::launch::group) fn swap_alone(
+    limit: Option<i64>,
+    both: Option<i64>,
+) -> Result<Option<i64>, GroupError> {
     let invalid = |why: String| Err(GroupError::invalid("memory.swap", why));
     match (limit, both) {
         // As on v1, where the one cannot be without the other.
@@ -91,7 +92,14 @@ fn limit_swap(dir: &Path, swap: i64) -> Result<(), GroupError> {
     set(dir, "memory", SWAP_LIMIT, "memory.swap", or_max(swap))
 }
 
-/// The kernel takes a limit below what is in use, and kills for it.
+/// Refuses limits below what is in use, where that is asked for: the kernel takes them, and kills.
+pub(in crate::launch::group) fn check(dir: &Path, wanted: &LinuxMemory) -> Result<(), GroupError> {
+    match wanted.check_before_update() {
+        Some(true) => refuse_below_usage(dir, given(wanted.limit()), given(wanted.swap())),
+        _ => Ok(()),
+    }
+}
+
 fn refuse_below_usage(dir: &Path, limit: Option<i64>, both: Option<i64>) -> Result<(), GroupError> {
     let used = |file| -> Result<u64, GroupError> {
         let text = line(dir, file).map_err(GroupError::io("reading", &dir.join(file)))?;

@@ -13,7 +13,8 @@ use super::place::Place;
 use super::record::GroupRecord;
 use super::{GroupError, GroupRequest, devices, taken};
 
-pub(super) use limits::apply;
+pub(super) use limits::{apply, cpu_max, weight_of_shares};
+pub(super) use memory::{check, swap_alone};
 
 /// Makes the group, with every controller that its parents have. There is none where this user may
 /// make none, and neither a path nor a limit insists on it.
@@ -32,9 +33,12 @@ pub(super) fn make(
     let group = GroupRecord {
         v1: Vec::new(),
         unified: Some(path.clone()),
+        scope: None,
     };
     match made.make(&path, &unified.root) {
         Ok(true) => {}
+        // systemd has just made it, for this container alone.
+        Ok(false) if request.systemd => {}
         Ok(false) => taken::refuse(&path, &group)?,
         Err(error) if request.tolerates() && is_forbidden(&error) => {
             let why = format!(
