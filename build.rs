@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// The parts of the Python worker, in the order in which they form one file.
-const PYTHON_PARTS: [&str; 4] = ["channel.py", "native.py", "hook.py", "run.py"];
+const PYTHON_PARTS: [&str; 5] = ["channel.py", "native.py", "hook.py", "bundle.py", "run.py"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

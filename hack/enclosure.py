@@ -10,6 +10,7 @@ import glob
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -49,13 +50,14 @@ def groups(below):
     return found
 
 
-def left_of_groups(caller, seconds=5):
-    """The groups of a caller that do not go; the kernel lets go of one by and by.
+def left_behind(caller, files, seconds=20):
+    """What does not go of a caller's containers: what `files` lists, and groups. Daemons and the
+    kernel let go of them by and by.
 
     Podman's monitors have a group of their own, which stays.
     """
     def left():
-        return [path for path in groups(group(caller)) if not path.endswith("/conmon")]
+        return files() + [path for path in groups(group(caller)) if not path.endswith("/conmon")]
 
     deadline = time.monotonic() + seconds
     while left() and time.monotonic() < deadline:
@@ -160,18 +162,60 @@ def furnish(layout, hidden, rooted):
     """Hides the host's state and brings the loopback interface up."""
     if layout:
         subprocess.run(["sh", "-c", "set -e; " + layouts.LAYOUTS[layout], "sh", "true"], check=True)
-    if rooted and not os.path.exists(layouts.CONTROL_GROUPS + "/cgroup.procs"):
-        root_groups()
+    if not os.path.exists(layouts.CONTROL_GROUPS + "/cgroup.procs"):
+        show_hierarchies_alone()
+        if rooted:
+            root_groups()
     for folder in [*HIDDEN, *hidden]:
         os.makedirs(folder, exist_ok=True)
         mode = "mode=1777" if folder in ("/dev/shm", "/tmp") else "mode=755"
         subprocess.run(["mount", "-t", "tmpfs", "-o", mode, "integration", folder], check=True)
+    if rooted:
+        own_null()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for folder in (STATE, "/run/lock", "/run/netns"):
         os.makedirs(folder)
     tempfile.tempdir = STATE
     # A monitor of Podman leaves files where it was started.
     os.chdir(STATE)
+
+
+def own_null():
+    """Puts a node of the enclosure's own over /dev/null: some runtimes give it to a container's user,
+    and some tests look whether it was given away."""
+    node = "/run/null"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.chmod(node, 0o666)
+    subprocess.run(["mount", "--bind", node, "/dev/null"], check=True)
+
+
+def real_time(place, folder):
+    """Gives a group the time for real-time processes that a root group has. A group starts with none,
+    and all groups of one parent share its time: another enclosure may have it at the moment."""
+    name = "cpu.rt_runtime_us"
+    if os.path.exists(f"{place}/{name}"):
+        try:
+            shutil.copyfile(f"{place}/{name}", f"{folder}/{name}")
+        except OSError as error:
+            print(f"no time for real-time processes: {error}", file=sys.stderr)
+
+
+def show_hierarchies_alone():
+    """Leaves outside whatever lies beside the hierarchies: Podman takes each folder for one of them."""
+    top, held = layouts.CONTROL_GROUPS, "/mnt"
+    entries = list(os.scandir(top))
+    if all(entry.is_symlink() or os.path.ismount(entry.path) for entry in entries):
+        return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "cgroup", held], check=True)
+    for entry in entries:
+        place = os.path.join(held, entry.name)
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), place)
+        elif os.path.ismount(entry.path):
+            os.mkdir(place)
+            subprocess.run(["mount", "--rbind", entry.path, place], check=True)
+    subprocess.run(["umount", "--recursive", top], check=True)
+    subprocess.run(["mount", "--move", held, top], check=True)
 
 
 def root_groups():
@@ -189,6 +233,7 @@ def root_groups():
         for name in ("cpuset.cpus", "cpuset.mems"):
             if os.path.exists(f"{place}/{name}"):
                 shutil.copyfile(f"{place}/{name}", f"{folder}/{name}")
+        real_time(place, folder)
         with open(folder + "/cgroup.procs", "w") as file:
             file.write("0")
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWCGROUP) != 0:

@@ -8,9 +8,13 @@
 pub mod policy;
 
 #[cfg(target_os = "linux")]
+pub mod approval;
+#[cfg(target_os = "linux")]
 pub mod audit;
 #[cfg(target_os = "linux")]
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod intercept;
 #[cfg(target_os = "linux")]
 pub mod ipc;
 #[cfg(target_os = "linux")]

@@ -344,7 +344,14 @@ fn readme_and_help_name_the_same_flags() {
     );
     let mut known = of_run;
     known.extend(laws::flags_in(&help(&[])));
-    for verb in ["policy", "bundle", "init-policy", "completions"] {
+    for verb in [
+        "policy",
+        "bundle",
+        "init-policy",
+        "doctor",
+        "attest",
+        "completions",
+    ] {
         known.extend(laws::flags_in(&help(&[verb])));
     }
     known.extend(laws::flags_in(&help(&["policy", "explain"])));

@@ -137,6 +137,22 @@ fn masks(plan: &Plan) -> Vec<(&str, MaskKind)> {
         .collect()
 }
 
+/// The plan and its live part.
+#[track_caller]
+fn live(policy: &Policy, world: &World) -> (Plan, Intercept) {
+    let plan = policy
+        .compile(world)
+        .unwrap_or_else(|refused| panic!("{refused}"));
+    let intercept = plan.intercept.clone().expect("something is decided live");
+    (plan, intercept)
+}
+
+/// How the rule of that name is carried.
+fn how<'p>(plan: &'p Plan, rule: &str) -> &'p str {
+    let found = plan.mechanisms.iter().find(|entry| entry.rule.what == rule);
+    found.map_or("not at all", |entry| &entry.mechanism)
+}
+
 const READ: [&str; 2] = ["read_file", "read_dir"];
 const EDIT: [&str; 4] = ["read_file", "read_dir", "write_file", "write_dir"];
 
@@ -181,7 +197,14 @@ fn a_deny_below_an_allow_is_a_mask_of_the_right_kind() {
         json!(["make_reg"]),
         json!(["write_file"]),
     ] {
-        refuses(&deny(subset), &world(), "fs[1]", "no mount takes");
+        let names: Vec<String> = serde_json::from_value(subset.clone()).unwrap();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (plan, live) = live(&deny(subset), &world());
+        assert_eq!(live.perms.names(), names);
+        assert_eq!(masks(&plan), []);
+        // Of the rest the kernel allows what it did.
+        let rest = PermSet::ALL.without(Perm::WriteDir).without(Perm::Execute);
+        assert_eq!(grant(&plan, "/data"), Some(rest.difference(live.perms)));
     }
 }
 
@@ -223,31 +246,40 @@ fn the_directories_above_a_mask_cannot_be_renamed_away() {
 }
 
 #[test]
-fn what_masks_cannot_carry_is_refused() {
+fn what_masks_cannot_carry_is_decided_live() {
     let below = files(json!([
         {"action": "allow", "path": "/data", "perms": READ},
         {"action": "deny", "path": "/data/sub", "perms": READ},
         {"action": "allow", "path": "/data/sub/deep", "perms": ["write_file"]},
     ]));
-    refuses(
-        &below,
-        &world(),
-        "fs[2]",
-        "below a path that another rule has to hide",
+    let (plan, intercept) = live(&below, &world());
+    assert_eq!(
+        intercept.perms.names(),
+        ["read_file", "write_file", "read_dir"]
     );
+    assert!(
+        plan.masks.is_empty() && !intercept.decides_executions() && intercept.linked.is_empty()
+    );
+    assert!(!bind(&plan, "/data").unwrap().writable);
+    assert!(bind(&plan, "/data/sub/deep").unwrap().writable);
 
+    let edit = PermSet::READ.union(PermSet::WRITE).without(Perm::WriteDir);
     let missing = files(json!([
         {"action": "allow", "path": "/data", "perms": EDIT},
         {"action": "deny", "path": "/data/.env"},
     ]));
-    refuses(&missing, &world(), "fs[1]", "/data/.env does not exist");
+    let (plan, intercept) = live(&missing, &world());
+    assert_eq!((intercept.perms, grant(&plan, "/data")), (edit, None));
+    assert!(bind(&plan, "/data").unwrap().writable);
     let private = files(json!([{"action": "deny", "path": "/tmp/x"}]));
-    refuses(&private, &world(), "fs[0]", "/tmp/x does not exist");
+    assert_eq!(live(&private, &world()).1.perms, edit);
     let grown = files(json!([
         {"action": "allow", "path": "/data", "perms": EDIT},
-        {"action": "allow", "path": "/data/bin"},
+        {"action": "allow", "path": "/data/bin", "perms": ["make_char"]},
     ]));
-    refuses(&grown, &world(), "fs[1]", "/data/bin does not exist");
+    let (plan, intercept) = live(&grown, &world());
+    assert_eq!(intercept.perms.names(), ["make_char"]);
+    assert_eq!(grant(&plan, "/data"), Some(edit));
 
     let linked = files(json!([
         {"action": "allow", "path": "/data", "perms": READ},
@@ -255,38 +287,190 @@ fn what_masks_cannot_carry_is_refused() {
     ]));
     let mut host = world();
     host.entries.get_mut(Path::new("/data/file")).unwrap().links = 2;
-    refuses(&linked, &host, "fs[1]", "2 hard links");
-    assert_eq!(masks(&plan(&linked)), [("/data/file", MaskKind::Hidden)]);
+    let (_, intercept) = live(&linked, &host);
+    assert_eq!(intercept.perms.names(), ["read_file"]);
+    assert_eq!(intercept.linked, [Path::new("/data/file")]);
+    let one = linked.compile(&world()).unwrap();
+    assert_eq!(masks(&one), [("/data/file", MaskKind::Hidden)]);
+    assert_eq!(one.intercept, None);
 }
 
 #[test]
-fn what_only_a_live_decision_can_say_is_refused() {
-    for (rule, words) in [
-        (
-            json!({"action": "allow", "path": "/data/*.csv"}),
-            "wildcard",
-        ),
-        (json!({"action": "ask", "path": "/data"}), "ask needs"),
-        (json!({"action": "warn", "path": "/data"}), "warn needs"),
+fn what_only_a_live_decision_can_say_is_decided_live() {
+    let rest = PermSet::ALL.without(Perm::WriteDir).without(Perm::Execute);
+    for rule in [
+        json!({"action": "allow", "path": "/data/*.csv"}),
+        json!({"action": "ask", "path": "/data"}),
+        json!({"action": "warn", "path": "/data"}),
     ] {
-        refuses(&files(json!([rule])), &world(), "fs[0]", words);
-        refuses(
-            &policy(json!({"exec": {"rules": [rule]}})),
-            &world(),
-            "exec[0]",
-            words,
+        let (plan, intercept) = live(&files(json!([rule])), &world());
+        // Nothing but the command runs, so that nobody has to look at executions.
+        assert_eq!(intercept.perms, rest, "{rule}");
+        let data = bind(&plan, "/data").unwrap();
+        assert!(data.writable && !data.executable, "{rule}");
+        assert_eq!(grant(&plan, "/data"), None, "{rule}");
+        assert_eq!(how(&plan, "fs[0]"), "interceptor", "{rule}");
+
+        let exec = policy(json!({"exec": {"rules": [rule]}}));
+        if rule["action"] != "allow" {
+            refuses(&exec, &world(), "exec[0]", "not asked about, warned of");
+            continue;
+        }
+        let (plan, intercept) = live(&exec, &world());
+        assert!(intercept.decides_executions(), "{rule}");
+        let data = bind(&plan, "/data").unwrap();
+        assert!(data.executable && !data.writable, "{rule}");
+        assert!(
+            grant(&plan, "/data").unwrap().contains(Perm::Execute),
+            "{rule}"
         );
+        assert!(how(&plan, "exec[0]").starts_with("interceptor"), "{rule}");
     }
     let digest = json!({"exec": {"rules": [{"action": "allow", "path": "/usr/bin/git", "sha256": "a".repeat(64)}]}});
-    refuses(&policy(digest), &world(), "exec[0]", "digest");
-    refuses(
-        &policy(json!({"defaults": {"exec": "ask"}})),
-        &world(),
-        "defaults.exec",
-        "ask needs",
-    );
+    refuses(&policy(digest), &world(), "exec[0]", "compared by digest");
+    let asked = policy(json!({"defaults": {"exec": "ask"}}));
+    refuses(&asked, &world(), "defaults.exec", "not asked about");
     let risk = json!({"risk": {"rules": [{"on": "code", "pattern": "x", "raise": "deny"}]}});
     refuses(&policy(risk), &world(), "risk[0]", "classifies");
+}
+
+#[test]
+fn what_is_to_be_recorded_is_decided_live() {
+    let events = |events: Value| policy(json!({"audit": {"enabled": true, "events": events}}));
+    let all = PermSet::ALL.without(Perm::WriteDir);
+    let (_, intercept) = live(&events(json!(["fs"])), &world());
+    assert_eq!(intercept.perms, all.without(Perm::Execute));
+    assert_eq!(
+        plan(&events(json!(["exec", "limits"]))).intercept,
+        None,
+        "the filter tells of each"
+    );
+    let programs =
+        json!({"audit": {"enabled": true, "events": ["exec"]}, "defaults": {"exec": "allow"}});
+    assert!(live(&policy(programs), &world()).1.decides_executions());
+    refuses(
+        &events(json!(["net"])),
+        &world(),
+        "audit.events",
+        "decides about net",
+    );
+}
+
+#[test]
+fn what_denies_what_is_denied_needs_nobody() {
+    let idle = files(json!([
+        {"action": "allow", "path": "/data", "perms": READ},
+        {"action": "deny", "path": "/home/**/.ssh"},
+        {"action": "deny", "path": "/data/*.key", "perms": ["write_file", "make_reg"]},
+        {"action": "deny", "path": "/data/**", "perms": ["write_file", "write_dir"]},
+    ]));
+    let idle = plan(&idle);
+    assert_eq!((idle.intercept.clone(), masks(&idle).len()), (None, 0));
+    assert_eq!(how(&idle, "fs[1]"), "nothing is allowed there");
+    let keys = files(json!([
+        {"action": "allow", "path": "/data", "perms": EDIT},
+        {"action": "deny", "path": "/data/*.key", "perms": ["read_file"]},
+    ]));
+    assert_eq!(live(&keys, &world()).1.perms.names(), ["read_file"]);
+}
+
+#[test]
+fn a_pattern_shows_where_it_begins_and_never_opens_the_bundle() {
+    let written = files(json!([{"action": "allow", "path": "/etc/*.conf", "perms": EDIT}]));
+    let mut host = world();
+    add(&mut host, "/etc", EntryKind::Dir);
+    let (plan, _) = live(&written, &host);
+    assert!(
+        bind(&plan, "/etc").is_none(),
+        "the bundle keeps its own /etc"
+    );
+    let everywhere = files(json!([
+        {"action": "allow", "path": "/**/*.csv", "perms": READ},
+        {"action": "deny", "path": "/home/u", "perms": ["write_file"]},
+    ]));
+    add(&mut host, "/home/u", EntryKind::Dir);
+    add(&mut host, "/tmp/data", EntryKind::Dir);
+    let (plan, _) = live(&everywhere, &host);
+    assert!(
+        bind(&plan, "/home/u").is_none(),
+        "the host is not brought in"
+    );
+    let own = files(json!([{"action": "allow", "path": "/tmp/data/*.csv", "perms": READ}]));
+    let (plan, _) = live(&own, &host);
+    assert!(
+        bind(&plan, "/tmp/data").is_none(),
+        "the worker has its own /tmp"
+    );
+    let trailing = files(json!([{"action": "allow", "path": "/data/**", "perms": READ}]));
+    let plan = trailing.compile(&host).unwrap();
+    assert_eq!(
+        (grant(&plan, "/data"), plan.intercept),
+        (Some(PermSet::READ), None)
+    );
+
+    // What begins behind a symbolic link speaks of what is there.
+    let data = host.entries[Path::new("/data")].clone();
+    host.entries.insert("/home/u/link".into(), data);
+    let linked = files(json!([{"action": "allow", "path": "~/link/*.csv", "perms": READ}]));
+    assert!(linked.literal_paths().contains(&"/home/u/link".into()));
+    let (plan, _) = live(&linked, &host);
+    assert!(bind(&plan, "/data").is_some());
+    let request = Request::Fs {
+        path: Path::new("/data/a.csv"),
+        perm: Perm::ReadFile,
+    };
+    assert_eq!(
+        linked.resolve(&host).decide(&request).verdict,
+        Verdict::Allow
+    );
+}
+
+#[test]
+fn where_nobody_decides_live_such_rules_are_refused() {
+    let mut bare = world();
+    bare.namespaces = false;
+    bare.private.clear();
+    let mut contained = world();
+    contained.private.clear();
+    contained.container = Some(Contained::default());
+    for host in [&bare, &contained] {
+        for (rule, words) in [
+            (
+                json!({"action": "allow", "path": "/data/*.csv"}),
+                "wildcard",
+            ),
+            (json!({"action": "ask", "path": "/data"}), "ask needs"),
+            (json!({"action": "warn", "path": "/data"}), "warn needs"),
+        ] {
+            refuses(&files(json!([rule])), host, "fs[0]", words);
+            let exec = policy(json!({"exec": {"rules": [rule]}}));
+            refuses(&exec, host, "exec[0]", words);
+        }
+        let missing = files(json!([
+            {"action": "allow", "path": "/data", "perms": EDIT},
+            {"action": "deny", "path": "/data/.env"},
+        ]));
+        refuses(&missing, host, "fs[1]", "/data/.env does not exist");
+        let events = policy(json!({"audit": {"enabled": true, "events": ["fs"]}}));
+        refuses(&events, host, "audit.events", "decides about fs");
+        refuses(
+            &policy(json!({"defaults": {"exec": "ask"}})),
+            host,
+            "defaults.exec",
+            "ask needs",
+        );
+    }
+    let mut linked = contained.clone();
+    linked
+        .entries
+        .get_mut(Path::new("/data/file"))
+        .unwrap()
+        .links = 2;
+    let denied = files(json!([
+        {"action": "allow", "path": "/data", "perms": READ},
+        {"action": "deny", "path": "/data/file"},
+    ]));
+    refuses(&denied, &linked, "fs[1]", "2 hard links");
 }
 
 #[test]
@@ -371,7 +555,9 @@ fn every_program_but_some() {
         .get_mut(Path::new("/usr/bin/sh"))
         .unwrap()
         .links = 3;
-    refuses(&but, &host, "exec[0]", "3 hard links");
+    let (_, intercept) = live(&but, &host);
+    assert_eq!(intercept.linked, [Path::new("/usr/bin/sh")]);
+    assert!(intercept.perms.contains(Perm::ReadFile));
 }
 
 #[test]
@@ -551,10 +737,10 @@ fn a_host_path_over_a_private_place_is_not_the_bundles_to_give() {
         .iter()
         .find(|bind| bind.path == Path::new("/tmp/shown"));
     assert!(bind.is_some_and(|bind| bind.writable), "{plan:#?}");
-    // Reading is not the bundle's to give either, and no mount takes it alone.
+    // Reading is not the bundle's to give either, and no mount takes it alone: it is decided live.
     let unreadable = files(json!([
         {"action": "allow", "path": "/tmp/shown", "perms": ["write_file", "write_dir"]}
     ]));
-    let refused = unreadable.compile(&world).unwrap_err().to_string();
-    assert!(refused.contains("allow reading there too"), "{refused}");
+    let (_, intercept) = live(&unreadable, &world);
+    assert_eq!(intercept.perms, PermSet::READ);
 }

@@ -95,10 +95,10 @@ fn a_signal_that_was_ignored_stays_ignored() {
 fn a_stop_stops_the_program_too_and_a_continue_continues_it() {
     let _alone = alone();
     let code = "import time
-last = time.monotonic()
+begun = last = time.monotonic()
 print('up', flush=True)
 longest = 0
-for turn in range(150):
+while longest <= 0.7 and last < begun + 30:
     time.sleep(0.01)
     now = time.monotonic()
     longest, last = max(longest, now - last), now
@@ -143,11 +143,7 @@ fn the_time_limit_holds_while_nobody_reads() {
     let start = Instant::now();
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(124));
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
 #[test]

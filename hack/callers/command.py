@@ -33,8 +33,15 @@ def run(command, stdin="", timeout=60, environment=None):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def until(condition, what, seconds=20):
+class Patience:
+    """How long is waited for what must come, in seconds; an emulated machine takes longer."""
+
+    seconds = 30
+
+
+def until(condition, what, seconds=None):
     """Waits until the condition holds, and answers its value."""
+    seconds = seconds or Patience.seconds
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()

@@ -85,6 +85,11 @@ class Caller:
     def exec(self, container, *command):
         return self("tasks", "exec", "--exec-id", self.name(), container, *command)
 
+    def left(self):
+        """What the runtime kept of containers that are gone: files of its state."""
+        return [os.path.join(folder, name) for folder, folders, names in os.walk(self.state())
+                for name in folders + names if folder != self.state() or name != NAMESPACE]
+
     def status(self, container):
         for line in self("tasks", "ls").whole().splitlines():
             if line.split()[0] == container:
@@ -171,8 +176,11 @@ def processes_are_listed(ctr):
         numbers = [line.split()[0] for line in ctr("tasks", "ps", container).whole().splitlines()[1:]]
         names = []
         for number in numbers:
-            with open(f"/proc/{number}/cmdline") as file:
-                names.append(file.read().strip("\0").replace("\0", " "))
+            try:
+                with open(f"/proc/{number}/cmdline") as file:
+                    names.append(file.read().strip("\0").replace("\0", " "))
+            except (FileNotFoundError, ProcessLookupError):
+                return ""
         return ", ".join(sorted(names)) if len(names) == 2 and all("sleep" in n for n in names) else ""
     return until(listed, "two processes are listed")
 
@@ -253,6 +261,4 @@ def what_is_left(ctr):
     container = ctr.start("sleep 60")
     ctr.exec(container, "true").whole()
     ctr.clear()
-    left = [os.path.join(folder, name) for folder, folders, names in os.walk(ctr.state())
-            for name in folders + names if folder != ctr.state() or name != NAMESPACE]
-    return "\n".join(left + enclosure.left_of_groups("containerd")) or "nothing"
+    return "\n".join(enclosure.left_behind("containerd", ctr.left)) or "nothing"

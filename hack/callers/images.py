@@ -65,16 +65,17 @@ def archive(path, name, content, config):
     return path
 
 
-def busybox_layer(users=True):
-    """A root with every applet of busybox, and a user besides root where that is wanted."""
+def busybox_layer(bare=False):
+    """A root with every applet of busybox. A bare one is as the well-known image called busybox has it:
+    without a user besides root, and without places for what a runtime mounts."""
     with open(BUSYBOX, "rb") as file:
         program = file.read()
     applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout
-    folders = [(name, 0o755) for name in ("bin", "etc", "root", "dev", "proc", "sys", "var", "home",
-                                          "srv", "shared")]
+    folders = [(name, 0o755) for name in ("bin", "etc", "root", "dev", "var", "home", "srv", "shared")]
     folders += [("tmp", 0o1777), ("shared/owned", 0o700)]
     passwd, group = b"root::0:0:root:/root:/bin/sh\n", b"root:x:0:\n"
-    if users:
+    if not bare:
+        folders += [("proc", 0o755), ("sys", 0o755)]
         passwd += b"ann:x:1000:1000::/home:/bin/sh\n"
         group += b"ann:x:1000:\nextra:x:2000:ann\n"
     files = [("bin/busybox", program, 0o755), ("etc/passwd", passwd, 0o644), ("etc/group", group, 0o644),
@@ -91,7 +92,7 @@ def busybox(folder):
     return archive(os.path.join(folder, "bb.tar"), IMAGE, busybox_layer(), config)
 
 
-def pause(folder):
+def pause(folder, name=PAUSE):
     """The archive of the image of a pod's first process."""
     source, program = os.path.join(folder, "pause.c"), os.path.join(folder, "pause")
     with open(source, "w") as file:
@@ -99,4 +100,4 @@ def pause(folder):
     subprocess.run(["gcc", "-O2", "-static", "-o", program, source], check=True)
     with open(program, "rb") as file:
         content = layer([("pause", file.read(), 0o755)])
-    return archive(os.path.join(folder, "pause.tar"), PAUSE, content, {"Entrypoint": ["/pause"]})
+    return archive(os.path.join(folder, "pause.tar"), name, content, {"Entrypoint": ["/pause"]})

@@ -8,6 +8,8 @@ import subprocess
 import termios
 import time
 
+from .command import Patience
+
 ROWS, COLUMNS = 33, 97
 
 
@@ -18,14 +20,14 @@ def resize(terminal, rows, columns):
 class Session:
     """A command on a terminal of 33 rows and 97 columns."""
 
-    def __init__(self, command, environment=None, seconds=30):
+    def __init__(self, command, environment=None, seconds=None):
         self.terminal, other = os.openpty()
         resize(self.terminal, ROWS, COLUMNS)
         self.process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other,
                                         env=environment, preexec_fn=lambda: os.login_tty(0))
         os.close(other)
         self.text = ""
-        self.deadline = time.monotonic() + seconds
+        self.deadline = time.monotonic() + (seconds or Patience.seconds)
 
     def read(self):
         """Takes what there is; false at the end."""
@@ -61,6 +63,6 @@ class Session:
         """Exit status, and all that was shown, with line ends as in a file."""
         while self.read():
             continue
-        status = self.process.wait(timeout=30)
+        status = self.process.wait(timeout=Patience.seconds)
         os.close(self.terminal)
         return status, self.text.replace("\r", "")

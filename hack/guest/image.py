@@ -46,7 +46,9 @@ class Kind:
 MINIMAL = Kind(
     name="minimal", release="bookworm", size="3G", memory=2048, init="/guest/init",
     packages=("bash", "python3", "strace", "runc", "crun", "busybox-static", "util-linux",
-              "uidmap", "iproute2", "procps", "kmod", "gcc", "libc6-dev", "bubblewrap"))
+              "uidmap", "iproute2", "procps", "kmod", "gcc", "libc6-dev", "bubblewrap",
+              # debootstrap chooses nothing for a package that is only a name, as this one's network is.
+              "golang-github-containers-common", "containernetworking-plugins"))
 FULL = Kind(
     name="full", release="trixie", size="10G", memory=3072, init="/usr/lib/systemd/systemd",
     packages=("systemd", "systemd-sysv", "dbus", "udev", "kmod", "iproute2", "procps",

@@ -12,36 +12,47 @@ import debian
 from . import image, machine
 
 # The filters of what depends on the kernel and its control groups.
-UNITS = ["launch::", "oci::", "sys::"]
+UNITS = ["launch::", "sys::"]
+# Pure searches that take minutes in emulation.
+PURE = ["--skip", "profile::tests", "--skip", "seccomp::text_tests"]
 WHOLE = ["basics::", "leaks::", "floods::memory", "floods::processes",
          "crowds::runs_that_end_badly"]
 # The guest's path of the binary, and how long all of it may take, in seconds.
 BINARY, PATIENCE = "/usr/local/bin/buntime", 3000.0
 HACK = os.path.join(debian.TOP, "hack")
-PARTS = ("units", "whole", "oci")
+PARTS = ("units", "whole", "oci", "calls", "defaults")
+# "defaults" needs the full guest, and takes longest.
+USUAL = PARTS[:4]
 
 
 def steps(part, filters):
     """The commands of a part."""
     if part == "units":
-        return [["/work/units", "--test-threads=1", *(filters or UNITS)]]
+        return [["/work/units", "--test-threads=2", *(filters or UNITS + PURE)]]
     if part == "whole":
         return [["mkdir", "-p", os.path.join(debian.TOP, "target", "tmp")],
                 ["/work/whole", "--test-threads=1", *(filters or WHOLE)]]
-    return [["python3", "/work/hack/guest/verbs.py", f"buntime={BINARY}", "runc=/usr/sbin/runc",
+    if part == "calls":
+        return [["python3", "/work/hack/bench", "launch", "--count", "--layout", "v2",
+                 "--runtime", f"buntime={BINARY}", "--runtime", "runc=/usr/sbin/runc",
+                 "--runtime", "crun=/usr/bin/crun"]]
+    program = {"oci": "verbs.py", "defaults": "defaults.py"}[part]
+    return [["python3", f"/work/hack/guest/{program}", f"buntime={BINARY}", "runc=/usr/sbin/runc",
              *filters]]
 
 
 def test(kind, parts, binary, filters):
     """Builds the tests, runs them in the guest, and returns the exit status: 0 if all passed."""
-    parts = parts or PARTS
+    parts = parts or USUAL
+    if "defaults" in parts and kind is not image.FULL:
+        sys.exit("hack/vm: only the full guest has daemons: hack/vm full test defaults")
     if binary is None:
         binary = os.path.join(debian.TOP, "target", "release", "buntime")
         subprocess.run(["cargo", "build", "--release", "--locked"], cwd=debian.TOP, check=True)
     os.makedirs(image.STORE, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tests.", dir=image.STORE) as work:
         files = [(stripped(work, binary), BINARY), (HACK, "/work/hack")]
-        for name, path in built(part for part in parts if part != "oci").items():
+        for name, path in built(part for part in parts if part in ("units", "whole")).items():
             files.append((stripped(work, path), f"/work/{name}"))
         script = ["failed=0"]
         script += [f"echo; echo '== {shlex.join(step)}'; {shlex.join(step)} || failed=1"

@@ -12,7 +12,7 @@ import debian
 BUILT = os.path.join(debian.TOP, "target", "conformance")
 # A line of TAP: whether it is well, its number, a name, and what is said about skipping.
 LINE = re.compile(r"^(not ok|ok) (\d+)[ -]*(.*?)(?:\s+#\s*(skip|todo)\b.*)?$", re.IGNORECASE)
-PLAN = re.compile(r"^1\.\.(\d+)")
+PLAN = re.compile(r"^1\.\.(\d+)", re.M)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def busybox(path):
     """The archive of a root like that of the image called busybox."""
     plain = path.removesuffix(".xz")
     with open(plain, "wb") as file:
-        file.write(images.busybox_layer(users=False))
+        file.write(images.busybox_layer(bare=True))
     subprocess.run(["xz", "-1", "--force", plain], check=True)
 
 
@@ -87,7 +87,7 @@ def command(unit, runtime):
             {"RUNC": runtime, "TERM": "xterm"}, os.path.join(FOLDER, "tests/integration"))
 
 
-def outcomes(unit, text):
+def outcomes(unit, text, _):
     """The result of the test. One that told nothing, as when it was ended, has failed."""
     found = results(text)
     return {unit: found[0].outcome if len(found) == 1 else "fail"}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::policy::{RuleRef, Verdict};
+use crate::policy::{Perm, RuleRef, Scope, Verdict};
 
 /// One thing that happened. In the log each is one JSON object with `type`, and
 /// with the fields that [`EventLog`](super::EventLog) adds.
@@ -37,6 +37,24 @@ pub enum Event {
         /// Every mechanism, also the ones that are not there.
         mechanisms: Vec<Mechanism>,
     },
+    /// The program of a container begins.
+    ContainerStart,
+    /// A further process joins a container.
+    ContainerExec {
+        /// Its name and arguments.
+        program: Vec<String>,
+        /// Its user id, as the container counts.
+        uid: u32,
+    },
+    /// Every process of a container is frozen.
+    ContainerPause,
+    /// They go on.
+    ContainerResume,
+    /// The limits of a container are changed.
+    ContainerUpdate {
+        /// What is changed, as `linux.resources` of a configuration.
+        resources: Value,
+    },
     /// The worker is ready for code, or says something about its state.
     WorkerState {
         /// The worker's own word for it.
@@ -50,6 +68,12 @@ pub enum Event {
         operation: Operation,
         /// The path, or the host and port.
         target: String,
+        /// The permission in question, for an operation on a path.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        perm: Option<Perm>,
+        /// The process that wants it, as its sandbox counts, where the interceptor asked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
         /// The policy's word.
         verdict: Verdict,
         /// The rule it comes from.
@@ -58,6 +82,46 @@ pub enum Event {
         origin: Origin,
         /// What the worker is told.
         answer: Answer,
+        /// The question to a person by which it was answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        asked: Option<u64>,
+    },
+    /// Somebody is asked about an operation that waits.
+    Asked {
+        /// The question's number in this session.
+        number: u64,
+        /// What is wanted.
+        operation: Operation,
+        /// The path.
+        target: String,
+        /// The permission in question.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        perm: Option<Perm>,
+        /// The process that wants it, as its sandbox counts.
+        pid: u32,
+        /// The rule that asks.
+        rule: RuleRef,
+        /// Who is asked.
+        of: String,
+        /// How long the answer may take.
+        timeout_seconds: f64,
+    },
+    /// A question has its answer, or will have none.
+    Answered {
+        /// The question's number.
+        number: u64,
+        /// Whether the answer allows it.
+        allowed: bool,
+        /// How far it reaches.
+        scope: Option<Scope>,
+        /// The path up to which it reaches, where that is its scope.
+        path: Option<String>,
+        /// Why there was no answer of its own; who was asked stands in [`Event::Asked`].
+        why: Option<String>,
+        /// How long the operation has waited.
+        waited_seconds: f64,
+        /// How many calls waited for it.
+        calls: usize,
     },
     /// The worker broke the channel's rules.
     Violation {
@@ -66,7 +130,8 @@ pub enum Event {
     },
     /// A limit was reached.
     Limit {
-        /// Its name in a policy's `limits`.
+        /// Its name in a policy's `limits`; `channel` when a container's channel has had as much
+        /// recorded as it may.
         limit: &'static str,
         /// Whether it ended the session.
         ended: bool,
@@ -91,7 +156,7 @@ pub enum Event {
 }
 
 /// One mechanism of the kernel and how far it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mechanism {
     /// Its name, such as `mount namespace`.
     pub mechanism: String,
@@ -111,6 +176,8 @@ pub enum Operation {
     Write,
     /// List a directory.
     List,
+    /// Change the mode, owner, times or attributes of a file.
+    Change,
     /// Connect to an address.
     Connect,
     /// Run a program.
@@ -125,6 +192,7 @@ impl Operation {
             Self::Read => "read",
             Self::Write => "write",
             Self::List => "list",
+            Self::Change => "change",
             Self::Connect => "connect",
             Self::Run => "run",
         }
@@ -141,14 +209,18 @@ pub enum Origin {
     Notice,
     /// The kernel stopped the operation, and we were told.
     Kernel,
+    /// The kernel holds the operation until it is answered.
+    Interceptor,
 }
 
 /// What the worker is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// Go on.
     Allowed,
+    /// Nothing yet: the kernel holds the operation when it is made, and asks then.
+    Held,
     /// The operation fails with EACCES.
     Denied,
     /// The worker is killed, as the policy's `onViolation` says.

@@ -2,11 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -57,12 +57,14 @@ pub enum LogError {
 const MOST_BYTES: u64 = 256 << 20;
 
 /// An open log. Several sessions may append to one file: each event is one write
-/// to a descriptor with `O_APPEND`, so lines are never mixed.
+/// to a descriptor with `O_APPEND`, so lines are never mixed, and is made under a lock, so that half
+/// a line is never somebody's who is still writing.
 #[derive(Debug)]
 pub struct EventLog {
     file: File,
     path: PathBuf,
     session: String,
+    container: Option<String>,
     sequence: u64,
     written: u64,
     line: Vec<u8>,
@@ -73,6 +75,8 @@ pub struct EventLog {
 struct Line<'a> {
     time: String,
     session: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
     sequence: u64,
     #[serde(flatten)]
     event: &'a Event,
@@ -87,6 +91,8 @@ impl EventLog {
     pub fn open(path: &Path, session: &str) -> Result<Self, LogError> {
         let file = OpenOptions::new()
             .append(true)
+            // What the last line ends in is looked at.
+            .read(true)
             .create(true)
             .mode(0o600)
             // A named pipe without a reader would make the open wait.
@@ -115,10 +121,20 @@ impl EventLog {
             file,
             path,
             session,
+            container: None,
             sequence: 0,
             written: 0,
             line: Vec::new(),
         })
+    }
+
+    /// The same log, in which each event names the OCI container that the session is of.
+    #[must_use]
+    pub fn of_container(self, id: &str) -> Self {
+        Self {
+            container: Some(id.to_owned()),
+            ..self
+        }
     }
 
     /// Appends one event. The caller must not let the event's effect happen when
@@ -137,23 +153,45 @@ impl EventLog {
         let line = Line {
             time,
             session: &self.session,
+            container: self.container.as_deref(),
             sequence: self.sequence,
             event,
         };
-        let result = serde_json::to_writer(&mut self.line, &line)
+        // A number is used once, though its event may come to be half written.
+        self.sequence += 1;
+        let lock = || flock(&self.file, FlockOperation::LockExclusive);
+        let written = rustix::io::retry_on_intr(lock)
             .map_err(io::Error::from)
-            .and_then(|()| {
+            .and_then(|()| is_torn(&self.file))
+            .and_then(|torn| {
+                if torn {
+                    self.line.push(b'\n');
+                }
+                serde_json::to_writer(&mut self.line, &line)?;
                 self.line.push(b'\n');
                 write_once(&mut self.file, &self.line)
             });
-        result.map_err(|source| LogError::Write {
+        // It cannot fail on what was locked, and ends with the descriptor at the latest.
+        let unlocked = flock(&self.file, FlockOperation::Unlock).map_err(io::Error::from);
+        let written = written.and(unlocked);
+        written.map_err(|source| LogError::Write {
             path: self.path.clone(),
             source,
         })?;
-        self.sequence += 1;
         self.written += self.line.len() as u64;
         Ok(())
     }
+}
+
+/// Whether the last line is half a one: the disk was full when it was written.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else {
+        return Ok(false);
+    };
+    let mut end = [b'\n'];
+    // A file that was cut meanwhile has nothing there.
+    file.read_at(&mut end, last)?;
+    Ok(end != [b'\n'])
 }
 
 /// Two writes of one line could be separated by another session's line, so a
@@ -170,9 +208,23 @@ fn write_once(file: &mut File, line: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    /// A log on a full disk.
+    pub(crate) fn full_log() -> EventLog {
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        EventLog {
+            file,
+            path: PathBuf::from("/dev/full"),
+            session: String::new(),
+            container: None,
+            sequence: 0,
+            written: 0,
+            line: Vec::new(),
+        }
+    }
 
     fn scratch(name: &str) -> PathBuf {
         let directory =
@@ -215,6 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn an_event_begins_its_own_line_after_half_a_one() {
+        let directory = scratch("torn");
+        let path = directory.join("events");
+        std::fs::write(&path, "{\"type\":\"vio").unwrap();
+        let mut log = EventLog::open(&path, "s").unwrap().of_container("web");
+        for _ in 0..2 {
+            log.append(&Event::ContainerStart).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (3, "{\"type\":\"vio"));
+        for (sequence, line) in lines[1..].iter().enumerate() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["sequence"], sequence);
+            assert_eq!(line["container"], "web");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
     fn links_and_devices_are_no_logs() {
         let directory = scratch("unfit");
         let link = directory.join("link");
@@ -233,17 +305,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error() {
-        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let (path, session) = (PathBuf::from("/dev/full"), String::new());
-        let mut log = EventLog {
-            file,
-            path,
-            session,
-            sequence: 0,
-            written: 0,
-            line: Vec::new(),
-        };
-        let result = log.append(&Event::Violation {
+        let result = full_log().append(&Event::Violation {
             reason: String::new(),
         });
         assert!(matches!(result, Err(LogError::Write { .. })));

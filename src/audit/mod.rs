@@ -12,6 +12,9 @@ mod event;
 mod log;
 mod report;
 
+#[cfg(test)]
+pub(crate) use log::tests::full_log;
+
 pub use event::{Answer, Event, Mechanism, Operation, Origin, Resources};
 pub use log::{EventLog, LogError};
 pub use report::{Counted, Exit, RefusalReport, Report, ReportError, ReportFile, Tally};

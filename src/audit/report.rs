@@ -104,7 +104,7 @@ pub struct Counted {
 /// Counts decisions in a space bounded by the number of the policy's rules.
 #[derive(Debug, Default)]
 pub struct Tally {
-    counted: BTreeMap<(RuleRef, Operation, Verdict), Counted>,
+    counted: BTreeMap<(RuleRef, Operation, Verdict, Answer), Counted>,
 }
 
 impl Tally {
@@ -116,7 +116,7 @@ impl Tally {
         (rule, verdict): (&RuleRef, Verdict),
         answer: Answer,
     ) {
-        let key = (rule.clone(), operation, verdict);
+        let key = (rule.clone(), operation, verdict, answer);
         let counted = self.counted.entry(key).or_insert_with(|| Counted {
             rule: rule.clone(),
             operation,
@@ -130,6 +130,11 @@ impl Tally {
         if !known && counted.examples.len() < EXAMPLES {
             counted.examples.push(target.to_owned());
         }
+    }
+
+    /// What was counted until now.
+    pub fn counted(&self) -> impl Iterator<Item = &Counted> {
+        self.counted.values()
     }
 
     /// Everything counted, by rule.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::oci;
+use crate::supervisor;
 
 /// What can be done with bundles.
 #[derive(Debug, clap::Subcommand)]
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 pub(super) fn run(command: BundleCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let BundleCommand::Init { kind, directory } = command;
     match kind {
-        Kind::Python => oci::write_python(&directory)?,
+        Kind::Python => supervisor::write_python_bundle(&directory)?,
     }
     writeln!(out, "{}", directory.display())?;
     Ok(ExitCode::SUCCESS)

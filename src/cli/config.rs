@@ -29,7 +29,8 @@ pub(super) enum Owner {
 }
 
 /// The keys that only a user's file may have: each of them gives something.
-pub(super) const WIDENING: [&str; 12] = [
+pub(super) const WIDENING: [&str; 14] = [
+    "allow-degraded",
     "allow-read",
     "allow-write",
     "allow-net",
@@ -40,10 +41,11 @@ pub(super) const WIDENING: [&str; 12] = [
     "workdir",
     "events",
     "tty",
+    "ask",
     "quiet",
     "log-level",
 ];
-pub(super) const NARROWING: [&str; 11] = [
+pub(super) const NARROWING: [&str; 12] = [
     "policy",
     "deny-read",
     "deny-write",
@@ -55,6 +57,7 @@ pub(super) const NARROWING: [&str; 11] = [
     "pids",
     "max-output",
     "files",
+    "require",
 ];
 
 /// What the reading of a file needs to know of the caller.
@@ -228,6 +231,11 @@ impl File<'_> {
             "venv" => settings.venv = Some(self.path(value)?),
             "events" => settings.events = Some(self.path(value)?),
             "tty" => settings.tty = Some(choice(value)?),
+            "ask" => settings.ask = Some(choice(value)?),
+            "allow-degraded" => {
+                settings.allow_degraded = Some(value.as_bool().context("expected true or false")?);
+            }
+            "require" => settings.require = Some(choice(value)?),
             "quiet" => settings.quiet = Some(value.as_bool().context("expected true or false")?),
             "log-level" => settings.log_level = Some(choice(value)?),
             // `permitted` has the same keys; a test puts each of them to both.

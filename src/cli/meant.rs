@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use super::config::{self, Caller, Owner};
-use super::said::{LogLevel, RunArgs, Tty};
+use super::said::{Ask, LogLevel, RunArgs, Tty};
 use super::settings::{Settings, environment};
 use crate::policy::{Flags, shipped_names};
 use crate::supervisor::{
-    PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
+    AskChoice, PolicyChoice, PolicySource, Program, Require, RunOptions, Surroundings,
+    TerminalChoice,
 };
 
 /// One run and how it is talked about.
@@ -108,6 +109,12 @@ pub(super) fn together(
         absent.extend(misspelt);
         absent
     };
+    let allow_degraded = settings.allow_degraded.unwrap_or(false);
+    ensure!(
+        !(allow_degraded && settings.require.max(project.require).is_some()),
+        "--allow-degraded lets less hold than a configuration file requires; leave it out, or take \
+         \"require\" out of the file"
+    );
     let env = environment(&settings.env, |name| std::env::var_os(name))?;
     let mut own = Flags {
         over_policy: !settings.policies.is_empty(),
@@ -138,6 +145,17 @@ pub(super) fn together(
             rootfs: said.surroundings.rootfs,
         },
         terminal: terminal(settings.tty, said.output.json)?,
+        ask: match settings.ask {
+            Some(Ask::Never) => AskChoice::Never,
+            Some(Ask::Auto) | None => AskChoice::Auto,
+        },
+        allow_degraded,
+        // A project asks for more than the person, or for nothing.
+        require: settings
+            .require
+            .max(project.require)
+            .map(Require::from)
+            .unwrap_or_default(),
         report: said.output.report,
         events: settings.events,
         capture: said.output.json,
@@ -190,7 +208,7 @@ fn missing<'l>(
 }
 
 /// A shipped policy by its name; a word that can be no file is a misspelt name.
-fn source(name: &OsStr) -> PolicySource {
+pub(super) fn source(name: &OsStr) -> PolicySource {
     match name.to_str() {
         Some(text)
             if shipped_names().contains(&text)

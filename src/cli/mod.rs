@@ -9,12 +9,15 @@
 //! `said` is what was typed, `config` what the configuration files say, and `meant`
 //! what both together ask for.
 
+mod attest;
 mod bundle;
 mod completions;
 mod config;
 mod container;
+mod doctor;
 mod limit;
 mod meant;
+mod plan;
 pub mod policy;
 mod run;
 mod said;
@@ -40,6 +43,11 @@ Examples:
   buntime run --allow-read=data --out result script.py
   buntime run -- /usr/bin/sort < words
   buntime policy explain --policy strict ~/.ssh/id_rsa
+  buntime doctor
+  buntime attest
+
+Flags of containers stand before the verb (--root, --log, --systemd-cgroup, --policy, ...);
+buntime --debug --help describes them.
 
 Network: every policy or flag that allows it is refused today; a program sees a
 loopback of its own and nothing else.
@@ -50,7 +58,7 @@ failed or refused; 126 and 127 when the program cannot be executed or is not the
 
 /// Runs programs that nobody trusts, under a policy that the kernel enforces
 #[derive(Debug, Parser)]
-#[command(name = "buntime", version, after_help = EXAMPLES, args_override_self = true)]
+#[command(name = "buntime", version = container::VERSION, after_help = EXAMPLES, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -65,9 +73,13 @@ enum Verb {
     Policy(policy::PolicyCommand),
     /// Writes a policy file from flags
     InitPolicy(policy::InitPolicy),
+    /// Attacks the sandbox on this host, and shows what held
+    Attest(attest::AttestArgs),
     /// Writes the built-in bundle
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Tries what this host can enforce, and says what to change
+    Doctor(doctor::DoctorArgs),
     #[command(flatten)]
     Container(container::Verb),
     /// Prints a completion script for a shell
@@ -110,7 +122,7 @@ fn told(error: &anyhow::Error) -> String {
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {
             text = cause;
-        } else if !text.contains(&cause) {
+        } else if !text.to_lowercase().contains(&cause.to_lowercase()) {
             text = format!("{text}: {cause}");
         }
     }
@@ -127,7 +139,9 @@ fn obey(verb: Verb, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         }
         Verb::Policy(command) => policy::run(command, &mut Answer(&mut out)),
         Verb::InitPolicy(asked) => policy::init(asked, &mut Answer(&mut out)),
+        Verb::Attest(asked) => attest::run(&asked, &mut Answer(&mut out)),
         Verb::Bundle(command) => bundle::run(command, &mut Answer(&mut out)),
+        Verb::Doctor(asked) => doctor::run(&asked, &mut Answer(&mut out)),
         // Those were recognised before.
         Verb::Container(_) => {
             drop(out);

@@ -82,6 +82,11 @@ pub enum PolicyCommand {
         #[arg(required = true, value_name = "PATH|HOST:PORT|PROGRAM")]
         subjects: Vec<String>,
     },
+    /// Shows how a policy would be carried on this host, rule by rule
+    #[command(
+        after_help = "Examples:\n  buntime policy plan --policy strict\n  buntime policy plan --json --policy policy.json\n  buntime policy plan --allow-read=data -- /usr/bin/sort"
+    )]
+    Plan(super::plan::PlanArgs),
     /// Lists the policies inside the program
     #[command(after_help = "Example:\n  buntime policy list")]
     List {
@@ -100,6 +105,13 @@ pub enum PolicyCommand {
     after_help = "Examples:\n  buntime init-policy --allow-read=data --allow-write=out > policy.json\n  buntime init-policy --allow-net=example.org:443 --allow-run=/usr/bin/git"
 )]
 pub struct InitPolicy {
+    #[command(flatten)]
+    lists: Lists,
+}
+
+/// What the flags allow and deny.
+#[derive(Debug, clap::Args)]
+pub(super) struct Lists {
     /// Allow reading below these paths, or everywhere
     #[arg(long, value_name = "PATHS", num_args = 0.., require_equals = true, value_delimiter = ',')]
     allow_read: Option<Vec<PathBuf>>,
@@ -139,22 +151,44 @@ pub fn run(command: PolicyCommand, out: &mut dyn Write) -> anyhow::Result<ExitCo
         } => {
             explain(&policies, json, &subjects, out)?;
         }
+        PolicyCommand::Plan(asked) => super::plan::run(asked, out)?,
         PolicyCommand::List { json } => list(json, out)?,
         PolicyCommand::Schema => out.write_all(SCHEMA.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+impl Lists {
+    /// The programs are looked up as `buntime run` does it.
+    pub(super) fn flags(self) -> anyhow::Result<Flags> {
+        let programs = |list: Option<Vec<PathBuf>>| {
+            list.map(|list| list.into_iter().map(look_up).collect::<anyhow::Result<_>>())
+                .transpose()
+        };
+        Ok(Flags {
+            allow_read: self.allow_read,
+            deny_read: self.deny_read,
+            allow_write: self.allow_write,
+            deny_write: self.deny_write,
+            allow_net: self.allow_net,
+            deny_net: self.deny_net,
+            allow_run: programs(self.allow_run)?,
+            deny_run: programs(self.deny_run)?,
+            ..Flags::default()
+        })
+    }
+}
+
 /// Runs `buntime init-policy ...`.
 pub fn init(asked: InitPolicy, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     for path in [
-        &asked.allow_read,
-        &asked.deny_read,
-        &asked.allow_write,
-        &asked.deny_write,
+        &asked.lists.allow_read,
+        &asked.lists.deny_read,
+        &asked.lists.allow_write,
+        &asked.lists.deny_write,
     ]
     .into_iter()
-    .chain([&asked.allow_run, &asked.deny_run])
+    .chain([&asked.lists.allow_run, &asked.lists.deny_run])
     .flatten()
     .flatten()
     {
@@ -165,21 +199,7 @@ pub fn init(asked: InitPolicy, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
             path.display()
         );
     }
-    let programs = |list: Option<Vec<PathBuf>>| {
-        list.map(|list| list.into_iter().map(look_up).collect::<anyhow::Result<_>>())
-            .transpose()
-    };
-    let flags = Flags {
-        allow_read: asked.allow_read,
-        deny_read: asked.deny_read,
-        allow_write: asked.allow_write,
-        deny_write: asked.deny_write,
-        allow_net: asked.allow_net,
-        deny_net: asked.deny_net,
-        allow_run: programs(asked.allow_run)?,
-        deny_run: programs(asked.deny_run)?,
-        ..Flags::default()
-    };
+    let flags = asked.lists.flags()?;
     let mut layer = Layer::from_flags(&flags, &vars()?)?;
     layer.set_description("Written by buntime init-policy.");
     writeln!(out, "{}", layer.to_json()?)?;
@@ -290,10 +310,16 @@ fn explain(
         .map(|policy| named(policy))
         .collect::<anyhow::Result<_>>()?;
     let policy = Policy::merge(layers, Vec::new())?;
-    let explained: Vec<Explanation> = subjects
+    let mut explained: Vec<Explanation> = subjects
         .iter()
         .map(|subject| explanation(&policy, subject))
         .collect::<Result<_, _>>()?;
+    // What cannot be carried here has no mechanism; a run says why.
+    if let Ok(shown) = super::plan::of_python(policies) {
+        for explanation in &mut explained {
+            explanation.carried_by(&shown.plan.mechanisms);
+        }
+    }
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
         return Ok(());

@@ -79,7 +79,8 @@ pub(super) fn run(said: RunArgs, raw: &[OsString]) -> anyhow::Result<ExitCode> {
     }
     let heard = voice.clone();
     let hear = move |remark: Remark| {
-        if !quiet {
+        // What holds less than was asked for is said to whoever wants to hear nothing else, too.
+        if !quiet || matches!(remark, Remark::Degraded { .. }) {
             heard.mention(&sentence(&remark));
         }
     };
@@ -180,21 +181,29 @@ fn sentence(remark: &Remark) -> String {
             rule,
             remedy,
         } => {
-            let word = match verdict {
-                Verdict::Allow | Verdict::Warn => "warning:",
-                Verdict::Ask | Verdict::Deny => "denied",
-            };
-            format!(
-                "{word} {} {target} (rule {rule}); {remedy}",
-                operation.verb()
-            )
+            let verb = operation.verb();
+            match verdict {
+                Verdict::Allow | Verdict::Warn => format!("warning: {verb} {target} (rule {rule})"),
+                Verdict::Ask | Verdict::Deny => {
+                    format!("denied {verb} {target} (rule {rule}); {remedy}")
+                }
+            }
         }
         Remark::Bare { why } => format!(
             "without namespaces ({why}): Landlock and seccomp alone hold the program, which is one \
              process, has no socket, and has its own directory ($TMPDIR) for /tmp; file names and \
              sizes outside can be seen; `enforced` in --report tells all"
         ),
+        Remark::Degraded { text } => format!("degraded: {text}"),
         Remark::MoreDenied { count } => format!("{count} more denials were not shown"),
+        Remark::Counted {
+            rule,
+            verdict: Verdict::Ask,
+            allowed,
+            denied,
+        } => format!("rule {rule} asked: {allowed} allowed, {denied} denied"),
+        Remark::Counted { rule, allowed, .. } => format!("rule {rule} warned {allowed} times"),
+        Remark::MoreWarned { count } => format!("{count} more warnings were not shown"),
         Remark::Limit { limit, ended: true } => {
             format!(
                 "the {limit} limit ended the run; --{} sets it",

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::completions::PolicyName;
 use super::limit::{self, Ceiling};
+use crate::supervisor::Require;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +35,7 @@ the program reads; in a loop that reads the same input, add < /dev/null.
 
 Configuration: $XDG_CONFIG_HOME/buntime/config.json (or ~/.config/buntime/config.json)
 has defaults for these flags, by their names: {\"policy\": \"strict\", \"timeout\": \"60s\"}.
-./.buntime.json is a project's own and can only narrow: policy, deny-*, limits.
+./.buntime.json is a project's own and can only narrow: policy, deny-*, limits, require.
 Flags come before the project's file, and that before the user's.";
 
 const LIST: &str = "*";
@@ -105,6 +106,33 @@ pub(super) struct PolicyArgs {
     /// Deny starting these, or all
     #[arg(long, value_name = "PROGRAMS", num_args = 0..=1, require_equals = true, default_missing_value = LIST)]
     pub deny_run: Vec<OsString>,
+    /// Refuse to start where less than this holds (policy)
+    #[arg(long, value_name = "LEVEL")]
+    pub require: Option<Level>,
+    /// Start although a rule or a limit cannot be carried exactly here, and say which and what holds
+    #[arg(long, conflicts_with = "require")]
+    pub allow_degraded: bool,
+}
+
+/// The least that has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(super) enum Level {
+    /// Every rule and limit of the policy, by whatever carries it here
+    Policy,
+    /// And namespaces of the program's own
+    Namespaces,
+    /// And every mechanism of the launch is whole
+    Full,
+}
+
+impl From<Level> for Require {
+    fn from(level: Level) -> Require {
+        match level {
+            Level::Policy => Require::Policy,
+            Level::Namespaces => Require::Namespaces,
+            Level::Full => Require::Full,
+        }
+    }
 }
 
 /// How much it may use.
@@ -168,6 +196,9 @@ pub(super) struct OutputArgs {
     /// Whether the program gets a terminal
     #[arg(long, value_name = "WHEN")]
     pub tty: Option<Tty>,
+    /// Whether you are asked at the terminal where the policy says `ask`
+    #[arg(long, value_name = "WHEN")]
+    pub ask: Option<Ask>,
     /// Write to this file what was enforced, decided and used, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -193,6 +224,15 @@ pub(super) enum Tty {
     /// In any case.
     Always,
     /// Never.
+    Never,
+}
+
+/// When a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Ask {
+    /// Where there is a terminal, in its foreground.
+    Auto,
+    /// Never: it is denied.
     Never,
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use super::limit::Ceilings;
-use super::said::{LogLevel, RunArgs, Tty};
+use super::said::{Ask, Level, LogLevel, RunArgs, Tty};
 use crate::policy::Flags;
 
 /// Everything that a flag or a configuration file can set.
@@ -26,7 +26,10 @@ pub(super) struct Settings {
     pub venv: Option<PathBuf>,
     pub events: Option<PathBuf>,
     pub tty: Option<Tty>,
+    pub ask: Option<Ask>,
     pub quiet: Option<bool>,
+    pub require: Option<Level>,
+    pub allow_degraded: Option<bool>,
     pub log_level: Option<LogLevel>,
 }
 
@@ -63,7 +66,10 @@ impl Settings {
             venv: said.surroundings.venv.clone(),
             events: said.output.events.clone(),
             tty: said.output.tty,
+            ask: said.output.ask,
             quiet: said.output.quiet.then_some(true),
+            require: policy.require,
+            allow_degraded: policy.allow_degraded.then_some(true),
             log_level: said.output.log_level,
         })
     }
@@ -96,7 +102,10 @@ impl Settings {
             venv: self.venv.or(other.venv),
             events: self.events.or(other.events),
             tty: self.tty.or(other.tty),
+            ask: self.ask.or(other.ask),
             quiet: self.quiet.or(other.quiet),
+            require: self.require.or(other.require),
+            allow_degraded: self.allow_degraded.or(other.allow_degraded),
             log_level: self.log_level.or(other.log_level),
         }
     }

@@ -11,7 +11,7 @@ use super::meant::{Asked, Meant, asked, together};
 use super::said::RunArgs;
 use super::settings::{Settings, environment};
 use super::{Cli, Verb};
-use crate::supervisor::{PolicySource, Program, TerminalChoice};
+use crate::supervisor::{PolicySource, Program, Require, TerminalChoice};
 
 fn raw(words: &[&str]) -> Vec<OsString> {
     ["buntime", "run"]
@@ -306,6 +306,24 @@ fn a_project_can_only_narrow() {
 }
 
 #[test]
+fn the_most_that_anybody_requires_holds() {
+    let require = |flags: &[&str], user: &str, project: &str| {
+        let meant = meant(flags, user, project).expect("it is understood");
+        meant.options.require
+    };
+    let full = r#"{"require": "full"}"#;
+    let least = r#"{"require": "policy"}"#;
+    assert_eq!(require(&[], "{}", "{}"), Require::Policy);
+    assert_eq!(require(&[], full, "{}"), Require::Full);
+    assert_eq!(
+        require(&["--require", "namespaces"], full, "{}"),
+        Require::Namespaces
+    );
+    assert_eq!(require(&["--require", "policy"], "{}", full), Require::Full);
+    assert_eq!(require(&["--require", "full"], "{}", least), Require::Full);
+}
+
+#[test]
 fn a_configuration_names_its_mistakes() {
     let table = [
         (r#"{"polcy": "x"}"#, "\"polcy\": unknown"),
@@ -347,7 +365,14 @@ fn every_key_of_a_configuration_is_understood() {
         .iter()
         .chain(&super::config::NARROWING);
     for key in keys {
-        let values = ["true", "\"/bin/sh\"", "\"1\"", "\"auto\"", "\"warn\""];
+        let values = [
+            "true",
+            "\"/bin/sh\"",
+            "\"1\"",
+            "\"auto\"",
+            "\"warn\"",
+            "\"full\"",
+        ];
         let understood = values
             .iter()
             .any(|value| file(&format!("{{{key:?}: {value}}}"), Owner::User).is_ok());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use buntime_abi::{Direction, Header, Inbox, Kind, Layout, RingReader, RingWriter, line};
 
@@ -45,6 +45,17 @@ pub struct Channel {
     dead: bool,
 }
 
+/// What there is to hear without waiting.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// The worker has said this.
+    Said(Message),
+    /// Something has come that is not the whole of a message, or nothing but a doorbell.
+    More,
+    /// Nothing, until the connection is readable again.
+    Nothing,
+}
+
 impl Channel {
     /// A channel over a listening Unix socket and a new, zeroed segment file.
     /// Nobody has to have connected yet.
@@ -53,19 +64,39 @@ impl Channel {
     /// The segment has an impossible size or cannot be written.
     pub fn new(listener: OwnedFd, segment: File) -> Result<Channel, ChannelError> {
         let (segment, layout) = Segment::open(segment)?;
-        Ok(Channel {
+        Ok(Channel::from(segment, layout, Control::new(listener)))
+    }
+
+    /// A channel over a connection that was accepted already, and a segment of `bytes` bytes that
+    /// another worker may have left: to be driven by [`Channel::heard`], whenever its connection is readable.
+    ///
+    /// # Errors
+    /// The segment has an impossible size or cannot be written.
+    pub fn over(connection: OwnedFd, segment: File, bytes: u64) -> Result<Channel, ChannelError> {
+        let (segment, layout) = Segment::open_again(segment, bytes)?;
+        Ok(Channel::from(segment, layout, Control::over(connection)))
+    }
+
+    fn from(segment: Segment, layout: Layout, control: Control) -> Channel {
+        Channel {
             segment,
             layout,
             writer: RingWriter::new(layout, Direction::SupervisorToWorker),
             reader: RingReader::new(layout, Direction::WorkerToSupervisor, true),
             inbox: Inbox::new(layout.capacity()),
-            control: Control::new(listener),
+            control,
             outgoing: Outgoing::default(),
             waiting: BTreeSet::new(),
             poll_due: false,
             ready: false,
             dead: false,
-        })
+        }
+    }
+
+    /// The connection that [`Channel::over`] was given, while it lasts.
+    #[must_use]
+    pub fn connection(&self) -> Option<BorrowedFd<'_>> {
+        self.control.connection()
     }
 
     /// [`Channel::new`], and then waits until the worker is ready. There is no
@@ -155,6 +186,38 @@ impl Channel {
         next
     }
 
+    /// As [`Channel::next`], for a channel of [`Channel::over`], without waiting and with a bounded
+    /// amount of work.
+    ///
+    /// # Errors
+    /// As `next`.
+    pub fn heard(&mut self) -> Result<Heard, ChannelError> {
+        let heard = self.hear_message();
+        if heard.is_err() {
+            self.dead = true;
+            self.outgoing.clear();
+        }
+        heard
+    }
+
+    fn hear_message(&mut self) -> Result<Heard, ChannelError> {
+        if self.dead {
+            return Ok(Heard::Said(Message::Closed));
+        }
+        if let Some(message) = self.pending()? {
+            return Ok(Heard::Said(message));
+        }
+        if self.control.is_closed() {
+            self.dead = true;
+            return Ok(Heard::Said(Message::Closed));
+        }
+        if !self.control.receive()? {
+            return Ok(Heard::Nothing);
+        }
+        self.has_received()?;
+        Ok(Heard::More)
+    }
+
     async fn next_message(&mut self) -> Result<Message, ChannelError> {
         loop {
             // A worker that never pauses must not keep the session loop from its
@@ -171,12 +234,17 @@ impl Channel {
                 return Ok(Message::Closed);
             }
             self.control.wait().await?;
-            if self.control.is_closed() {
-                self.outgoing.clear();
-            }
-            self.poll_due = true;
-            self.flush()?;
+            self.has_received()?;
         }
+    }
+
+    /// Something has come over the socket: the rings are to be looked at.
+    fn has_received(&mut self) -> Result<(), ChannelError> {
+        if self.control.is_closed() {
+            self.outgoing.clear();
+        }
+        self.poll_due = true;
+        self.flush()
     }
 
     /// What can be said without waiting. The ring comes first: what it held when

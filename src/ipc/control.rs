@@ -1,10 +1,10 @@
 //! The control socket: lines in, doorbells out.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use buntime_abi::line;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -24,6 +24,8 @@ enum Peer {
     Handed(OwnedFd),
     Listening(UnixListener),
     Connected(UnixStream),
+    /// Read without waiting, by whoever waits for it elsewhere.
+    Taken(OwnedFd),
     Closed,
 }
 
@@ -43,6 +45,21 @@ impl Control {
     pub(super) fn new(listener: OwnedFd) -> Control {
         Control {
             peer: Peer::Handed(listener),
+            ..Control::new_closed()
+        }
+    }
+
+    /// A connection that was accepted elsewhere, and is only read without waiting.
+    pub(super) fn over(connection: OwnedFd) -> Control {
+        Control {
+            peer: Peer::Taken(connection),
+            ..Control::new_closed()
+        }
+    }
+
+    fn new_closed() -> Control {
+        Control {
+            peer: Peer::Closed,
             unread: Vec::new(),
             start: 0,
             unsent: &[],
@@ -86,22 +103,59 @@ impl Control {
             }
             Peer::Connected(stream) => {
                 let mut bytes = [0; READ_BYTES];
-                match stream.read(&mut bytes).await {
-                    Ok(0) => self.peer = Peer::Closed,
-                    Ok(_) if self.unread.len() - self.start > MOST_UNREAD => {
-                        return Err(Violation::LinesPileUp { limit: MOST_UNREAD }.into());
-                    }
-                    Ok(read) => self.unread.extend_from_slice(&bytes[..read]),
-                    // A worker that ends with unread doorbells resets the connection.
-                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                        self.peer = Peer::Closed;
-                    }
-                    Err(error) => {
-                        return Err(ChannelError::io("read the control socket")(error));
-                    }
-                }
+                let read = stream.read(&mut bytes).await;
+                self.take_bytes(&bytes, read)?;
+            }
+            Peer::Taken(_) => {
+                let cause = std::io::Error::from(std::io::ErrorKind::WouldBlock);
+                return Err(ChannelError::io("wait for the control socket")(cause));
             }
             Peer::Handed(_) | Peer::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what has come over a connection that was accepted elsewhere; gives whether there was
+    /// anything, its end included.
+    pub(super) fn receive(&mut self) -> Result<bool, ChannelError> {
+        let Peer::Taken(connection) = &self.peer else {
+            return Ok(false);
+        };
+        let mut bytes = [0; READ_BYTES];
+        match rustix::net::recv(connection, &mut bytes, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            received => {
+                let read = received.map(|(read, _)| read).map_err(Into::into);
+                self.take_bytes(&bytes, read)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The connection that was accepted elsewhere, while it lasts.
+    pub(super) fn connection(&self) -> Option<BorrowedFd<'_>> {
+        match &self.peer {
+            Peer::Taken(connection) => Some(connection.as_fd()),
+            _ => None,
+        }
+    }
+
+    fn take_bytes(
+        &mut self,
+        bytes: &[u8],
+        read: std::io::Result<usize>,
+    ) -> Result<(), ChannelError> {
+        match read {
+            Ok(0) => self.peer = Peer::Closed,
+            Ok(_) if self.unread.len() - self.start > MOST_UNREAD => {
+                return Err(Violation::LinesPileUp { limit: MOST_UNREAD }.into());
+            }
+            Ok(read) => self.unread.extend_from_slice(&bytes[..read]),
+            // A worker that ends with unread doorbells resets the connection.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                self.peer = Peer::Closed;
+            }
+            Err(error) => return Err(ChannelError::io("read the control socket")(error)),
         }
         Ok(())
     }
@@ -112,7 +166,7 @@ impl Control {
         let listener = match &self.peer {
             Peer::Handed(listener) => listener.as_fd(),
             Peer::Listening(listener) => listener.as_fd(),
-            Peer::Connected(_) | Peer::Closed => return Ok(()),
+            Peer::Connected(_) | Peer::Taken(_) | Peer::Closed => return Ok(()),
         };
         rustix::io::ioctl_fionbio(listener, true)
             .map_err(ChannelError::io("listen on the control socket"))?;
@@ -163,9 +217,13 @@ impl Control {
     /// not fit is dropped, because the worker then has unread ones and will look
     /// (see [`buntime_abi::line`]).
     pub(super) fn ring(&mut self) -> Result<(), ChannelError> {
-        let Peer::Connected(stream) = &self.peer else {
-            self.owed = true;
-            return Ok(());
+        let stream = match &self.peer {
+            Peer::Connected(stream) => stream.as_fd(),
+            Peer::Taken(connection) => connection.as_fd(),
+            Peer::Handed(_) | Peer::Listening(_) | Peer::Closed => {
+                self.owed = true;
+                return Ok(());
+            }
         };
         // Not tokio's try_write: that says "would block" also when it has not
         // looked, and then a doorbell would be lost.

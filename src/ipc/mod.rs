@@ -2,7 +2,8 @@
 //!
 //! A segment with two rings carries the messages, a socket carries lines of text
 //! as doorbells and state events; `buntime-abi` defines both. [`Channel`] is the
-//! whole of it for the session loop: queue code and answers, take messages.
+//! whole of it for the session loop: queue code and answers, take messages. A container's
+//! supervisor, which waits for other things too, drives it by [`Channel::heard`].
 //!
 //! What it trusts: its own memory and nothing else. Every word in the segment
 //! and every byte on the socket is an allegation of the worker, copied once into
@@ -21,7 +22,7 @@ mod segment;
 mod wire;
 
 pub use buntime_abi::layout::DEFAULT_SEGMENT;
-pub use channel::Channel;
+pub use channel::{Channel, Heard};
 pub use config::{Config, Stdio};
 pub use error::{ChannelError, Violation};
 pub use wire::{Answer, Check, CheckKind, Message};

@@ -29,6 +29,26 @@ impl Segment {
         }
         Ok((segment, layout))
     }
+
+    /// As `open`, for a segment that another worker has left: both rings are empty again.
+    ///
+    /// # Errors
+    /// It has not `bytes` bytes: workers that could cut it could have made it longer, and a longer
+    /// one's messages would be copied.
+    pub(super) fn open_again(file: File, bytes: u64) -> Result<(Segment, Layout), ChannelError> {
+        let (segment, layout) = Segment::open(file)?;
+        if layout.segment_bytes() != bytes {
+            let bytes = layout.segment_bytes();
+            return Err(ChannelError::SegmentSize { bytes });
+        }
+        for direction in [Direction::SupervisorToWorker, Direction::WorkerToSupervisor] {
+            let mut header = [0; HEADER_BYTES as usize];
+            header[CAPACITY_OFFSET as usize..][..4]
+                .copy_from_slice(&layout.capacity().to_le_bytes());
+            segment.copy_in(layout.base(direction), &header)?;
+        }
+        Ok((segment, layout))
+    }
 }
 
 impl Memory for Segment {

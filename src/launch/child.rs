@@ -26,6 +26,7 @@ use super::rlimits::ResourceLimits;
 use super::root::{ROOT_NAME, Root};
 use super::seccomp::Filters;
 use super::start::{LaunchError, Sources};
+use crate::policy::{Intercept, Policy};
 use crate::sys::{interface, mount, process, socket, terminal};
 
 /// Everything the child was born with.
@@ -161,7 +162,22 @@ fn build(birth: &mut Birth) -> Result<Stage, Failure> {
             .try_clone()
             .map_err(step("duplicate", "the notice socket"))?,
         uid: birth.identity.worker,
+        require: birth.request.require,
+        intercept: intercepting(&mut birth.request)?,
     })
+}
+
+/// What is answered call by call, and by which policy.
+fn intercepting(request: &mut LaunchRequest) -> Result<Option<(Intercept, Policy)>, Failure> {
+    match (request.plan.intercept.take(), request.oracle.take()) {
+        (None, _) => Ok(None),
+        (Some(intercept), Some(oracle)) => Ok(Some((intercept, oracle))),
+        (Some(_), None) => Err(Failure::new(
+            "answer",
+            "calls",
+            "there is no policy to decide by",
+        )),
+    }
 }
 
 fn open_channel(root: &mut Root, asked: &ChannelRequest) -> Result<Channel, Failure> {

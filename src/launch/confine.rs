@@ -111,6 +111,10 @@ pub(super) fn resource_limits(
     request: &LaunchRequest,
     ground: Ground,
 ) -> Result<ResourceLimits, Vec<UnheldLimit>> {
+    let ground = Ground {
+        may_lack: request.allow_degraded,
+        ..ground
+    };
     let mut rlimits = rlimits::plan(&request.plan.limits, ground)?;
     rlimits.asked.clone_from(&request.rlimits);
     Ok(rlimits)

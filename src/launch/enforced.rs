@@ -14,6 +14,18 @@ pub enum State {
     None,
 }
 
+impl State {
+    /// The word for it in messages, reports and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Full => "full",
+            State::Partial => "partial",
+            State::None => "none",
+        }
+    }
+}
+
 /// One mechanism.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mechanism {

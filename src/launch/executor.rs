@@ -16,12 +16,14 @@ use caps::CapSet;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
+use super::init::{self, Duties};
 use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::Program;
 use super::rlimits::ResourceLimits;
 use super::seccomp::Filters;
-use super::{Enforced, State, connection, init, landlock};
-use crate::policy::Grant;
+use super::{Enforced, Require, State, connection, landlock};
+use crate::intercept::Broker;
+use crate::policy::{Grant, Intercept, Policy};
 use crate::sys::mount::attr;
 use crate::sys::{clone, memory, process, socket, terminal};
 
@@ -41,6 +43,10 @@ pub(super) struct Stage {
     pub program: Program,
     pub notices: OwnedFd,
     pub uid: u32,
+    /// What is answered call by call, and by which policy.
+    pub intercept: Option<(Intercept, Policy)>,
+    /// What has to hold before the program may start.
+    pub require: Require,
 }
 
 /// The channel's ends: two for the supervisor, one for the worker, and where the socket is seen.
@@ -149,6 +155,14 @@ pub(super) fn filter(filters: &Filters, to_init: &OwnedFd) -> Result<(), Failure
         .map_err(|c| Failure::new("report to", "init", c))
 }
 
+/// Whether what was verified is what was required.
+pub(super) fn enough(require: Require, enforced: &Enforced) -> Result<(), Failure> {
+    require.check(enforced).map_err(|less| {
+        let asked = format!("what --require {} asks for", require.name());
+        Failure::new("hold", asked, less.reasons())
+    })
+}
+
 impl Stage {
     fn run(&self) -> Result<std::convert::Infallible, Failure> {
         memory::wipe_environment();
@@ -158,6 +172,7 @@ impl Stage {
         process::set_parent_death_signal(libc::SIGKILL)
             .map_err(|c| Failure::new("set", "the parent death signal", c))?;
         let enforced = self.verify()?;
+        enough(self.require, &enforced)?;
         self.rlimits
             .apply()
             .map_err(|c| Failure::new("limit", "resources", c))?;
@@ -166,6 +181,7 @@ impl Stage {
         if let Some(channel) = &self.channel {
             carried.extend([channel.listener.as_fd(), channel.segment.as_fd()]);
         }
+        let broker = self.broker()?;
         let (to_init, from_init) =
             socket::record_pair().map_err(|c| Failure::new("make", "init's socket", c))?;
         match clone::fork().map_err(|c| Failure::new("fork", "the program's process", c))? {
@@ -176,9 +192,24 @@ impl Stage {
                 let ready = Notice::Ready { enforced };
                 notice::send(self.notices.as_fd(), &ready, &carried)
                     .map_err(|c| Failure::new("report to", "the supervisor", c))?;
-                init::live(&self.notices, listener, &from_init, program, None)
+                let duties = Duties {
+                    listener,
+                    census: None,
+                    broker,
+                };
+                init::live(&self.notices, &from_init, program, duties)
             }
         }
+    }
+
+    /// Who answers calls, in this root and as this user.
+    fn broker(&self) -> Result<Option<Broker>, Failure> {
+        let Some((intercept, policy)) = &self.intercept else {
+            return Ok(None);
+        };
+        Broker::open(policy.clone(), intercept)
+            .map(Some)
+            .map_err(|c| Failure::new("prepare", "the interceptor", c))
     }
 
     /// Asks the kernel whether what was done holds.
@@ -225,6 +256,10 @@ impl Stage {
             (_, false) => State::Partial,
         };
         enforced.note("landlock", state, detail);
+        if let Some((intercept, _)) = &self.intercept {
+            let detail = format!("each call that needs {} is decided", intercept.perms);
+            enforced.full("interceptor", detail);
+        }
         enforced.full(
             "seccomp",
             format!("{} instructions, verified", self.filters.instructions()),

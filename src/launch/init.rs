@@ -5,27 +5,33 @@
 //! What it reads of the worker (a path) is copied, cut, recorded, and asked for only to tell a
 //! program that is not there from one that may not run.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::time::Timespec;
 
 use super::bare::Census;
-use super::notice::{self, Notice};
-use crate::sys::seccomp::{self, Answer};
-use crate::sys::{clone, process, socket};
+use super::notice::{self, Notice, Order};
+use crate::intercept::{Broker, Question, answer, refuse};
+use crate::sys::seccomp::{self, Answer, Notification};
+use crate::sys::trace::{self, Stop};
+use crate::sys::{clone, memory, process};
+
+/// What init does beside reaping and passing on signals.
+pub(super) struct Duties {
+    /// The end of the filter at which calls are heard.
+    pub listener: Option<OwnedFd>,
+    /// Counts the threads of a worker without namespaces.
+    pub census: Option<Census>,
+    /// Answers the calls that are decided one by one.
+    pub broker: Option<Broker>,
+}
 
 /// Lives init's life for the program `program`; returns never.
-pub(super) fn live(
-    notices: &OwnedFd,
-    listener: Option<OwnedFd>,
-    from_program: &OwnedFd,
-    program: i32,
-    mut census: Option<Census>,
-) -> ! {
+pub(super) fn live(notices: &OwnedFd, from_program: &OwnedFd, program: i32, duties: Duties) -> ! {
     let result = process::child_signals().and_then(|children| {
         if process::set_name(c"buntime-init").is_err() {
             clone::exit_now(1);
@@ -35,19 +41,24 @@ pub(super) fn live(
             children.as_raw_fd(),
             from_program.as_raw_fd(),
         ];
-        kept.extend(listener.as_ref().map(AsRawFd::as_raw_fd));
+        kept.extend(duties.listener.as_ref().map(AsRawFd::as_raw_fd));
+        if let Some(broker) = &duties.broker {
+            kept.extend(broker.descriptors().map(|kept| kept.as_raw_fd()));
+        }
         close_all_but(&kept)?;
-        if let Some(listener) = &listener {
+        if let Some(listener) = &duties.listener {
             // It saves time only, so a kernel that cannot is as good.
             seccomp::wake_in_place(listener.as_fd());
         }
-        watch(
-            notices.as_fd(),
-            listener.as_ref(),
-            children.as_fd(),
+        let mut init = Init {
+            notices: notices.as_fd(),
+            children: children.as_fd(),
             program,
-            census.as_mut(),
-        )
+            started: false,
+            census: duties.census,
+            broker: duties.broker,
+        };
+        init.watch(duties.listener.as_ref().map(AsFd::as_fd))
     });
     clone::exit_now(i32::from(result.is_err()))
 }
@@ -63,104 +74,203 @@ fn close_all_but(kept: &[i32]) -> io::Result<()> {
     process::close_range(first, i32::MAX)
 }
 
-fn watch(
-    notices: BorrowedFd<'_>,
-    listener: Option<&OwnedFd>,
-    children: BorrowedFd<'_>,
+/// How often callers that may have left are looked for, while a process waits for one.
+const TENDING: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 300_000_000,
+};
+
+struct Init<'i> {
+    notices: BorrowedFd<'i>,
+    children: BorrowedFd<'i>,
     program: i32,
-    mut census: Option<&mut Census>,
-) -> io::Result<()> {
-    let mut started = false;
-    let mut listening = listener;
-    loop {
-        let mut polled = vec![
-            PollFd::from_borrowed_fd(notices, PollFlags::IN),
-            PollFd::from_borrowed_fd(children, PollFlags::IN),
-        ];
-        polled.extend(listening.map(|fd| PollFd::new(fd, PollFlags::IN)));
-        match poll(&mut polled, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other?,
-        };
-        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
-        if let (Some(fd), Some(flags)) = (listening, ready.get(2)) {
-            if flags.contains(PollFlags::IN) {
-                let counted = census.as_deref_mut().map(|census| (census, program));
-                answer_call(fd.as_fd(), notices, &mut started, counted)?;
-            } else if !flags.is_empty() {
-                // No process has the filter any more.
-                listening = None;
+    /// Whether the program's own execution has been heard of.
+    started: bool,
+    census: Option<Census>,
+    broker: Option<Broker>,
+}
+
+impl Init<'_> {
+    fn watch(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut listening = listener;
+        loop {
+            let mut polled = vec![
+                PollFd::from_borrowed_fd(self.notices, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.children, PollFlags::IN),
+            ];
+            polled.extend(listening.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            let tends = self.broker.as_ref().is_some_and(Broker::is_busy);
+            match poll(&mut polled, tends.then_some(&TENDING)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other?,
+            };
+            let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+            if let (Some(fd), Some(flags)) = (listening, ready.get(2)) {
+                if flags.contains(PollFlags::IN) {
+                    self.hear_call(fd)?;
+                } else if !flags.is_empty() {
+                    // No process has the filter any more.
+                    listening = None;
+                }
+            }
+            if let (Some(broker), Some(fd), true) = (&mut self.broker, listening, tends) {
+                broker.tend(fd);
+            }
+            if !ready[0].is_empty() && !self.obey(listening)? {
+                return Ok(());
+            }
+            if !ready[1].is_empty() && self.reap(listening)? {
+                return Ok(());
             }
         }
-        if !ready[0].is_empty() && !forward_signal(notices, program)? {
-            return Ok(());
+    }
+
+    fn hear_call(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let call = match seccomp::receive(listener) {
+            Ok(call) => call,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let executes = [libc::SYS_execve, libc::SYS_execveat].contains(&i64::from(call.number));
+        match &mut self.broker {
+            _ if executes && !self.started => {
+                // The launch's own, made by a process with one thread whose memory is ours: to let
+                // it go on is sound.
+                self.started = true;
+                answer(listener, call.id, Answer::Continue)
+            }
+            Some(broker) if !executes || broker.decides_executions() => {
+                broker.hear(listener, &call, &mut ask(self.notices))
+            }
+            _ if executes => self.deny_execution(listener, &call),
+            _ => self.count_thread(listener, &call),
         }
-        if !ready[1].is_empty() && reap(notices, children, program)? {
-            return Ok(());
+    }
+
+    /// Without namespaces a thread that is to be made is counted. Nothing else is sent here, and what
+    /// is not understood is not done.
+    fn count_thread(&mut self, listener: BorrowedFd<'_>, call: &Notification) -> io::Result<()> {
+        let is_clone = i64::from(call.number) == libc::SYS_clone;
+        let Some(census) = self.census.as_mut().filter(|_| is_clone) else {
+            return refuse(listener, call.id, Errno::PERM);
+        };
+        let before = census.is_reached();
+        let judged = census.judge(self.program, call.pid);
+        answer(listener, call.id, judged)?;
+        if census.is_reached() && !before {
+            notice::send(self.notices, &Notice::PidsReached, &[])?;
         }
+        Ok(())
+    }
+
+    /// Every execution but the launch's own is the worker's, and is refused.
+    fn deny_execution(&mut self, listener: BorrowedFd<'_>, call: &Notification) -> io::Result<()> {
+        let at = i64::from(call.number) == libc::SYS_execveat;
+        let pointer = call.arguments[usize::from(at)];
+        let from_cwd = !at || call.arguments[0] as i32 == libc::AT_FDCWD;
+        // A process that took over the number meanwhile is not the caller.
+        let path = read_path(call.pid, pointer)
+            .map(|path| {
+                if from_cwd {
+                    absolute(call.pid, path)
+                } else {
+                    path
+                }
+            })
+            .filter(|_| seccomp::still_waits(listener, call.id))
+            .unwrap_or_else(|| b"?".to_vec());
+        let missing = is_missing(&path);
+        let path = String::from_utf8_lossy(&path).into_owned();
+        refuse(
+            listener,
+            call.id,
+            if missing { Errno::NOENT } else { Errno::ACCESS },
+        )?;
+        let denied = Notice::ExecDenied {
+            path,
+            pid: call.pid,
+            missing,
+        };
+        notice::send(self.notices, &denied, &[])
+    }
+
+    /// Returns false when the supervisor is gone.
+    fn obey(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        match notice::receive_order(self.notices)? {
+            None => return Ok(false),
+            Some(Order::Signal { signal }) => self.signal(signal)?,
+            Some(Order::Answer { number, permit }) => {
+                if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
+                    broker.answered(listener, number, permit, &mut ask(self.notices))?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The whole group first; a program that left it is reached by its pid.
+    fn signal(&self, signal: i32) -> io::Result<()> {
+        let group = process::kill(-self.program, signal);
+        match group.or_else(|_| process::kill(self.program, signal)) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A thread that is followed to its execution has stopped.
+    fn hear_stop(&mut self, thread: i32, stop: Stop) -> io::Result<()> {
+        let Some(broker) = &mut self.broker else {
+            return Ok(());
+        };
+        let Some(path) = broker.stopped(thread.unsigned_abs(), stop)? else {
+            return Ok(());
+        };
+        let denied = Notice::ExecDenied {
+            path: path.to_string_lossy().into_owned(),
+            pid: thread.unsigned_abs(),
+            missing: false,
+        };
+        notice::send(self.notices, &denied, &[])
+    }
+
+    /// Reaps what ended; returns true when the program did.
+    fn reap(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        let mut information = [0_u8; 128];
+        match rustix::io::read(self.children, &mut information) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        while let Some(reaped) = process::reap()? {
+            if let Some(stop) = trace::stop_of(reaped.status) {
+                self.hear_stop(reaped.pid, stop)?;
+                continue;
+            }
+            if reaped.pid != self.program {
+                if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
+                    broker.reaped(listener, reaped.pid)?;
+                }
+                continue;
+            }
+            let usage = process::children_usage();
+            let exit = Notice::Exit {
+                code: libc::WIFEXITED(reaped.status).then(|| libc::WEXITSTATUS(reaped.status)),
+                signal: libc::WIFSIGNALED(reaped.status).then(|| libc::WTERMSIG(reaped.status)),
+                user_us: usage.user_us,
+                system_us: usage.system_us,
+                max_rss_kib: usage.max_rss_kib,
+            };
+            notice::send(self.notices, &exit, &[])?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 }
 
-/// Without namespaces a thread that is to be made is counted. All other calls are of execve: the
-/// first is the launch's own execve, made by a process with one thread whose memory is
-/// ours: to let it go on is sound. Every later one is the worker's, and is refused.
-fn answer_call(
-    listener: BorrowedFd<'_>,
-    notices: BorrowedFd<'_>,
-    started: &mut bool,
-    counted: Option<(&mut Census, i32)>,
-) -> io::Result<()> {
-    let call = match seccomp::receive(listener) {
-        Ok(call) => call,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => {
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
-    if i64::from(call.number) == libc::SYS_clone {
-        let Some((census, program)) = counted else {
-            return gone_is_fine(seccomp::answer(
-                listener,
-                call.id,
-                Answer::Errno(libc::EPERM),
-            ));
-        };
-        let before = census.is_reached();
-        let judged = census.judge(program, call.pid);
-        gone_is_fine(seccomp::answer(listener, call.id, judged))?;
-        if census.is_reached() && !before {
-            notice::send(notices, &Notice::PidsReached, &[])?;
-        }
-        return Ok(());
-    }
-    if !*started {
-        *started = true;
-        return gone_is_fine(seccomp::answer(listener, call.id, Answer::Continue));
-    }
-    let at = i64::from(call.number) == libc::SYS_execveat;
-    let pointer = call.arguments[usize::from(at)];
-    let from_cwd = !at || call.arguments[0] as i32 == libc::AT_FDCWD;
-    // A process that took over the number meanwhile is not the caller.
-    let path = read_path(call.pid, pointer)
-        .map(|path| {
-            if from_cwd {
-                absolute(call.pid, path)
-            } else {
-                path
-            }
-        })
-        .filter(|_| seccomp::still_waits(listener, call.id))
-        .unwrap_or_else(|| b"?".to_vec());
-    let missing = is_missing(&path);
-    let path = String::from_utf8_lossy(&path).into_owned();
-    let answer = if missing { libc::ENOENT } else { libc::EACCES };
-    gone_is_fine(seccomp::answer(listener, call.id, Answer::Errno(answer)))?;
-    let denied = Notice::ExecDenied {
-        path,
-        pid: call.pid,
-        missing,
-    };
-    notice::send(notices, &denied, &[])
+/// Puts the broker's questions to the supervisor.
+fn ask(notices: BorrowedFd<'_>) -> impl FnMut(&Question) -> io::Result<()> {
+    move |question| notice::send(notices, &Notice::Question(question.clone()), &[])
 }
 
 /// Whether nothing is there. A search along `PATH` goes by that, and so do programs that can do
@@ -195,71 +305,7 @@ fn absolute(pid: u32, path: Vec<u8>) -> Vec<u8> {
 /// Bytes of a path that are looked at; a longer one is recorded cut.
 const LONGEST_PATH: usize = 512;
 
-fn gone_is_fine(answered: io::Result<()>) -> io::Result<()> {
-    match answered {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        other => other,
-    }
-}
-
 /// The path as it stands there now, for the record only.
 fn read_path(pid: u32, pointer: u64) -> Option<Vec<u8>> {
-    let mut memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    memory.seek(SeekFrom::Start(pointer)).ok()?;
-    let mut bytes = [0; LONGEST_PATH];
-    let mut length = 0;
-    // Up to the end of the page at least; a read across an unmapped page is cut there.
-    while length < bytes.len() && !bytes[..length].contains(&0) {
-        let end = bytes.len().min(length + 64);
-        match memory.read(&mut bytes[length..end]) {
-            Ok(0) | Err(_) => break,
-            Ok(count) => length += count,
-        }
-    }
-    let path = bytes[..length].split(|byte| *byte == 0).next()?;
-    Some(path.to_vec())
-}
-
-/// Returns false when the supervisor is gone.
-fn forward_signal(notices: BorrowedFd<'_>, program: i32) -> io::Result<bool> {
-    let (record, _) = match socket::receive_record(notices) {
-        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(false),
-        other => other?,
-    };
-    match record.first() {
-        None => Ok(false),
-        Some(signal) => {
-            // The whole group first; a program that left it is reached by its pid.
-            let signal = i32::from(*signal);
-            match process::kill(-program, signal).or_else(|_| process::kill(program, signal)) {
-                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
-                _ => Ok(true),
-            }
-        }
-    }
-}
-
-/// Reaps what ended; returns true when the program did.
-fn reap(notices: BorrowedFd<'_>, children: BorrowedFd<'_>, program: i32) -> io::Result<bool> {
-    let mut information = [0_u8; 128];
-    match rustix::io::read(children, &mut information) {
-        Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
-        Err(error) => return Err(error.into()),
-    }
-    while let Some(reaped) = process::reap()? {
-        if reaped.pid != program {
-            continue;
-        }
-        let usage = process::children_usage();
-        let exit = Notice::Exit {
-            code: libc::WIFEXITED(reaped.status).then(|| libc::WEXITSTATUS(reaped.status)),
-            signal: libc::WIFSIGNALED(reaped.status).then(|| libc::WTERMSIG(reaped.status)),
-            user_us: usage.user_us,
-            system_us: usage.system_us,
-            max_rss_kib: usage.max_rss_kib,
-        };
-        notice::send(notices, &exit, &[])?;
-        return Ok(true);
-    }
-    Ok(false)
+    memory::read_text(pid, pointer, LONGEST_PATH).ok()
 }

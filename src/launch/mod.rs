@@ -5,15 +5,19 @@
 //! means, and never forks a process that has threads.
 
 mod bare;
+pub mod beside;
 mod bpf;
 pub mod cgroup;
 mod child;
 mod confine;
 mod connection;
 pub mod container;
+pub mod demand;
+pub mod doctor;
 pub mod enforced;
 mod executor;
 pub mod features;
+mod filter;
 pub mod group;
 mod identity;
 mod init;
@@ -30,6 +34,7 @@ mod start;
 
 pub use bare::{Bare, BareRequest, Layout, Place, PlaceError, UserError};
 pub use cgroup::Cgroup;
+pub use demand::{Less, Require};
 pub use enforced::{Enforced, Mechanism, State};
 pub use features::Features;
 pub use notice::{Failure, FailureKind, Notice};

@@ -4,11 +4,12 @@
 //! beside the worker: a record that does not parse is an error, never believed.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
 use super::enforced::Enforced;
+use crate::intercept::Question;
 use crate::sys::socket;
 
 /// What the child or init tells the supervisor.
@@ -32,6 +33,8 @@ pub enum Notice {
         /// Whether there is no such program in the sandbox.
         missing: bool,
     },
+    /// A call waits to be recorded, or for somebody's decision.
+    Question(Question),
     /// A thread was refused for the limit on processes, for the first time.
     PidsReached,
     /// The program ended.
@@ -136,10 +139,45 @@ pub fn receive(from: BorrowedFd<'_>) -> io::Result<Option<(Notice, Vec<OwnedFd>)
     Ok(Some((notice, descriptors)))
 }
 
-/// Asks init to send `signal` to the program's process group.
+/// What the supervisor has init do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Order {
+    /// Send a signal to the program's process group.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// The answer to a [`Question`].
+    Answer {
+        /// The question's number.
+        number: u64,
+        /// Whether the call may be made; it is recorded either way.
+        permit: bool,
+    },
+}
+
+/// Sends init an order.
 ///
 /// # Errors
-/// `EPIPE` when init is gone.
-pub fn send_signal(to: &OwnedFd, signal: u8) -> io::Result<()> {
-    socket::send_record(to.as_fd(), &[signal], &[])
+/// `EPIPE` when init is gone; `EAGAIN` on a non-blocking socket that is full.
+pub fn send_order(to: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
+    socket::send_record(to, &serde_json::to_vec(order)?, &[])
+}
+
+/// Receives an order; `None` when the supervisor is gone.
+///
+/// # Errors
+/// `InvalidData` for what is no order.
+pub(super) fn receive_order(from: BorrowedFd<'_>) -> io::Result<Option<Order>> {
+    let (record, _) = match socket::receive_record(from) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    if record.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&record)
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

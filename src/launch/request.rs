@@ -5,16 +5,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::bare::BareRequest;
+use super::demand::Require;
 use super::enforced::Mechanism;
 use super::features::Features;
 use super::rlimits::AskedLimit;
-use crate::policy::Plan;
+use crate::policy::{Plan, Policy};
 
 /// Everything that one launch needs.
 #[derive(Debug)]
 pub struct LaunchRequest {
     /// The compiled policy.
     pub plan: Plan,
+    /// The resolved policy, by which calls are answered; there where the plan has an interceptor.
+    pub oracle: Option<Policy>,
     /// What the root holds before the policy's binds, in order.
     pub pieces: Vec<Piece>,
     /// The program.
@@ -37,6 +40,10 @@ pub struct LaunchRequest {
     pub rlimits: Vec<AskedLimit>,
     /// What the bundle asks for and how far that is carried, for the report.
     pub remarks: Vec<Mechanism>,
+    /// What has to hold before the program may start.
+    pub require: Require,
+    /// Whether a limit that nothing holds here is left out, and said, in place of refusing the start.
+    pub allow_degraded: bool,
     /// Set for a launch without namespaces; of the pieces nothing is used then.
     pub bare: Option<BareRequest>,
 }

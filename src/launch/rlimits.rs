@@ -11,6 +11,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::cgroup::Held;
+use super::{Enforced, State};
 use crate::policy::Limits;
 
 /// What the limits stand on in one launch.
@@ -25,6 +26,8 @@ pub struct Ground {
     pub threads_counted: bool,
     /// Whether the worker's user is root as the host sees it, whose processes are not counted.
     pub host_root: bool,
+    /// Whether the person starts without the limits that nothing holds.
+    pub may_lack: bool,
 }
 
 /// One resource limit, soft and hard alike.
@@ -56,6 +59,8 @@ pub struct ResourceLimits {
     pub asked: Vec<AskedLimit>,
     /// Limits that are held less than exactly, for the report: name and how.
     pub inexact: Vec<(&'static str, &'static str)>,
+    /// Limits that nothing holds, by the person's leave.
+    pub unheld: Vec<UnheldLimit>,
 }
 
 /// A limit that this host cannot hold.
@@ -88,8 +93,9 @@ pub struct ResourceLimitError {
 const NO_CORE: u64 = 1;
 
 const NO_CGROUP: &str = "no control group with this controller can be made by this user";
-const USE_CGROUP: &str = "run as root, or inside a control group that is delegated to this user \
-    (systemd-run --user --scope -p Delegate=yes), or take the limit out of the policy";
+const USE_CGROUP: &str = "run where groups with it can be made (as root, a writable /sys/fs/cgroup \
+    with that controller; as another user, a group that is delegated to it: systemd-run --user \
+    --scope -p Delegate=yes), or take the limit out of the policy";
 
 /// What of `limits` becomes resource limits on `ground`. Touches nothing.
 ///
@@ -101,6 +107,7 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
         limits: vec![set(Resource::Core, NO_CORE)],
         asked: Vec::new(),
         inexact: Vec::new(),
+        unheld: Vec::new(),
     };
     let mut unheld = Vec::new();
 
@@ -148,7 +155,8 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
             remedy: USE_CGROUP,
         });
     }
-    if unheld.is_empty() {
+    if unheld.is_empty() || ground.may_lack {
+        plan.unheld = unheld;
         Ok(plan)
     } else {
         Err(unheld)
@@ -156,6 +164,17 @@ pub fn plan(limits: &Limits, ground: Ground) -> Result<ResourceLimits, Vec<Unhel
 }
 
 impl ResourceLimits {
+    /// Notes the limits that are held less than exactly, or not at all.
+    pub(super) fn note(&self, enforced: &mut Enforced) {
+        for (limit, how) in &self.inexact {
+            enforced.note(&format!("{limit} limit"), State::Partial, *how);
+        }
+        for lack in &self.unheld {
+            let detail = format!("not enforced: {}; nothing holds instead", lack.cause);
+            enforced.note(&format!("{} limit", lack.limit), State::None, detail);
+        }
+    }
+
     /// Sets the limits on the calling process, for the child just before it runs the program. A
     /// hard limit that is lower already stays: it is narrower, and only root may raise it.
     ///

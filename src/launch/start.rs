@@ -3,18 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use super::child::{self, Birth};
 use super::features;
+use super::filter::{seccomp_request, unix_sockets};
 use super::identity::{self, Identity};
 use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::{LaunchRequest, Piece, StdioRequest};
 use super::rlimits::{ResourceLimits, UnheldLimit};
-use super::seccomp::{Filters, SeccompRequest};
+use super::seccomp::Filters;
 use super::source::{OwnerMaps, Source};
 use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine};
-use crate::policy::{ExecPlan, MaskKind, NetPlan, Perm};
+use crate::policy::ExecPlan;
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
 
@@ -65,6 +65,9 @@ pub enum LaunchError {
          (sysctl user.max_user_namespaces, or the container's seccomp profile), or run as root"
     )]
     Namespaces(String),
+    /// Less holds than was required.
+    #[error("cannot {0}")]
+    Less(#[from] super::Less),
     /// Without namespaces there is nobody as whom the worker could run.
     #[error(transparent)]
     User(#[from] super::UserError),
@@ -162,7 +165,8 @@ fn launch_in<T>(
         *cgroup = make_cgroup(&request)?;
     }
     let mut sources = Sources::of(&request, &identity).map_err(LaunchError::Failed)?;
-    let parts = parts(&mut sources);
+    let parts = Enforced(parts(&mut sources));
+    request.require.check(&parts)?;
     let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
     let (our_ends, their_ends) = pipes(request.stdio).map_err(system("make the pipes"))?;
     let base = identity::base_directory()
@@ -205,7 +209,7 @@ fn launch_in<T>(
     };
     let (verified, Carried { terminal, channel }, (mut enforced, done)) =
         follow(&ours, (pid, &pidfd), confined, sort)?;
-    enforced.0.extend(parts);
+    enforced.0.extend(parts.0);
     enforced.0.extend(verified.0);
     let [stdin, stdout, stderr] = our_ends;
     let launched = Launched {
@@ -247,12 +251,14 @@ fn confine(
     let ground = confine::ground(held, identity.is_host_root());
     let rlimits = confine::resource_limits(request, ground).map_err(LaunchError::Limits)?;
     let filters = Filters::compile(&seccomp_request(request))?;
+    let described = describe(request, identity, cgroup, &rlimits);
+    request.require.check(&described)?;
     match confine::send(ours.as_fd(), cgroup, ground, &filters) {
         // The child has failed, and its last word says how.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {}
         sent => sent.map_err(system("confine the sandbox"))?,
     }
-    Ok(describe(request, identity, cgroup, &rlimits))
+    Ok(described)
 }
 
 /// The descriptors that came with [`Notice::Ready`].
@@ -316,51 +322,6 @@ fn end(pid: i32, pidfd: &OwnedFd) {
     let killed = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
     let reaped = process::wait_for(pid);
     tracing::debug!(?killed, ?reaped, "ended the child of a failed launch");
-}
-
-fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
-    SeccompRequest {
-        exec_once: request.plan.exec == ExecPlan::Once,
-        deny_memfd: matches!(request.plan.exec, ExecPlan::Programs(_)),
-        network: request.plan.net != NetPlan::Sealed,
-        unix: unix_sockets(request),
-        deny: request.plan.deny_syscalls.clone(),
-        exec_at: None,
-        stacked: false,
-        alone: None,
-    }
-}
-
-/// Whether sockets with names may be made: only where no folder of the host is shown read-only. A
-/// read-only mount does not keep a socket in it from being connected to, and Landlock has no right
-/// for that; so what could hold a socket of the host, which no rule lets the program write to,
-/// takes the means away. The system's own folders hold none, and a socket that is shown by itself
-/// is refused where it is opened ([`Source::open`]).
-fn unix_sockets(request: &LaunchRequest) -> bool {
-    let grants = &request.plan.landlock;
-    let written = |path: &Path| {
-        let mut of_path = grants.iter().filter(|grant| grant.path == path);
-        of_path.any(|grant| grant.perms.contains(Perm::WriteFile))
-    };
-    let of_policy = request.plan.binds.iter().all(|bind| {
-        !bind.dir || is_of_the_system(&bind.path) || bind.writable && written(&bind.path)
-    });
-    let of_bundle = request.pieces.iter().all(|piece| match piece {
-        Piece::Bind {
-            source,
-            dir: true,
-            writable: false,
-            ..
-        } => is_of_the_system(source),
-        _ => true,
-    });
-    let mut masks = request.plan.masks.iter();
-    of_policy && of_bundle && masks.all(|mask| mask.kind != MaskKind::ReadOnly)
-}
-
-fn is_of_the_system(path: &Path) -> bool {
-    let mut folders = SYSTEM_FOLDERS.iter().chain(&["/etc"]);
-    folders.any(|folder| path.starts_with(folder))
 }
 
 /// Where the binds come from.
@@ -453,15 +414,14 @@ fn describe(
     let sockets = if unix_sockets(request) {
         "with names too: nothing is shown that could hold one of the host"
     } else {
-        "no names: a folder is shown that could hold a socket of the host"
+        "no names: a folder is shown that could hold a socket of the host, or writing is decided \
+         call by call"
     };
     enforced.full("unix sockets", sockets);
     if let Some(cgroup) = cgroup {
         enforced.full("control group", cgroup.describe());
     }
-    for (limit, how) in &rlimits.inexact {
-        enforced.note(&format!("{limit} limit"), State::Partial, *how);
-    }
+    rlimits.note(&mut enforced);
     enforced.0.extend(request.remarks.iter().cloned());
     enforced
 }

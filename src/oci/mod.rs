@@ -8,6 +8,7 @@
 mod bare;
 mod bundle;
 pub mod container;
+mod degraded;
 mod directories;
 mod error;
 mod grants;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::bare;
 use super::bundle::{Bundle, OwnProcess};
+use super::degraded;
 use super::directories::{existing_directory, out_directory};
 use super::error::OciError;
 use super::grants::bundle_grants;
@@ -14,8 +15,12 @@ use super::mounts::Mounted;
 use super::program::{PATH, Place};
 use super::root::{command_pieces, every_program, interpreter_pieces};
 use super::{root, world};
-use crate::launch::{ChannelRequest, Features, LaunchRequest, Piece, Program, StdioRequest};
-use crate::policy::{CHANNEL, ExecPlan, Layer, Perm, Plan, Policy, Request, Verdict, World};
+use crate::launch::{
+    ChannelRequest, Features, LaunchRequest, Piece, Program, Require, StdioRequest,
+};
+use crate::policy::{
+    CHANNEL, Degraded, ExecPlan, Layer, Perm, Plan, Policy, Request, Verdict, World,
+};
 
 /// What is to run.
 #[derive(Debug, Clone)]
@@ -78,6 +83,10 @@ pub struct PrepareInput {
     pub umask: u32,
     /// Why there are no namespaces, when the policy is to be carried without.
     pub bare: Option<String>,
+    /// What has to hold before the program may start.
+    pub require: Require,
+    /// Whether what cannot be carried exactly is carried more strictly, or left out, and said.
+    pub allow_degraded: bool,
 }
 
 /// A policy and the launch that carries it.
@@ -87,6 +96,8 @@ pub struct Prepared {
     pub policy: Policy,
     /// The launch.
     pub request: LaunchRequest,
+    /// The rules that are not carried as they stand, by the person's leave.
+    pub degraded: Vec<Degraded>,
 }
 
 pub(super) const HOSTNAME: &str = "buntime";
@@ -152,8 +163,14 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         Some(bare) => bare::bundle_grants(&draft, bare, out.as_deref()),
         None => grants(&draft, out.as_deref()),
     };
-    let policy = Policy::merge(input.layers, grants)?;
-    let (policy, mut plan) = compile(policy, &draft, &place, &input.features, bare.is_none())?;
+    let compile = |layers: Vec<Layer>| {
+        let policy = Policy::merge(layers, grants.clone())?;
+        compile(policy, &draft, &place, &input.features, bare.is_none())
+    };
+    let ((policy, mut plan), degraded) = match input.allow_degraded {
+        true => degraded::carried(input.layers, compile)?,
+        false => (compile(input.layers)?, Vec::new()),
+    };
 
     let Draft {
         mut pieces,
@@ -185,7 +202,9 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
     plan.deny_syscalls.extend(bundle.deny_syscalls);
     let mut remarks = bundle.remarks;
     remarks.extend(mounted.remarks);
+    remarks.extend(degraded.iter().map(degraded::remark));
     let request = LaunchRequest {
+        oracle: plan.intercept.is_some().then(|| policy.clone()),
         plan,
         pieces,
         program,
@@ -198,9 +217,15 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         readonly_paths: bundle.readonly,
         rlimits: bundle.rlimits,
         remarks,
+        require: input.require,
+        allow_degraded: input.allow_degraded,
         bare,
     };
-    Ok(Prepared { policy, request })
+    Ok(Prepared {
+        policy,
+        request,
+        degraded,
+    })
 }
 
 fn draft(
@@ -384,15 +409,14 @@ fn compile(
         helpers: Vec::new(),
         container: None,
     };
-    let resolved = policy.resolve(&world);
-    let plan = policy.compile(&world)?;
-    if !matches!(plan.exec, ExecPlan::Programs(_)) {
-        return Ok((resolved, plan));
+    let mut plan = policy.compile(&world)?;
+    if matches!(plan.exec, ExecPlan::Programs(_)) {
+        // Where programs may run, those in library directories must be out of the loader's reach.
+        world.helpers = world::helpers(place)?;
+        plan = policy.compile(&world)?;
     }
-    // Where programs may run, those in library directories must be out of the loader's reach.
-    world.helpers = world::helpers(place)?;
-    let plan = policy.compile(&world)?;
-    Ok((resolved, plan))
+    // With the helpers: where reading is decided live, it is decided by this.
+    Ok((policy.resolve(&world), plan))
 }
 
 fn channel_request(segment_bytes: u64) -> Result<ChannelRequest, OciError> {

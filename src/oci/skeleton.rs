@@ -8,24 +8,43 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::bundle::PYTHON;
+use super::container::CHANNEL_ANNOTATION;
 use super::error::OciError;
 use super::interpreter::Interpreter;
-use super::prepare::HOSTNAME;
+use super::prepare::{HOSTNAME, WorkerFiles};
 use super::program::Place;
 use super::root;
 use crate::launch::Piece;
+use crate::launch::container::{CHANNEL_SEGMENT, CHANNEL_SOCKET};
+use crate::policy::CHANNEL;
 
 /// The worker's ids in the written configuration.
 const WORKER: u32 = 1000;
 
-/// Directories that a root has in any case: mount points, and where the links lead.
-const DIRECTORIES: [&str; 6] = ["usr/bin", "usr/sbin", "etc", "tmp", "proc", "dev"];
+/// Where the worker is, and how it begins.
+const WORKER_FOLDER: &str = "opt/buntime";
+const START: &str = "start.py";
 
-/// Writes the built-in bundle of Python to `dir`, for any OCI runtime.
+/// Directories that a root has in any case: mount points, and where the links lead.
+const DIRECTORIES: [&str; 8] = [
+    "usr/bin",
+    "usr/sbin",
+    "etc",
+    "tmp",
+    "proc",
+    "dev",
+    "run/buntime",
+    WORKER_FOLDER,
+];
+
+/// Writes the built-in bundle of Python to `dir`, for any OCI runtime, with the `worker`.
+///
+/// It takes its program from the standard input. Where its runtime is this one and there is a policy
+/// it has a channel to the supervisor; any other leaves the annotation that asks for one alone.
 ///
 /// # Errors
 /// `dir` exists and is not empty, or cannot be written; there is no interpreter.
-pub fn write_python(dir: &Path) -> Result<(), OciError> {
+pub fn write_python(dir: &Path, worker: &WorkerFiles) -> Result<(), OciError> {
     let refuse = |cause: &str| OciError::Bundle {
         path: dir.to_owned(),
         cause: cause.to_owned(),
@@ -43,6 +62,15 @@ pub fn write_python(dir: &Path) -> Result<(), OciError> {
     for name in DIRECTORIES {
         directory(&rootfs.join(name))?;
     }
+    let start = (START, worker.bootstrap.as_bytes());
+    let files = worker.files.iter();
+    for (name, content) in files
+        .map(|(name, content)| (&**name, &**content))
+        .chain([start])
+    {
+        let path = rootfs.join(WORKER_FOLDER).join(name);
+        std::fs::write(&path, content).map_err(OciError::io("write", &path))?;
+    }
     let mut mounts = Vec::new();
     for piece in &pieces {
         write(&rootfs, piece)?;
@@ -51,7 +79,16 @@ pub fn write_python(dir: &Path) -> Result<(), OciError> {
     let program = python.path.to_str().ok_or_else(|| refuse(NOT_TEXT))?;
     let mut configuration: Value =
         serde_json::from_str(PYTHON).map_err(|error| refuse(&error.to_string()))?;
-    configuration["process"]["args"] = json!([program, "-I"]);
+    let channel = |name: &str| format!("{CHANNEL}/{name}");
+    configuration["process"]["args"] = json!([
+        program,
+        "-I",
+        format!("/{WORKER_FOLDER}/{START}"),
+        channel(CHANNEL_SOCKET),
+        channel(CHANNEL_SEGMENT),
+        "stdin",
+    ]);
+    configuration["annotations"] = json!({CHANNEL_ANNOTATION: "true"});
     if let Some(own) = configuration["mounts"].as_array_mut() {
         own.extend(mounts);
     }

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::layer::{DefaultRule, Layer};
-use super::limits::{Audit, Limits, OnViolation, Plugins};
+use super::layer::{self, DefaultRule, Layer};
+use super::limits::{Approval, Audit, Limits, OnViolation, Plugins, Scope};
 use super::net::Target;
 use super::perm::{Perm, PermSet};
 use super::request::{Proto, Verdict};
@@ -29,6 +29,8 @@ struct Document {
     audit: Audit,
     limits: WrittenLimits,
     on_violation: OnViolation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<WrittenApproval>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +101,25 @@ impl AntiEscape {
     }
 }
 
+/// What a layer says about approval, without what it leaves out.
+#[derive(Serialize)]
+struct WrittenApproval {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<Vec<Scope>>,
+}
+
+impl WrittenApproval {
+    fn of(approval: &Approval) -> Option<WrittenApproval> {
+        let (timeout, scopes) = approval.said();
+        (!approval.is_silent()).then(|| WrittenApproval {
+            timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+            scopes: scopes.map(<[Scope]>::to_vec),
+        })
+    }
+}
+
 /// Limits without the absent ones, which a document leaves out.
 #[derive(Serialize)]
 struct WrittenLimits {
@@ -131,7 +152,7 @@ impl From<Limits> for WrittenLimits {
 
 /// The permissions as a rule names them: `write_dir` in the place of its parts, and nothing
 /// for all.
-fn perms(perms: PermSet) -> Option<Vec<&'static str>> {
+pub(super) fn perms(perms: PermSet) -> Option<Vec<&'static str>> {
     if perms == PermSet::ALL {
         return None;
     }
@@ -156,6 +177,30 @@ fn net_rule(rule: &super::layer::NetRule) -> NetRule {
         cidr,
         host,
         ports,
+    }
+}
+
+impl layer::FsRule {
+    /// The rule in a line.
+    pub(super) fn says(&self) -> String {
+        let perms = perms(self.perms).map_or("everything".to_owned(), |perms| perms.join(","));
+        format!("fs {} {} {perms}", self.action, self.pattern)
+    }
+}
+
+impl layer::NetRule {
+    /// The rule in a line.
+    pub(super) fn says(&self) -> String {
+        format!("net {} {}", self.action, self.pattern)
+    }
+}
+
+impl layer::ExecRule {
+    /// The rule in a line.
+    pub(super) fn says(&self) -> String {
+        let digest = self.sha256.iter();
+        let digest: String = digest.map(|digest| format!(" sha256 {digest}")).collect();
+        format!("exec {} {}{digest}", self.action, self.pattern)
     }
 }
 
@@ -204,6 +249,7 @@ impl Layer {
             audit: self.audit.clone(),
             limits: self.limits.into(),
             on_violation: self.on_violation,
+            approval: WrittenApproval::of(&self.approval),
         };
         serde_json::to_string_pretty(&document)
     }
@@ -227,27 +273,9 @@ impl Layer {
         for (name, default) in defaults {
             lines.extend(default.map(|default| format!("{name} {} by default", default.verdict)));
         }
-        for rule in &self.fs {
-            let perms = perms(rule.perms).map_or("everything".to_owned(), |perms| perms.join(","));
-            lines.push(format!("fs {} {} {perms}", rule.action, rule.pattern));
-        }
-        lines.extend(
-            self.net
-                .iter()
-                .map(|rule| format!("net {} {}", rule.action, rule.pattern)),
-        );
-        for rule in &self.exec {
-            let digest = rule
-                .sha256
-                .as_deref()
-                .map(|digest| format!(" sha256 {digest}"));
-            lines.push(format!(
-                "exec {} {}{}",
-                rule.action,
-                rule.pattern,
-                digest.unwrap_or_default()
-            ));
-        }
+        lines.extend(self.fs.iter().map(layer::FsRule::says));
+        lines.extend(self.net.iter().map(layer::NetRule::says));
+        lines.extend(self.exec.iter().map(layer::ExecRule::says));
         lines.extend(
             self.deny_syscalls
                 .iter()
@@ -292,6 +320,14 @@ impl Layer {
                 self.audit.events.join(",")
             };
             lines.push(format!("audit {events}"));
+        }
+        if !self.approval.is_silent() {
+            let scopes = self.approval.scopes().iter().map(|scope| scope.name());
+            lines.push(format!(
+                "approval within {} s, for {}",
+                self.approval.timeout().as_secs_f64(),
+                scopes.collect::<Vec<_>>().join(",")
+            ));
         }
         if self.on_violation == OnViolation::Kill {
             lines.push("violation kills the worker".into());

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::merge::Policy;
 use super::perm::Perm;
+use super::plan::RuleMechanism;
 use super::request::{Proto, Request, RuleRef, Verdict};
 
 /// Everything that a policy says about one path or place.
@@ -29,6 +30,9 @@ pub struct Answer {
     pub rule: String,
     /// Where that rule stands.
     pub origin: RuleRef,
+    /// What carries that rule, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<String>,
     /// The flag that would allow it, where no policy file is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flag: Option<String>,
@@ -73,8 +77,20 @@ impl Policy {
             operation: operation.to_owned(),
             verdict: decision.verdict,
             rule: decision.rule.to_string(),
+            mechanism: None,
             flag: (decision.verdict == Verdict::Deny).then(|| request.flag()),
             origin: decision.rule,
+        }
+    }
+}
+
+impl Explanation {
+    /// Adds what carries the deciding rules, as a plan has it.
+    pub fn carried_by(&mut self, mechanisms: &[RuleMechanism]) {
+        for answer in &mut self.answers {
+            let rule = &answer.origin;
+            let found = mechanisms.iter().find(|carried| carried.rule == *rule);
+            answer.mechanism = found.map(|carried| carried.mechanism.clone());
         }
     }
 }
@@ -103,6 +119,9 @@ impl fmt::Display for Explanation {
             )?;
             if first.origin.line.is_some() {
                 write!(out, " ({})", first.origin.location())?;
+            }
+            if let Some(mechanism) = &first.mechanism {
+                write!(out, "\n        carried by {mechanism}")?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::layer::{DefaultRule, ExecRule, FsRule, Layer, LoadError, NetRule, Vars};
-use super::limits::{Audit, Limits, OnViolation, Plugins};
+use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
 use super::matching::PathPattern;
 use super::net::NetPattern;
 use super::perm::{Perm, PermSet};
@@ -146,6 +146,7 @@ fn silent() -> Layer {
         audit_rule: RuleRef::named("flags", "flags"),
         limits: Limits::default(),
         on_violation: OnViolation::default(),
+        approval: Approval::default(),
         risk: Vec::new(),
         narrows: true,
     }

@@ -10,6 +10,10 @@ use super::names::Name;
 use super::perm::{Perm, PermSet};
 use super::request::{RuleRef, Verdict};
 
+mod residual;
+
+pub(super) use residual::{Possible, Reach};
+
 /// The most layers; a bounded number lets a decision do without allocation.
 pub(super) const MAX_LAYERS: usize = 16;
 
@@ -41,7 +45,7 @@ pub(super) enum Reason {
 pub(super) struct Outcome {
     pub verdict: Verdict,
     pub reason: Reason,
-    /// Whether a rule of some layer allows it by name.
+    /// Whether a rule of some layer does more than deny it by name.
     pub named: bool,
     rule: u32,
 }
@@ -267,7 +271,7 @@ impl Index {
         let mut named = false;
         for layer in 0..self.layers {
             let own = from(cell(layer), Reason::Rule);
-            named |= own.is_some_and(|own| own.verdict.permits());
+            named |= own.is_some_and(|own| own.verdict != Verdict::Deny);
             let default = from(self.defaults[layer][perm as usize], Reason::Default);
             let Some(says) = own.or(bundle).or(default) else {
                 continue;

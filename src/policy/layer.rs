@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::limits::{Audit, Limits, OnViolation, Plugins};
+use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
 use super::matching::PathPattern;
 use super::net::NetPattern;
 use super::perm::PermSet;
@@ -163,6 +163,7 @@ pub struct Layer {
     pub(super) audit_rule: RuleRef,
     pub(super) limits: Limits,
     pub(super) on_violation: OnViolation,
+    pub(super) approval: Approval,
     /// Rules that only a classifier can carry out.
     pub(super) risk: Vec<RuleRef>,
     /// Whether these are flags over files, whose every allow must be within the files'.

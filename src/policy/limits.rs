@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The most that one run may use. `None` is no limit; over layers the smaller wins.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -68,6 +68,98 @@ pub struct Audit {
     pub enabled: bool,
     /// The kinds of events asked for, sorted; empty is all that can be had.
     pub events: Vec<String>,
+}
+
+/// How far one answer to an `ask` may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The one operation.
+    Once,
+    /// The same operation on what is at the same path, for as long as the worker lives.
+    Path,
+    /// Everything that the same rule asks about, for as long as the worker lives.
+    Session,
+}
+
+impl Scope {
+    /// Every scope, the narrowest first.
+    pub const ALL: [Scope; 3] = [Scope::Once, Scope::Path, Scope::Session];
+
+    /// The name in a policy file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scope::Once => "once",
+            Scope::Path => "path",
+            Scope::Session => "session",
+        }
+    }
+
+    /// The scope of that name.
+    pub fn from_name(name: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// How an `ask` is answered. What a layer leaves out it leaves to the others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Approval {
+    /// How long the operation waits. Serialised in seconds.
+    #[serde(serialize_with = "seconds")]
+    timeout: Option<Duration>,
+    /// What may be answered.
+    scopes: Option<Vec<Scope>>,
+}
+
+impl Approval {
+    /// How long an operation waits where no layer says it.
+    pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// With what one layer says.
+    pub(super) fn new(timeout: Option<Duration>, mut scopes: Option<Vec<Scope>>) -> Approval {
+        if let Some(scopes) = &mut scopes {
+            scopes.sort_unstable();
+            scopes.dedup();
+        }
+        Approval { timeout, scopes }
+    }
+
+    /// How long an operation waits for its answer, before it is denied.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Approval::TIMEOUT)
+    }
+
+    /// How far an answer that allows may reach, the narrowest first; all where no layer says it.
+    /// Where nothing is left, no answer allows, and whatever would be asked is denied.
+    pub fn scopes(&self) -> &[Scope] {
+        self.scopes.as_deref().unwrap_or(&Scope::ALL)
+    }
+
+    /// Whether nothing is said.
+    pub(super) fn is_silent(&self) -> bool {
+        *self == Approval::default()
+    }
+
+    /// What is said, and not filled in.
+    pub(super) fn said(&self) -> (Option<Duration>, Option<&[Scope]>) {
+        (self.timeout, self.scopes.as_deref())
+    }
+
+    /// The shorter time, and the scopes that both have.
+    #[must_use]
+    pub fn meet(self, other: &Approval) -> Approval {
+        let scopes = match (self.scopes, &other.scopes) {
+            (Some(mut own), Some(other)) => {
+                own.retain(|scope| other.contains(scope));
+                Some(own)
+            }
+            (own, other) => own.or_else(|| other.clone()),
+        };
+        Approval {
+            timeout: smaller(self.timeout, other.timeout),
+            scopes,
+        }
+    }
 }
 
 /// What happens to a worker that does what is denied.
@@ -193,6 +285,24 @@ mod tests {
         ] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_as_long_as_every_layer_wants_and_reaches_no_further() {
+        let silent = Approval::default();
+        assert_eq!(silent.timeout(), Duration::from_secs(60));
+        assert_eq!(silent.scopes(), Scope::ALL);
+        let long = Approval::new(
+            Some(Duration::from_secs(90)),
+            Some(vec![Scope::Path, Scope::Once]),
+        );
+        assert_eq!(silent.clone().meet(&long), long);
+        let short = Approval::new(Some(Duration::from_secs(5)), Some(vec![Scope::Path]));
+        let both = long.clone().meet(&short).meet(&silent);
+        assert_eq!(both.timeout(), Duration::from_secs(5));
+        assert_eq!(both.scopes(), [Scope::Path]);
+        let none = both.meet(&Approval::new(None, Some(vec![Scope::Session])));
+        assert!(none.scopes().is_empty());
     }
 
     #[test]

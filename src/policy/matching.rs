@@ -8,11 +8,15 @@ use std::fmt::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+mod fitting;
+
+pub(super) use fitting::{ahead, covers};
+
 use super::layer::Vars;
 use super::names::{Name, head};
 
 /// One component of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Component {
     /// Exactly this name.
     Literal(Box<[u8]>),
@@ -23,7 +27,7 @@ pub(super) enum Component {
 }
 
 /// How a name has to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Prefix {
     bytes: Box<[u8]>,
     /// The head of the prefix, and which bits of a name's head have to agree with it.
@@ -51,7 +55,7 @@ impl Prefix {
 }
 
 /// A piece of a name that has wildcards.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Token {
     /// This byte.
     Byte(u8),
@@ -84,6 +88,10 @@ impl PathPattern {
         for name in rest.split('/') {
             push(&mut components, name)?;
         }
+        // A pattern covers what is below it in any case.
+        while components.len() > 1 && components.last() == Some(&Component::AnyDepth) {
+            components.pop();
+        }
         Ok(PathPattern { components })
     }
 
@@ -103,6 +111,29 @@ impl PathPattern {
     /// The components.
     pub fn components(&self) -> &[Component] {
         &self.components
+    }
+
+    /// The path before the first wildcard, if there is a wildcard and a name before it.
+    pub fn beginning(&self) -> Option<PathBuf> {
+        let literal = |component: &Component| matches!(component, Component::Literal(_));
+        let length = self
+            .components
+            .iter()
+            .take_while(|one| literal(one))
+            .count();
+        if length == 0 || length == self.components.len() {
+            return None;
+        }
+        let components = self.components[..length].to_vec();
+        PathPattern { components }.as_literal()
+    }
+
+    /// The same pattern with another path before its first wildcard.
+    pub fn beginning_at(&self, path: &Path) -> Result<PathPattern, String> {
+        let mut components = literal_components(Some(path))?;
+        let literal = |component: &&Component| matches!(component, Component::Literal(_));
+        components.extend(self.components.iter().skip_while(literal).cloned());
+        Ok(PathPattern { components })
     }
 
     /// The path, if there is no wildcard in it.
@@ -354,101 +385,10 @@ impl Component {
             Component::Literal(literal) => **literal == *name.bytes,
             Component::Glob { prefix, rest } => prefix
                 .strip(name)
-                .is_some_and(|name| glob_matches(rest, name)),
+                .is_some_and(|name| fitting::glob_matches(rest, name)),
             Component::AnyDepth => true,
         }
     }
-}
-
-/// Whether a prefix of the path fits the whole pattern: a pattern covers what is below it.
-///
-/// Between two `**` stands a run of names of a fixed length; taking each run where it first
-/// fits leaves the most room for the next, so that nothing is ever tried twice.
-pub(super) fn covers(pattern: &[Component], path: &[Name<'_>]) -> bool {
-    let mut runs = pattern.split(|component| matches!(component, Component::AnyDepth));
-    let fits = |run: &[Component], names: &[Name<'_>]| {
-        run.iter()
-            .zip(names)
-            .all(|(component, name)| component.matches(name))
-    };
-    let first = runs.next().unwrap_or_default();
-    if path.len() < first.len() || !fits(first, path) {
-        return false;
-    }
-    let mut rest = &path[first.len()..];
-    for run in runs {
-        let found = (0..=rest.len()).find(|at| {
-            let names = &rest[*at..];
-            names.len() >= run.len() && fits(run, names)
-        });
-        match found {
-            Some(at) => rest = &rest[at + run.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
-fn glob_matches(tokens: &[Token], name: &[u8]) -> bool {
-    let (mut next, mut at) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    loop {
-        let step = match tokens.get(next) {
-            None if at == name.len() => return true,
-            None => None,
-            Some(Token::Many) => {
-                retry = Some((next, at));
-                next += 1;
-                continue;
-            }
-            Some(token) => token_matches(token, &name[at..]),
-        };
-        match (step, &mut retry) {
-            (Some(length), _) => {
-                next += 1;
-                at += length;
-            }
-            (None, Some((star, from))) if *from < name.len() => {
-                *from += first_char(&name[*from..]).map_or(1, |(_, length)| length);
-                (next, at) = (*star + 1, *from);
-            }
-            _ => return false,
-        }
-    }
-}
-
-/// How many bytes the token takes from the start of the rest of a name.
-fn token_matches(token: &Token, rest: &[u8]) -> Option<usize> {
-    match token {
-        Token::Byte(byte) => (rest.first() == Some(byte)).then_some(1),
-        Token::One => first_char(rest).map(|(_, length)| length),
-        Token::Many => Some(0),
-        Token::Class { negated, ranges } => {
-            let (character, length) = first_char(rest)?;
-            let inside = character.is_some_and(|character| {
-                ranges
-                    .iter()
-                    .any(|(low, high)| (*low..=*high).contains(&character))
-            });
-            (inside != *negated).then_some(length)
-        }
-    }
-}
-
-/// The first character and its length; a byte that is not UTF-8 counts as one unknown character.
-fn first_char(bytes: &[u8]) -> Option<(Option<char>, usize)> {
-    let first = *bytes.first()?;
-    if first.is_ascii() {
-        return Some((Some(first as char), 1));
-    }
-    for length in 2..=4.min(bytes.len()) {
-        if let Ok(text) = std::str::from_utf8(&bytes[..length])
-            && let Some(character) = text.chars().next()
-        {
-            return Some((Some(character), length));
-        }
-    }
-    Some((None, 1))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::{self, Index, MAX_LAYERS};
+use super::index::{self, Index, MAX_LAYERS, Reach};
 use super::layer::Layer;
-use super::limits::{Audit, Limits, OnViolation, Plugins};
+use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
 use super::matching::PathPattern;
 use super::names::Names;
 use super::perm::{Grant, Perm, PermSet};
@@ -61,6 +61,7 @@ pub struct Policy {
     limits: Limits,
     audit: Audit,
     on_violation: OnViolation,
+    approval: Approval,
     required: Plugins,
 }
 
@@ -106,7 +107,15 @@ impl Policy {
         self.mode == ExecMode::Any
     }
 
-    /// The absolute literal paths that fs and exec rules name, sorted.
+    /// Whether some rule about a program names its SHA-256.
+    #[must_use]
+    pub fn compares_digests(&self) -> bool {
+        let mut rules = self.layers.iter().flat_map(|layer| &layer.exec);
+        rules.any(|rule| rule.sha256.is_some())
+    }
+
+    /// The absolute literal paths that fs and exec rules name, and those at which their patterns
+    /// begin, sorted.
     pub fn literal_paths(&self) -> Vec<PathBuf> {
         let fs = self
             .layers
@@ -116,7 +125,8 @@ impl Policy {
             .layers
             .iter()
             .flat_map(|layer| layer.exec.iter().map(|rule| &rule.pattern));
-        let paths: BTreeSet<PathBuf> = fs.chain(exec).filter_map(PathPattern::as_literal).collect();
+        let named = |pattern: &PathPattern| pattern.as_literal().or_else(|| pattern.beginning());
+        let paths: BTreeSet<PathBuf> = fs.chain(exec).filter_map(named).collect();
         paths.into_iter().collect()
     }
 
@@ -128,6 +138,11 @@ impl Policy {
     /// What is recorded.
     pub fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// How what is asked is answered.
+    pub fn approval(&self) -> &Approval {
+        &self.approval
     }
 
     /// What happens after a violation.
@@ -189,6 +204,10 @@ impl Policy {
                 .map(|layer| layer.on_violation)
                 .max()
                 .unwrap_or_default(),
+            approval: layers
+                .iter()
+                .map(|layer| &layer.approval)
+                .fold(Approval::default(), Approval::meet),
             required: layers
                 .iter()
                 .map(|layer| layer.plugins)
@@ -206,13 +225,13 @@ fn audit(layers: &[Layer]) -> Audit {
         .map(|layer| &layer.audit)
         .filter(|audit| audit.enabled)
         .collect();
-    let mut events = BTreeSet::new();
-    if enabled.iter().all(|audit| !audit.events.is_empty()) {
-        events.extend(
-            enabled
-                .iter()
-                .flat_map(|audit| audit.events.iter().cloned()),
-        );
+    let mut events: BTreeSet<String> = enabled
+        .iter()
+        .flat_map(|audit| audit.events.iter().cloned())
+        .collect();
+    // What is had in any case beside what others name.
+    if !events.is_empty() && enabled.iter().any(|audit| audit.events.is_empty()) {
+        events.extend(["lifecycle", "limits"].map(str::to_owned));
     }
     Audit {
         enabled: !enabled.is_empty(),
@@ -229,7 +248,7 @@ pub(super) fn host_paths_over_private_places(layers: &[Layer], world: &World) ->
         .map(|rule| (rule.action, &rule.pattern))
         .chain(programs.map(|rule| (rule.action, &rule.pattern)));
     let shown = rules
-        .filter(|(action, _)| action.permits())
+        .filter(|(action, _)| *action != Verdict::Deny)
         .filter_map(|(_, pattern)| world.entries.get(&pattern.as_literal()?));
     let over = |entry: &&Entry| {
         let below = |place: &PathBuf| entry.real != *place && entry.real.starts_with(place);
@@ -258,14 +277,16 @@ pub(super) fn real<'p>(path: &'p Path, links: &Links<'p>) -> &'p Path {
 
 /// The pattern, and the pattern of what is behind its symbolic links.
 fn places(pattern: &PathPattern, links: &Links<'_>) -> impl Iterator<Item = PathPattern> {
-    let behind = if links.is_empty() {
-        None
-    } else {
-        pattern.as_literal()
+    let named = match links.is_empty() {
+        true => None,
+        false => pattern.as_literal().or_else(|| pattern.beginning()),
     };
-    let behind = behind
+    let behind = named
         .and_then(|path| links.get(path.as_path()).copied())
-        .and_then(|path| PathPattern::literal(path).ok());
+        .and_then(|path| match pattern.as_literal() {
+            Some(_) => PathPattern::literal(path).ok(),
+            None => pattern.beginning_at(path).ok(),
+        });
     std::iter::once(pattern.clone()).chain(behind)
 }
 
@@ -375,20 +396,25 @@ fn shown_and_hidden_programs(
 ) {
     for rule in &layer.exec {
         let perms = match rule.action {
-            Verdict::Allow => PermSet::PROGRAM,
-            Verdict::Deny if mode != ExecMode::Once => PermSet::ALL,
-            _ => continue,
+            Verdict::Deny if mode == ExecMode::Once || rule.sha256.is_some() => continue,
+            Verdict::Deny => PermSet::ALL,
+            Verdict::Allow | Verdict::Warn | Verdict::Ask => PermSet::PROGRAM,
         };
         // A rule about everything speaks of what is visible; it shows and hides nothing.
-        if rule.sha256.is_some() || rule.pattern.components().is_empty() {
+        if rule.pattern.components().is_empty() {
             continue;
         }
+        // Whether it runs is the exec section's to say: there it is recorded, asked or compared.
+        let verdict = match rule.action {
+            Verdict::Deny => Verdict::Deny,
+            _ => Verdict::Allow,
+        };
         for place in places(&rule.pattern, links) {
             index.insert(&index::Entry {
                 layer: number,
                 components: place.components(),
                 perms,
-                verdict: rule.action,
+                verdict,
                 sha256: None,
                 rule: &rule.rule,
             });
@@ -404,7 +430,8 @@ fn hide_helpers(fs: &mut Index, exec: &Index, world: &World, links: &Links<'_>, 
             continue;
         };
         let outcome = exec.decide(names.as_slice(), Perm::Execute, None);
-        if outcome.verdict == Verdict::Deny {
+        let possible = exec.possible(names.as_slice(), Reach::Path);
+        if !possible.allowed.contains(Perm::Execute) {
             fs.insert(&index::Entry {
                 layer,
                 components: pattern.components(),

@@ -10,8 +10,10 @@
 //! It never looks at the world. [`Layer::load`] opens the one file that it is told; everything
 //! else is given: directories to expand as [`Vars`], the state of paths as a [`World`].
 
+mod carry;
 mod compile;
 mod decide;
+mod degrade;
 mod document;
 mod explain;
 mod flags;
@@ -33,19 +35,24 @@ mod rules;
 mod scan;
 mod schema;
 mod shipped;
+mod shown;
 mod widen;
 
+pub use degrade::{Degraded, degrade};
 pub use explain::{Answer, Explanation};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
 pub use layer::{Layer, LoadError, Problem, Vars};
-pub use limits::{Audit, Limits, OnViolation, Plugins, parse_duration, parse_size};
+pub use limits::{
+    Approval, Audit, Limits, OnViolation, Plugins, Scope, parse_duration, parse_size,
+};
 pub use merge::{MergeError, Policy};
 pub use perm::{Grant, Perm, PermSet};
 pub use plan::{
-    Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Link, Mask, MaskKind, NetPlan,
+    Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask, MaskKind, NetPlan,
     OWN_PLACES, Plan, RuleMechanism, World,
 };
 pub use refused::{Refusal, Refused};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};
 pub use schema::{SchemaError, schema_violations};
 pub use shipped::{SCHEMA, shipped_names, shipped_text};
+pub use shown::{ShownPlan, ShownRule};

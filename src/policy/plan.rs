@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::limits::{Limits, Plugins};
-use super::perm::Grant;
+use super::perm::{Grant, Perm, PermSet};
 use super::request::RuleRef;
 
 /// Where the channel and the worker's own program are.
@@ -105,12 +105,34 @@ pub struct Plan {
     pub net: NetPlan,
     /// System calls that fail with EPERM, sorted.
     pub deny_syscalls: Vec<String>,
+    /// What is decided as each call is made; `None` where no rule needs that.
+    pub intercept: Option<Intercept>,
     /// What the run may use.
     pub limits: Limits,
     /// How each rule is enforced.
     pub mechanisms: Vec<RuleMechanism>,
     /// The isolation without which the start must fail.
     pub required: Plugins,
+}
+
+/// What only a live decision can carry. The calls that need one of these permissions are answered by
+/// the interceptor, and no mask and no Landlock rule speaks of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Intercept {
+    /// The permissions. With execute among them each execution is decided too.
+    pub perms: PermSet,
+    /// Files with several hard links of which a rule says more than of their other names, so that
+    /// the file itself is recognised under any name.
+    #[serde(serialize_with = "super::lossy::paths")]
+    pub linked: Vec<PathBuf>,
+}
+
+impl Intercept {
+    /// Whether each execution is decided as it is made.
+    #[must_use]
+    pub fn decides_executions(&self) -> bool {
+        self.perms.contains(Perm::Execute)
+    }
 }
 
 /// A host path that is shown at the same path.

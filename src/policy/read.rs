@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::layer::{DefaultRule, ExecRule, FsRule, Layer, LoadError, NetRule, Problem, Vars};
-use super::limits::{Audit, Limits, OnViolation, Plugins};
+use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
 use super::nearest::suggestion;
 use super::perm::PermSet;
 use super::request::{RuleOrigin, RuleRef, Verdict};
@@ -253,6 +253,7 @@ impl Reader<'_> {
             audit: Audit::default(),
             limits: Limits::default(),
             on_violation: OnViolation::default(),
+            approval: Approval::default(),
             risk: Vec::new(),
             narrows: false,
         };
@@ -282,7 +283,7 @@ impl Reader<'_> {
                 };
             }
             "risk" => layer.risk = self.risk(node),
-            "approval" => self.approval(node),
+            "approval" => layer.approval = self.approval(node),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::layer::{ExecRule, FsRule, NetRule};
-use super::limits::{Limits, parse_duration, parse_size};
+use super::limits::{Approval, Limits, Scope, parse_duration, parse_size};
 use super::matching::PathPattern;
 use super::nearest::suggestion;
 use super::net::{NetPattern, Ports, Target};
@@ -290,15 +290,19 @@ impl Reader<'_> {
         rules
     }
 
-    pub fn approval(&mut self, node: &Node<'_>) {
+    pub fn approval(&mut self, node: &Node<'_>) -> Approval {
         let members = self.object(node, "approval", &["timeout", "scopes"]);
-        if let Some(timeout) = field(members, "timeout") {
-            self.duration(timeout, "timeout");
-        }
-        let scopes = field(members, "scopes");
-        for scope in scopes.map_or(&[][..], |list| self.list(list, "approval.scopes")) {
-            self.word(scope, "scope", &["once", "session", "path"]);
-        }
+        let timeout = field(members, "timeout").and_then(|time| self.duration(time, "timeout"));
+        let names = Scope::ALL.map(Scope::name);
+        let scopes = field(members, "scopes").map(|list| {
+            let items = self.list(list, "approval.scopes").iter();
+            let scope = |item| {
+                let name = self.word(item, "scope", &names)?;
+                Scope::from_name(name)
+            };
+            items.filter_map(scope).collect()
+        });
+        Approval::new(timeout, scopes)
     }
 }
 

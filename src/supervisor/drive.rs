@@ -8,6 +8,7 @@ mod fate;
 mod finish;
 mod next;
 mod orders;
+mod questions;
 
 use std::future::pending;
 use std::io;
@@ -19,9 +20,10 @@ use tokio::time::{Instant, sleep_until};
 
 use self::fate::Fate;
 use self::next::{at, next_command, next_lost, next_message, next_signal};
+use super::ask::{Desk, Reply};
 use super::copies::{Copies, CopyEnd};
 use super::error::RunError;
-use super::gate::{Gate, Ruling};
+use super::gate::{Gate, Ruling, told};
 use super::masks::{Listening, Lost, MaskWatch};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
@@ -30,8 +32,9 @@ use super::signals::{Incoming, Signals, stop_ourselves};
 use super::start::{Begun, Started};
 use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
+use crate::approval::Answer;
 use crate::audit::{Answer as Told, Event, LogError};
-use crate::ipc::{Answer, Channel, ChannelError, Message};
+use crate::ipc::{Channel, ChannelError, Message};
 use crate::launch::{FailureKind, Notice};
 
 /// How long a program may take to end after a SIGTERM or SIGHUP, as docker-stop(1)
@@ -52,6 +55,8 @@ const INIT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) enum Command {
     /// Run a piece of code.
     Code(Vec<u8>),
+    /// Answer the question of this number.
+    Answer(u64, Answer),
     /// End the session.
     Stop,
 }
@@ -79,6 +84,8 @@ pub(super) struct Interactive {
 pub(super) struct Drive {
     pub sandbox: Sandbox,
     pub gate: Gate,
+    /// What is asked, and whom.
+    pub desk: Desk,
     pub worker: Option<Worker>,
     /// The masks that the host could take away.
     pub masks: Option<Listening>,
@@ -114,16 +121,21 @@ impl Drive {
         let Started {
             launched,
             bare,
+            degraded,
             at,
             limits,
             worker,
             masks,
             held,
+            program,
             ..
         } = started;
         drop(held);
         bare.into_iter()
             .for_each(|why| audience.remark(Remark::Bare { why }));
+        degraded
+            .into_iter()
+            .for_each(|text| audience.remark(Remark::Degraded { text }));
         let (notices, cgroup) = (launched.notices, launched.cgroup);
         let sandbox = Sandbox::adopt(launched.init, notices, cgroup, launched.bare, at)
             .map_err(RunError::io("watch", "the sandbox"))?;
@@ -146,6 +158,7 @@ impl Drive {
         };
         let drive = Drive {
             sandbox,
+            desk: Desk::new(gate.approval(), &program),
             gate,
             fate: Fate::open(worker.is_some()),
             worker,
@@ -175,6 +188,8 @@ enum Happening {
     Notice(io::Result<Option<Notice>>),
     Said(Result<Message, ChannelError>),
     Copy(CopyEnd),
+    Reply(Reply),
+    Room(io::Result<()>),
     Signal(Incoming),
     Command(Option<Command>),
     Unmasked(io::Result<Lost>),
@@ -189,6 +204,7 @@ impl Drive {
     /// Runs the session until nothing of it is alive and its output was handed on.
     pub(super) async fn run(mut self) -> Ended {
         while !matches!(self.next().await, Some(Happening::Died | Happening::Stuck)) {}
+        self.stop_asking("the run ended before it was answered");
         self.take_last_notices();
         if let Some(Err(error)) = self.worker.as_mut().map(|worker| worker.channel.seal()) {
             self.end(Cause::Failure(error.to_string()));
@@ -208,10 +224,12 @@ impl Drive {
                 Happening::Notice(notice)
             }
             said = next_message(&mut self.worker), if listening => Happening::Said(said),
-            end = self.copies.next() => Happening::Copy(end),
+            end = self.copies.next(), if !self.desk.has_the_terminal() => Happening::Copy(end),
+            reply = self.desk.next() => Happening::Reply(reply),
             signal = next_signal(&mut self.signals) => Happening::Signal(signal),
             command = next_command(&mut self.commands) => Happening::Command(command),
             lost = next_lost(&self.masks) => Happening::Unmasked(lost),
+            room = self.sandbox.notices.room() => Happening::Room(room),
             () = self.audience.deliver(), if !listening => Happening::Delivered,
             () = at(self.wall) => Happening::Wall,
             () = at(patience) => Happening::Patience,
@@ -230,6 +248,8 @@ impl Drive {
             Happening::Signal(signal) => self.take_signal(signal),
             Happening::Command(command) => self.take_command(command),
             Happening::Unmasked(lost) => self.take_lost(lost),
+            Happening::Reply(reply) => self.take_reply(reply),
+            Happening::Room(room) => self.take_room(room),
             Happening::Delivered => {}
             Happening::Wall => {
                 self.wall = None;
@@ -264,6 +284,7 @@ impl Drive {
                 let ruling = self.gate.exec_denied(path.as_bytes(), missing);
                 self.obey(ruling);
             }
+            Ok(Some(Notice::Question(question))) => self.take_question(&question),
             Ok(Some(Notice::PidsReached)) => self.fate.pids_reached = true,
             Ok(Some(Notice::Exit {
                 code,
@@ -390,15 +411,7 @@ impl Drive {
         let Some(worker) = &mut self.worker else {
             return;
         };
-        let answer = match ruling {
-            Ok(Ruling {
-                answer: Told::Allowed,
-                ..
-            }) => Answer::Allow,
-            Ok(ruling) => Answer::Deny(&ruling.reason),
-            Err(_) => Answer::Deny("the decision could not be recorded"),
-        };
-        match worker.channel.respond(id, answer) {
+        match worker.channel.respond(id, told(ruling)) {
             Ok(()) => {}
             Err(ChannelError::Violation(violation)) => self.violated(violation.to_string()),
             Err(error) => self.end(Cause::Failure(error.to_string())),

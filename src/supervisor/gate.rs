@@ -1,16 +1,20 @@
 //! Decide, record, answer: the one road of every question that a worker or the
 //! kernel asks during a session.
 
+mod question;
+mod summary;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+pub(super) use self::question::{Course, Held};
 use super::printable::printable;
 use super::remark::Remark;
 use crate::audit::{Answer, Counted, Event, EventLog, LogError, Operation, Origin, Tally};
-use crate::ipc::{Check, CheckKind};
+use crate::ipc::{Answer as Told, Check, CheckKind};
 use crate::policy::{
     Decision, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Proto, Request, RuleRef, Verdict,
 };
@@ -28,12 +32,54 @@ pub(super) struct Ruling {
     pub remark: Option<Remark>,
 }
 
+/// What a worker is told of a ruling, also of one that could not be recorded.
+pub(super) fn told(ruling: &Result<Ruling, LogError>) -> Told<'_> {
+    match ruling {
+        // What is held is decided when it is done.
+        Ok(Ruling {
+            answer: Answer::Allowed | Answer::Held,
+            ..
+        }) => Told::Allow,
+        Ok(ruling) => Told::Deny(&ruling.reason),
+        Err(_) => Told::Deny("the decision could not be recorded"),
+    }
+}
+
 /// What was asked for.
+#[derive(Debug)]
 struct Target {
     operation: Operation,
     target: String,
+    perm: Option<Perm>,
+    /// The process, where the interceptor asks.
+    pid: Option<u32>,
+    origin: Origin,
+    /// The question to a person by which it is answered.
+    asked: Option<u64>,
     /// The name under which a person hears of it, once; `None` is not said, but counted and logged.
     known_as: Option<String>,
+}
+
+/// What was said about verdicts of one kind.
+#[derive(Default)]
+struct Said {
+    known: BTreeSet<(Operation, String)>,
+    unsaid: u64,
+}
+
+impl Said {
+    /// Whether to say it: each once, and not without end.
+    fn is_new(&mut self, operation: Operation, known_as: String) -> bool {
+        let said = (operation, known_as);
+        if self.known.contains(&said) {
+            return false;
+        }
+        if self.known.len() >= REMARKED {
+            self.unsaid += 1;
+            return false;
+        }
+        self.known.insert(said)
+    }
 }
 
 /// The policy of one session, its log and its counts.
@@ -43,8 +89,8 @@ pub(super) struct Gate {
     tally: Tally,
     /// Whether a flag can widen the policy, or only a change of its files.
     flags_widen: bool,
-    remarked: BTreeSet<(Operation, String)>,
-    unremarked: u64,
+    denials: Said,
+    warnings: Said,
 }
 
 impl Gate {
@@ -56,8 +102,8 @@ impl Gate {
             log,
             tally: Tally::default(),
             flags_widen,
-            remarked: BTreeSet::new(),
-            unremarked: 0,
+            denials: Said::default(),
+            warnings: Said::default(),
         }
     }
 
@@ -91,15 +137,19 @@ impl Gate {
             Some(asked) => {
                 let request = asked.request();
                 let decision = self.policy.decide(&request);
-                // An interpreter tries to keep what it compiled by itself, and does without.
-                let by_itself = operation == Operation::Write && target.contains("/__pycache__");
-                let known_as = (!by_itself).then(|| target.clone());
                 let target = Target {
                     operation,
+                    known_as: known_as(operation, &target),
                     target,
-                    known_as,
+                    perm: perm(&request),
+                    pid: None,
+                    origin,
+                    asked: None,
                 };
-                self.rule(target, &decision, origin, request.flag())
+                if asked.is_held(decision.verdict) {
+                    return self.leave(target, &decision);
+                }
+                self.rule(target, &decision, request.flag())
             }
             None => Ok(Ruling {
                 answer: Answer::Denied,
@@ -131,54 +181,79 @@ impl Gate {
         let target = Target {
             operation: Operation::Run,
             target,
+            perm: None,
+            pid: None,
+            origin: Origin::Kernel,
+            asked: None,
             known_as,
         };
-        self.rule(target, &decision, Origin::Kernel, request.flag())
+        self.rule(target, &decision, request.flag())
     }
 
+    /// Rules by the policy alone: what should be asked is denied.
     fn rule(
         &mut self,
         asked: Target,
         decision: &Decision,
-        origin: Origin,
         flag: String,
     ) -> Result<Ruling, LogError> {
-        let Target {
-            operation,
-            target,
-            known_as,
-        } = asked;
         let Decision { verdict, rule } = decision;
-        let answer = match verdict {
-            Verdict::Allow | Verdict::Warn => Answer::Allowed,
-            Verdict::Ask | Verdict::Deny if self.policy.on_violation() == OnViolation::Kill => {
-                Answer::Killed
-            }
-            Verdict::Ask | Verdict::Deny => Answer::Denied,
+        let answer = if verdict.permits() {
+            Answer::Allowed
+        } else {
+            self.denial()
         };
-        self.tally.add(operation, &target, (rule, *verdict), answer);
-        if self.log.is_some() {
-            self.record(&Event::Decision {
-                operation,
-                target: target.clone(),
-                verdict: *verdict,
-                rule: rule.clone(),
-                origin,
-                answer,
-            })?;
+        let remedy = match verdict {
+            Verdict::Allow | Verdict::Warn => String::new(),
+            Verdict::Ask | Verdict::Deny => self.remedy(asked.operation, rule, flag),
+        };
+        self.settle(asked, decision, answer, remedy)
+    }
+
+    /// What a worker is told of a denial.
+    fn denial(&self) -> Answer {
+        match self.policy.on_violation() {
+            OnViolation::Kill => Answer::Killed,
+            OnViolation::Deny => Answer::Denied,
         }
-        if *verdict == Verdict::Allow {
+    }
+
+    /// Counts an answer and records it, before anybody hears of it.
+    fn settle(
+        &mut self,
+        asked: Target,
+        decision: &Decision,
+        answer: Answer,
+        remedy: String,
+    ) -> Result<Ruling, LogError> {
+        let Decision { verdict, rule } = decision;
+        let counted = (rule, *verdict);
+        self.tally
+            .add(asked.operation, &asked.target, counted, answer);
+        self.record_decision(&asked, decision, answer)?;
+        if answer == Answer::Allowed && *verdict != Verdict::Warn {
             return Ok(Ruling {
                 answer,
                 reason: String::new(),
                 remark: None,
             });
         }
-        let remedy = self.remedy(operation, rule, flag);
         let reason = format!("rule {rule}; {remedy}");
-        let remark = known_as.and_then(|known_as| {
-            let said = (operation, known_as);
-            self.remark(said, target, decision, remedy)
+        let said = if answer == Answer::Allowed {
+            &mut self.warnings
+        } else {
+            &mut self.denials
+        };
+        let operation = asked.operation;
+        let is_new = asked
+            .known_as
+            .is_some_and(|known_as| said.is_new(operation, known_as));
+        let remark = is_new.then(|| Remark::Decided {
+            operation,
+            target: asked.target,
+            verdict: *verdict,
+            rule: rule.clone(),
+            remedy,
         });
         Ok(Ruling {
             answer,
@@ -187,29 +262,40 @@ impl Gate {
         })
     }
 
-    fn remark(
+    /// Records a check about something that the kernel holds when it is done: it is counted, said
+    /// and answered then.
+    fn leave(&mut self, asked: Target, decision: &Decision) -> Result<Ruling, LogError> {
+        let answer = match decision.verdict {
+            Verdict::Ask => Answer::Held,
+            _ => Answer::Allowed,
+        };
+        self.record_decision(&asked, decision, answer)?;
+        Ok(Ruling {
+            answer,
+            reason: String::new(),
+            remark: None,
+        })
+    }
+
+    fn record_decision(
         &mut self,
-        said: (Operation, String),
-        target: String,
+        asked: &Target,
         decision: &Decision,
-        remedy: String,
-    ) -> Option<Remark> {
-        let operation = said.0;
-        if self.remarked.contains(&said) {
-            return None;
+        answer: Answer,
+    ) -> Result<(), LogError> {
+        if self.log.is_none() {
+            return Ok(());
         }
-        if self.remarked.len() >= REMARKED {
-            self.unremarked += 1;
-            return None;
-        }
-        self.remarked.insert(said);
-        let (verdict, rule) = (decision.verdict, decision.rule.clone());
-        Some(Remark::Decided {
-            operation,
-            target,
-            verdict,
-            rule,
-            remedy,
+        self.record(&Event::Decision {
+            operation: asked.operation,
+            target: asked.target.clone(),
+            perm: asked.perm,
+            pid: asked.pid,
+            verdict: decision.verdict,
+            rule: decision.rule.clone(),
+            origin: asked.origin,
+            answer,
+            asked: asked.asked,
         })
     }
 
@@ -237,11 +323,12 @@ impl Gate {
         }
     }
 
-    /// The denials that were not said, once the session is over.
-    pub(super) fn unsaid(&self) -> Option<Remark> {
-        (self.unremarked > 0).then_some(Remark::MoreDenied {
-            count: self.unremarked,
-        })
+    /// The denials and warnings that were not said, once the session is over.
+    pub(super) fn unsaid(&self) -> impl Iterator<Item = Remark> + use<> {
+        let (denied, warned) = (self.denials.unsaid, self.warnings.unsaid);
+        let denied = (denied > 0).then_some(Remark::MoreDenied { count: denied });
+        let warned = (warned > 0).then_some(Remark::MoreWarned { count: warned });
+        denied.into_iter().chain(warned)
     }
 
     /// Everything that was decided, by rule.
@@ -279,6 +366,19 @@ fn shipped(rule: &RuleRef) -> Option<&str> {
         .strip_prefix("policies/")?
         .strip_suffix(".json")?;
     (rule.file.is_none() && rule.line.is_some()).then_some(name)
+}
+
+/// An interpreter tries to keep what it compiled by itself, and does without.
+fn known_as(operation: Operation, target: &str) -> Option<String> {
+    let by_itself = operation == Operation::Write && target.contains("/__pycache__");
+    (!by_itself).then(|| target.to_owned())
+}
+
+fn perm(request: &Request<'_>) -> Option<Perm> {
+    match request {
+        Request::Fs { perm, .. } => Some(*perm),
+        Request::Net { .. } | Request::Exec { .. } => None,
+    }
 }
 
 fn operation(kind: CheckKind) -> Operation {
@@ -322,6 +422,12 @@ impl<'a> Asked<'a> {
                 Self::Fs(path, named.unwrap_or(Perm::WriteFile))
             }
         })
+    }
+
+    /// Whether the kernel holds such an operation for this verdict, and asks again.
+    fn is_held(&self, verdict: Verdict) -> bool {
+        let is_live = matches!(verdict, Verdict::Warn | Verdict::Ask);
+        is_live && !matches!(self, Self::Net(..))
     }
 
     fn request(&self) -> Request<'a> {

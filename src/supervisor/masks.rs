@@ -6,10 +6,10 @@
 //! the fact; between the two the program may have looked.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -37,8 +37,7 @@ pub(super) struct Lost {
 #[derive(Debug)]
 pub(super) struct MaskWatch {
     events: OwnedFd,
-    /// By watch: which entries of the folder lead to which mask.
-    entries: HashMap<i32, Vec<(OsString, Lost)>>,
+    entries: Entries,
 }
 
 impl MaskWatch {
@@ -65,25 +64,28 @@ impl MaskWatch {
         if masks.peek().is_none() {
             return Ok(None);
         }
-        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|errno| RunError::io("watch", "the host's folders")(errno.into()))?;
-        let mut watch = MaskWatch {
-            events,
-            entries: HashMap::new(),
-        };
+        let mut watch = MaskWatch::empty()?;
         for (mask, shown) in masks {
             watch.add(mask, shown)?;
         }
         Ok(Some(watch))
     }
 
+    /// Watches nothing yet.
+    ///
+    /// # Errors
+    /// The limit of such descriptors (inotify(7)) is reached.
+    pub(super) fn empty() -> Result<MaskWatch, RunError> {
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|errno| RunError::io("watch", "the host's folders")(errno.into()))?;
+        Ok(MaskWatch {
+            events,
+            entries: HashMap::new(),
+        })
+    }
+
     /// `inside` is a path in the sandbox at which `host` is shown.
     fn add(&mut self, mask: &Mask, (inside, host): (&Path, &Path)) -> Result<(), RunError> {
-        let changes = WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::CREATE
-            | WatchFlags::DELETE
-            | WatchFlags::ONLYDIR;
         let Ok(below) = mask.path.strip_prefix(inside) else {
             return Ok(());
         };
@@ -92,20 +94,52 @@ impl MaskWatch {
             let (Some(parent), Some(name)) = (entry.parent(), entry.file_name()) else {
                 continue;
             };
-            let folder = host.join(parent);
-            let number = inotify::add_watch(&self.events, &folder, changes).map_err(|errno| {
-                RunError::io("watch", folder.display().to_string())(errno.into())
-            })?;
             let lost = Lost {
                 path: mask.path.clone(),
                 rule: mask.rule.clone(),
             };
-            self.entries
-                .entry(number)
-                .or_default()
-                .push((name.to_owned(), lost));
+            self.watch(&host.join(parent), name, lost)?;
         }
         Ok(())
+    }
+
+    /// Watches `folder` for changes of its entry `name`, which leads to a mask.
+    ///
+    /// # Errors
+    /// It cannot be watched: the limit of watches (inotify(7)) is reached, or it is gone.
+    pub(super) fn watch(
+        &mut self,
+        folder: &Path,
+        name: &OsStr,
+        lost: Lost,
+    ) -> Result<(), RunError> {
+        let changes = WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::ONLYDIR;
+        let number = inotify::add_watch(&self.events, folder, changes)
+            .map_err(|errno| RunError::io("watch", folder.display().to_string())(errno.into()))?;
+        let entries = self.entries.entry(number).or_default();
+        entries.push((name.to_owned(), lost));
+        Ok(())
+    }
+
+    /// What is readable when something has changed.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    /// A mask that may be gone, if one may be.
+    ///
+    /// # Errors
+    /// What the kernel says of the watch; an overflow of its queue among it, since nobody knows
+    /// what was lost then.
+    pub(super) fn lost_by_now(&self) -> io::Result<Option<Lost>> {
+        match read(&self.events, &self.entries) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Registers with the runtime. Must be called inside it.
@@ -124,7 +158,7 @@ impl MaskWatch {
 #[derive(Debug)]
 pub(super) struct Listening {
     events: AsyncFd<OwnedFd>,
-    entries: HashMap<i32, Vec<(OsString, Lost)>>,
+    entries: Entries,
 }
 
 impl Listening {
@@ -137,31 +171,36 @@ impl Listening {
         loop {
             let mut ready = self.events.readable().await?;
             // When it would block, all that there was has been about other entries.
-            if let Ok(read) = ready.try_io(|events| self.read(events.get_ref())) {
+            if let Ok(read) = ready.try_io(|events| read(events.get_ref(), &self.entries)) {
                 return read;
             }
         }
     }
+}
 
-    fn read(&self, events: &OwnedFd) -> io::Result<Lost> {
-        let mut space = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(events, &mut space);
-        loop {
-            let event = match reader.next() {
-                Err(Errno::INTR) => continue,
-                other => other?,
-            };
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                return Err(io::Error::other("more changes than its queue holds"));
-            }
-            let Some(name) = event.file_name() else {
-                continue;
-            };
-            let entries = self.entries.get(&event.wd()).into_iter().flatten();
-            let mut named = entries.filter(|(entry, _)| entry.as_bytes() == name.to_bytes());
-            if let Some((_, lost)) = named.next() {
-                return Ok(lost.clone());
-            }
+/// By watch: which entries of the folder lead to which mask.
+type Entries = HashMap<i32, Vec<(OsString, Lost)>>;
+
+/// The next mask that may be gone; `WouldBlock` when all that there was has been about other
+/// entries.
+fn read(events: &OwnedFd, entries: &Entries) -> io::Result<Lost> {
+    let mut space = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(events, &mut space);
+    loop {
+        let event = match reader.next() {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+            return Err(io::Error::other("more changes than its queue holds"));
+        }
+        let Some(name) = event.file_name() else {
+            continue;
+        };
+        let listed = entries.get(&event.wd()).into_iter().flatten();
+        let mut named = listed.filter(|(entry, _)| entry.as_bytes() == name.to_bytes());
+        if let Some((_, lost)) = named.next() {
+            return Ok(lost.clone());
         }
     }
 }

@@ -11,10 +11,14 @@
 //! Read [`run()`] for a run in the foreground, `drive` for the loop that both kinds
 //! of session share, and [`Supervisor`] for the library's sessions.
 
+mod ask;
+pub mod container;
 mod copies;
 mod descriptor;
+mod doctor;
 mod drive;
 mod error;
+mod foresee;
 mod gate;
 mod layers;
 mod masks;
@@ -33,11 +37,19 @@ mod stdio;
 mod terminal;
 mod worker;
 
+pub use crate::launch::Require;
+pub use crate::launch::doctor::{Finding, Presence};
+pub use ask::AskRequest;
+pub use doctor::{Diagnosis, Whole, diagnose};
 pub use error::RunError;
-pub use options::{PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice};
+pub use foresee::foresee;
+pub use options::{
+    AskChoice, PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
+};
 pub use outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Outcome, SIGNALLED, TIMED_OUT};
 pub use printable::printable;
 pub use remark::{Remark, SessionEvent, State, Stream};
 pub use run::{Finished, run};
 pub use session::{Config, Supervisor, WorkerType};
+pub use start::write_python_bundle;
 pub use stdio::Capture;

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::launch::Require;
 use crate::policy::Flags;
 
 /// What is to be run.
@@ -109,6 +110,16 @@ pub enum TerminalChoice {
     Never,
 }
 
+/// Whether the person at the terminal is asked where the policy says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AskChoice {
+    /// Where there is a terminal.
+    #[default]
+    Auto,
+    /// Never: what should be asked is denied.
+    Never,
+}
+
 /// One run in the foreground.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -120,6 +131,12 @@ pub struct RunOptions {
     pub surroundings: Surroundings,
     /// Whether the program gets a terminal.
     pub terminal: TerminalChoice,
+    /// Whether the person at it is asked.
+    pub ask: AskChoice,
+    /// What has to hold before the program may start.
+    pub require: Require,
+    /// Whether what cannot be carried exactly here is carried more strictly, or left out, and said.
+    pub allow_degraded: bool,
     /// The file of the report.
     pub report: Option<PathBuf>,
     /// The file of the event log, which is appended to.

@@ -21,6 +21,26 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// The same in quotation marks, which it cannot end, and with a backslash that is one told from one
+/// that escapes.
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() + 2);
+    text.push('"');
+    for piece in bytes.split_inclusive(|byte| matches!(byte, b'"' | b'\\')) {
+        match piece.split_last() {
+            Some((end @ (b'"' | b'\\'), before)) => {
+                text.push_str(&printable(before));
+                text.push('\\');
+                text.push(char::from(*end));
+            }
+            _ => text.push_str(&printable(piece)),
+        }
+    }
+    text.push('"');
+    text
+}
+
 fn misleads(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -41,5 +61,13 @@ mod tests {
             "/\\u{202e}fdp.exe"
         );
         assert_eq!(printable(b"/\xff\xfe"), "/\\xff\\xfe");
+    }
+
+    #[test]
+    fn a_quotation_ends_where_it_ends() {
+        assert_eq!(quoted(b"/a \" b"), r#""/a \" b""#);
+        assert_eq!(quoted(b"/\\u{1b}\x1b"), r#""/\\u{1b}\u{1b}""#);
+        assert_eq!(quoted("/größe ".as_bytes()), "\"/größe \"");
+        assert_eq!(quoted(b""), "\"\"");
     }
 }

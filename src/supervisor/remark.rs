@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::ask::AskRequest;
 use super::outcome::Outcome;
 use crate::audit::Operation;
 use crate::policy::{RuleRef, Verdict};
@@ -25,7 +26,7 @@ pub enum Remark {
         verdict: Verdict,
         /// The rule.
         rule: RuleRef,
-        /// What would allow it.
+        /// What would allow it; nothing where it was permitted.
         remedy: String,
     },
     /// There are no namespaces here: Landlock and seccomp carry the policy alone.
@@ -33,10 +34,32 @@ pub enum Remark {
         /// Why, and what to change.
         why: String,
     },
+    /// A rule is carried more strictly than it stands, or not at all, or a limit is not held, as
+    /// the person allowed.
+    Degraded {
+        /// Which one, why, and what holds instead.
+        text: String,
+    },
     /// So many more denials were not shown.
     MoreDenied {
         /// How many.
         count: u64,
+    },
+    /// So many more warnings were not shown.
+    MoreWarned {
+        /// How many.
+        count: u64,
+    },
+    /// So often a rule warned or asked, once the session is over.
+    Counted {
+        /// The rule.
+        rule: RuleRef,
+        /// [`Verdict::Warn`] or [`Verdict::Ask`].
+        verdict: Verdict,
+        /// How often it was permitted.
+        allowed: u64,
+        /// How often it was denied.
+        denied: u64,
     },
     /// A limit was reached.
     Limit {
@@ -106,14 +129,21 @@ pub enum SessionEvent {
     },
     /// A denial, a limit, a violation.
     Remark(Remark),
+    /// An operation waits for [`Supervisor::answer`](super::Supervisor::answer).
+    Ask(AskRequest),
+    /// A question needs no answer any more.
+    Asked {
+        /// Its number.
+        number: u64,
+    },
     /// The end; nothing follows.
     Exit(Outcome),
 }
 
 /// Who hears the remarks.
 pub(super) enum Audience {
-    /// A person, through the command line, at once.
-    Person(Box<dyn FnMut(Remark) + Send>),
+    /// A person, through the command line: at once, or once the terminal is free again.
+    Person(Box<dyn FnMut(Remark) + Send>, Option<Vec<Remark>>),
     /// A program, which may be slow: what it has not taken yet waits here, and as
     /// long as something waits the session reads nothing more from the worker.
     Subscriber(mpsc::Sender<SessionEvent>, VecDeque<SessionEvent>),
@@ -122,8 +152,22 @@ pub(super) enum Audience {
 impl Audience {
     pub(super) fn remark(&mut self, remark: Remark) {
         match self {
-            Self::Person(hear) => hear(remark),
+            Self::Person(_, Some(held)) => held.push(remark),
+            Self::Person(hear, None) => hear(remark),
             Self::Subscriber(_, waiting) => waiting.push_back(SessionEvent::Remark(remark)),
+        }
+    }
+
+    /// Keeps back what a person should hear while a question stands on the terminal, and says it
+    /// when the question is gone.
+    pub(super) fn hold(&mut self, is_asking: bool) {
+        let Self::Person(hear, held) = self else {
+            return;
+        };
+        if is_asking {
+            held.get_or_insert_default();
+        } else {
+            held.take().into_iter().flatten().for_each(hear);
         }
     }
 
@@ -137,7 +181,7 @@ impl Audience {
     /// Whether everything said so far was taken.
     pub(super) fn is_idle(&self) -> bool {
         match self {
-            Self::Person(_) => true,
+            Self::Person(..) => true,
             Self::Subscriber(_, waiting) => waiting.is_empty(),
         }
     }

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use super::ask::{Approver, Prompt};
 use super::copies::Copies;
 use super::drive::{Drive, Ended, Interactive};
 use super::error::RunError;
-use super::options::{RunOptions, TerminalChoice};
+use super::options::{AskChoice, RunOptions, TerminalChoice};
 use super::outcome::{Cause, Outcome};
 use super::remark::{Audience, Remark, State, Stream};
 use super::signals::Signals;
@@ -84,12 +85,15 @@ fn run_recorded(
         stdio: stdio_request(terminal),
         events: options.events.as_deref(),
         report: options.report.as_deref(),
+        require: options.require,
+        allow_degraded: options.allow_degraded,
     };
     let (begun, (runtime, signals)) = start::begin(&wanted, event_loop)?;
     let capture = options.capture.then(Captured::default);
     let about = About::of(&begun);
     let ended = runtime.block_on(async {
-        let drive = foreground(begun, signals, terminal, capture.clone(), Box::new(hear))?;
+        let mut drive = foreground(begun, signals, terminal, capture.clone(), Box::new(hear))?;
+        drive.desk.seat(somebody(options.ask));
         Ok::<_, RunError>(drive.run().await)
     })?;
     let (outcome, report) = about.report(ended);
@@ -99,6 +103,17 @@ fn run_recorded(
         report,
         captured,
     })
+}
+
+/// Who is asked where the policy says so.
+fn somebody(choice: AskChoice) -> Result<Box<dyn Approver>, &'static str> {
+    match choice {
+        AskChoice::Auto => {
+            let term = std::env::var("TERM").ok();
+            Ok(Box::new(Prompt::new(term.as_deref())))
+        }
+        AskChoice::Never => Err("nobody is asked, as --ask=never says"),
+    }
 }
 
 /// The loop, with handlers in place before the signals that were held back are let through.
@@ -149,7 +164,7 @@ fn foreground(
     hear: Box<dyn FnMut(Remark) + Send>,
 ) -> Result<Drive, RunError> {
     let state = watch::Sender::new(State::Starting);
-    let over = Drive::over(begun, Audience::Person(hear), state);
+    let over = Drive::over(begun, Audience::Person(hear, None), state);
     let (mut drive, ends) = over.map_err(RunError::ended)?;
     drive.signals = Some(signals);
     let connected = Connect {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::ask::Owner;
 use super::drive::{Command, Drive, Ended};
 use super::error::RunError;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
@@ -13,8 +14,9 @@ use super::outcome::Outcome;
 use super::remark::{Audience, SessionEvent, State, Stream};
 use super::start::{self, Begun, Wanted};
 use super::stdio::{Sink, copy_output};
+use crate::approval::Answer;
 use crate::ipc::DEFAULT_SEGMENT;
-use crate::launch::StdioRequest;
+use crate::launch::{Require, StdioRequest};
 use crate::policy::Flags;
 
 /// Events and commands that may wait to be taken.
@@ -50,6 +52,8 @@ pub struct Config {
     pub venv: Option<PathBuf>,
     /// The file of the event log, which is appended to.
     pub events: Option<PathBuf>,
+    /// Whether the owner answers [`SessionEvent::Ask`]. Otherwise what should be asked is denied.
+    pub answers: bool,
 }
 
 impl Default for Config {
@@ -64,6 +68,7 @@ impl Default for Config {
             python: None,
             venv: None,
             events: None,
+            answers: false,
         }
     }
 }
@@ -163,11 +168,17 @@ impl Supervisor {
             stdio: StdioRequest::Pipes,
             events: config.events.as_deref(),
             report: None,
+            require: Require::Policy,
+            allow_degraded: false,
         };
         let (begun, ()) = start::begin(&wanted, || Ok(()))?;
         let (commands, orders) = mpsc::channel(QUEUE);
         let events = self.events.take().unwrap_or_else(|| mpsc::channel(1).0);
-        let drive = background(begun, announce, orders, events)?;
+        let mut drive = background(begun, announce, orders, events)?;
+        drive.desk.seat(match config.answers {
+            true => Ok(Box::new(Owner)),
+            false => Err("the session's owner answers nothing, as its Config says"),
+        });
         let session = tokio::spawn(async move {
             let Ended { outcome, .. } = drive.run().await;
             outcome
@@ -204,6 +215,18 @@ impl Supervisor {
     pub async fn send_code(&self, code: impl Into<Vec<u8>>) -> Result<(), RunError> {
         let live = self.live.as_ref().ok_or(RunError::NotRunning)?;
         let sent = live.commands.send(Command::Code(code.into())).await;
+        sent.map_err(|_closed| RunError::NotRunning)
+    }
+
+    /// Answers a [`SessionEvent::Ask`] by its number. One that is too late, or of no such number,
+    /// changes nothing; one that does not fit the question, or reaches further than its `scopes`, is
+    /// a no.
+    ///
+    /// # Errors
+    /// When the session is not running.
+    pub async fn answer(&self, number: u64, answer: Answer) -> Result<(), RunError> {
+        let live = self.live.as_ref().ok_or(RunError::NotRunning)?;
+        let sent = live.commands.send(Command::Answer(number, answer)).await;
         sent.map_err(|_closed| RunError::NotRunning)
     }
 

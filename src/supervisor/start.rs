@@ -14,10 +14,10 @@ use super::worker::{WorkerStart, unreadable, worker_start};
 use crate::audit::{Event, EventLog, LogError, Mechanism, Resources};
 use crate::ipc::{DEFAULT_SEGMENT, assets};
 use crate::launch::{
-    self, Features, HeldSignals, LaunchError, LaunchRequest, Launched, StdioRequest,
+    self, Features, HeldSignals, LaunchError, LaunchRequest, Launched, Require, StdioRequest,
 };
-use crate::oci::{PrepareInput, Prepared, Target, WorkerFiles};
-use crate::policy::{Layer, Limits, Policy, RuleMechanism};
+use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
+use crate::policy::{Degraded, Layer, Limits, Policy, RuleMechanism};
 
 /// What is to be started.
 pub(super) struct Wanted<'a> {
@@ -29,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub stdio: StdioRequest,
     pub events: Option<&'a Path>,
     pub report: Option<&'a Path>,
+    pub require: Require,
+    pub allow_degraded: bool,
 }
 
 /// A sandbox that has been launched, with everything that its loop needs.
@@ -43,6 +45,8 @@ pub(super) struct Started {
     pub launched: Launched,
     /// Why there are no namespaces, where Landlock and seccomp carry the policy alone.
     pub bare: Option<String>,
+    /// What is not carried as it stands, in words.
+    pub degraded: Vec<String>,
     /// When the launch began: the wall limit counts from here.
     pub at: Instant,
     /// The program's name and arguments.
@@ -121,6 +125,7 @@ struct Planned {
     layers: Vec<String>,
     features: Features,
     bare: Option<String>,
+    degraded: Vec<Degraded>,
     request: LaunchRequest,
     worker: Option<WorkerStart>,
 }
@@ -131,7 +136,11 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
     let features = Features::probe();
     let missing = &features.user_namespaces;
     let bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
-    let Prepared { policy, request } = prepare(wanted, layers, &features, bare.as_deref())?;
+    let Prepared {
+        policy,
+        request,
+        degraded,
+    } = prepare(wanted, layers, &features, bare.as_deref())?;
     recorded(&policy, wanted)?;
     let program = match wanted.program {
         Program::OfBundle => {
@@ -145,6 +154,7 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
         layers: names,
         features,
         bare,
+        degraded,
         request,
         worker: worker_start(wanted)?,
     };
@@ -162,6 +172,7 @@ fn start<T>(
         layers,
         features,
         mut bare,
+        mut degraded,
         request,
         worker,
     } = planned;
@@ -189,6 +200,7 @@ fn start<T>(
             bare = Some(why);
             masks = MaskWatch::over(&again.request)?;
             rules.clone_from(&again.request.plan.mechanisms);
+            degraded = again.degraded;
             gate.hold_to(again.policy);
             launch::launch(again.request, &mut prepare_once)?.0
         }
@@ -210,6 +222,7 @@ fn start<T>(
         }
     };
     let started = Started {
+        degraded: in_words(&degraded, &enforced),
         launched,
         bare,
         at,
@@ -223,6 +236,16 @@ fn start<T>(
         held,
     };
     Ok((started, done))
+}
+
+/// Each rule that is not carried as it stands, and each limit that nothing holds.
+fn in_words(degraded: &[Degraded], enforced: &[Mechanism]) -> Vec<String> {
+    let rules = degraded.iter().map(|one| format!("{}: {one}", one.rule));
+    let limits = enforced
+        .iter()
+        .filter(|one| one.state == "none" && one.mechanism.ends_with(" limit"))
+        .map(|one| format!("{}: {}", one.mechanism, one.detail));
+    rules.chain(limits).collect()
 }
 
 /// Says in our own log what is enforced, and gives the event of it.
@@ -301,6 +324,8 @@ pub(super) fn input(
         features,
         umask: umask(),
         bare,
+        require: wanted.require,
+        allow_degraded: wanted.allow_degraded,
     })
 }
 
@@ -314,6 +339,14 @@ fn worker_files(segment: Option<u64>) -> WorkerFiles {
     }
 }
 
+/// Writes the built-in bundle of Python, with its worker, to a directory: for any OCI runtime.
+///
+/// # Errors
+/// The directory exists and is not empty, or cannot be written; there is no interpreter.
+pub fn write_python_bundle(dir: &Path) -> Result<(), RunError> {
+    Ok(oci::write_python(dir, &worker_files(None))?)
+}
+
 /// The caller's file mode creation mask, which can only be read by setting it. There
 /// is no other thread that could make a file in between.
 fn umask() -> u32 {
@@ -322,18 +355,15 @@ fn umask() -> u32 {
     mask.bits()
 }
 
-fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
-    let state = match mechanism.state {
-        launch::State::Full => "full",
-        launch::State::Partial => "partial",
-        launch::State::None => "none",
-    };
+pub(super) fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
     let launch::Mechanism {
-        mechanism, detail, ..
+        mechanism,
+        state,
+        detail,
     } = mechanism.clone();
     Mechanism {
         mechanism,
-        state: state.to_owned(),
+        state: state.name().to_owned(),
         detail,
     }
 }
@@ -359,7 +389,7 @@ fn single_threaded() -> Result<(), RunError> {
 }
 
 /// 64 random bits in hexadecimal.
-fn session_name() -> Result<String, RunError> {
+pub(super) fn session_name() -> Result<String, RunError> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| RunError::io("draw", "random bytes")(errno.into()))?;

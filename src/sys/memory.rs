@@ -1,4 +1,4 @@
-//! What a forked copy of the supervisor must forget.
+//! What a forked copy of the supervisor must forget, and the memory of others.
 
 use std::io;
 
@@ -51,4 +51,62 @@ fn arguments(stat: &str) -> Option<(usize, usize)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(45);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// A page of memory: a read that begins in one does not fail for what follows it.
+const PAGE: u64 = 4096;
+
+/// Copies the text at `address` of the thread `tid`, up to its NUL or to `longest` bytes.
+///
+/// # Errors
+/// As [`read_memory`].
+pub fn read_text(tid: u32, address: u64, longest: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; longest];
+    let mut length = 0;
+    while length < longest {
+        let from = address.wrapping_add(length as u64);
+        let rest_of_page = (PAGE - from % PAGE) as usize;
+        let end = longest.min(length + rest_of_page);
+        let read = read_memory(tid, from, &mut bytes[length..end])?;
+        let here = &bytes[length..length + read];
+        if let Some(end) = here.iter().position(|byte| *byte == 0) {
+            bytes.truncate(length + end);
+            return Ok(bytes);
+        }
+        // Some of a page and not all of it is never there.
+        if read == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        length += read;
+    }
+    Ok(bytes)
+}
+
+/// Reads the memory of the thread `tid` at `address` into `buffer`, and gives how many bytes there
+/// were: fewer than asked for where memory that is not mapped follows.
+///
+/// # Errors
+/// `EFAULT` where nothing is mapped, `EPERM` without the right to trace it, `ESRCH` when it is gone.
+pub fn read_memory(tid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let here = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let there = libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: buffer.len(),
+    };
+    // SAFETY: `here` describes exactly `buffer`; `there` is an address of another process, which
+    // only the kernel looks at.
+    let read = unsafe {
+        libc::process_vm_readv(
+            tid as libc::pid_t,
+            &raw const here,
+            1,
+            &raw const there,
+            1,
+            0,
+        )
+    };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }

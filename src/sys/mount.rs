@@ -4,7 +4,10 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, StatxFlags};
+use rustix::mount::UnmountFlags;
 
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
@@ -207,6 +210,103 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
         )
     })
     .map(|_| ())
+}
+
+/// Unmounts the mount whose root `mount` is, with all that is mounted on it, at once.
+///
+/// # Errors
+/// What umount(2) says; `EINVAL` when `mount` is not the root of a mount.
+pub fn detach(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)
+}
+
+/// The id of the mount that `fd` lies in, which no other mount has until the next boot.
+///
+/// # Errors
+/// What statx(2) says; `Unsupported` before Linux 6.8.
+pub fn unique_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    // `STATX_MNT_ID_UNIQUE`.
+    let unique = StatxFlags::from_bits_retain(0x4000);
+    let found = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, unique)?;
+    match found.stx_mask & unique.bits() {
+        0 => Err(too_old()),
+        _ => Ok(found.stx_mnt_id),
+    }
+}
+
+fn too_old() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this kernel has no ids of mounts that stay; Linux 6.8 has",
+    )
+}
+
+/// `SYS_statmount`, the same on all architectures, and its structures' sizes and offsets in bytes
+/// (`linux/mount.h`).
+mod statmount {
+    pub const NUMBER: libc::c_long = 457;
+    pub const POINT: u64 = 0x10;
+    pub const MASK_AT: usize = 8;
+    pub const POINT_AT: usize = 108;
+    pub const TEXT_AT: usize = 512;
+
+    #[repr(C)]
+    pub struct Request {
+        pub size: u32,
+        pub spare: u32,
+        pub id: u64,
+        pub wanted: u64,
+    }
+}
+
+/// Where the mount with this [`unique_id`] is attached in this mount namespace, below the root of
+/// this process; none when it is not.
+///
+/// # Errors
+/// What statmount(2) says, such as `EPERM` for a mount outside of the root; `Unsupported` before
+/// Linux 6.8.
+pub fn point_of(id: u64) -> io::Result<Option<PathBuf>> {
+    let request = statmount::Request {
+        size: size_of::<statmount::Request>() as u32,
+        spare: 0,
+        id,
+        wanted: statmount::POINT,
+    };
+    // A path is of 4096 bytes at most.
+    let mut told = vec![0u8; statmount::TEXT_AT + 2 * 4096];
+    // SAFETY: the request has the size that it says; the buffer has the length that is passed, and
+    // both outlive the call.
+    let done = checked(unsafe {
+        libc::syscall(
+            statmount::NUMBER,
+            std::ptr::from_ref(&request),
+            told.as_mut_ptr(),
+            told.len(),
+            0,
+        )
+    });
+    match done.map_err(|error| (error.raw_os_error(), error)) {
+        Ok(_) => {}
+        Err((Some(libc::ENOENT), _)) => return Ok(None),
+        Err((Some(libc::ENOSYS), _)) => return Err(too_old()),
+        Err((_, error)) => return Err(error),
+    }
+    let path = mounted_on(&told);
+    let path = path.ok_or_else(|| io::Error::other("the kernel does not say where it is"))?;
+    Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(path))))
+}
+
+/// The path in what statmount(2) has told.
+fn mounted_on(told: &[u8]) -> Option<&[u8]> {
+    let mask = told.get(statmount::MASK_AT..)?.first_chunk()?;
+    if u64::from_ne_bytes(*mask) & statmount::POINT == 0 {
+        return None;
+    }
+    let offset = told.get(statmount::POINT_AT..)?.first_chunk()?;
+    let offset = u32::from_ne_bytes(*offset) as usize;
+    let text = told.get(statmount::TEXT_AT.checked_add(offset)?..)?;
+    Some(CStr::from_bytes_until_nul(text).ok()?.to_bytes())
 }
 
 /// Makes a detached mount of a filesystem: `kind` with string options, and mount attributes.

@@ -23,6 +23,16 @@ pub fn enter(of: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     checked(unsafe { libc::syscall(libc::SYS_setns, of.as_raw_fd(), flags) })
 }
 
+/// Whether the calling process is in a user namespace besides the first: that one maps every id
+/// there is to itself.
+///
+/// # Errors
+/// /proc does not show the map.
+pub fn is_in_user_namespace() -> io::Result<bool> {
+    let map = std::fs::read_to_string("/proc/self/uid_map")?;
+    Ok(!map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
 /// Moves the calling thread into new namespaces of the kinds in `flags`; those for processes and
 /// time are for its children.
 ///

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -131,6 +133,38 @@ pub fn pidfd_signal(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> io::Resu
     .map(|_| ())
 }
 
+/// `struct pidfd_info` of linux/pidfd.h as Linux 6.13 has it: a mask, a control group, eleven ids
+/// and the exit status.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_EXIT`.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// `PIDFD_GET_INFO`: _IOWR(0xFF, 11, struct pidfd_info).
+const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+
+/// How a process has ended that somebody else has waited for, as wait(2) tells it; `None` while
+/// nobody has, and before Linux 6.15.
+#[must_use]
+pub fn exit_status_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    use std::os::fd::AsRawFd;
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the kernel writes at most the size that the operation's number carries, which is that
+    // of `info`.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
 /// Waits for the end of one child.
 ///
 /// # Errors
@@ -237,7 +271,9 @@ pub fn set_no_new_privs() -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(|_| ())
 }
 
-/// Becomes `uid` and `gid`, real, effective and saved, keeping the permitted capabilities.
+/// Becomes `uid` and `gid`, real, effective and saved, keeping the permitted capabilities, and the
+/// memory unreadable where it was: by itself the kernel makes it then what fs.suid_dumpable says,
+/// and a container's processes could trace one that is about to join them.
 ///
 /// # Errors
 /// `EPERM` without CAP_SETUID and CAP_SETGID, `EINVAL` for ids that are not mapped.
@@ -245,30 +281,16 @@ pub fn become_ids(uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: the raw calls take integers; the process has one thread, so no other thread
     // keeps the old ids.
     unsafe {
+        let dumpable = checked(libc::prctl(libc::PR_GET_DUMPABLE))?;
         checked(libc::prctl(libc::PR_SET_KEEPCAPS, 1 as libc::c_ulong))?;
         checked(libc::syscall(libc::SYS_setresgid, gid, gid, gid) as i32)?;
         checked(libc::syscall(libc::SYS_setresuid, uid, uid, uid) as i32)?;
         checked(libc::prctl(libc::PR_SET_KEEPCAPS, 0 as libc::c_ulong))?;
+        if dumpable == 0 {
+            checked(libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong))?;
+        }
     }
     Ok(())
-}
-
-/// Sends `signal`, any number that the kernel knows, to the process of `pidfd`.
-///
-/// # Errors
-/// `ESRCH` when it has ended, `EPERM` when it is another user's, `EINVAL` for no signal.
-pub fn signal_by(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    // SAFETY: the call takes integers and a pointer to a siginfo, which may be null.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    };
-    checked(answer as i32).map(|_| ())
 }
 
 /// Does something with the rights that `uid` and `gid` have on files, without supplementary groups
@@ -337,16 +359,46 @@ pub fn descriptor_device(descriptor: i32) -> Option<(u32, u32)> {
 /// # Errors
 /// `ENOSYS` before Linux 5.11.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    close_on_exec(first, u32::MAX)
+}
+
+/// Has a command close every descriptor from 3 on when it begins, whoever left them open.
+pub fn close_descriptors_of(command: &mut Command) {
+    // SAFETY: between fork and exec one system call is made, which takes integers.
+    unsafe { command.pre_exec(|| close_on_exec_from(3)) };
+}
+
+/// Marks every descriptor from 3 on close-on-exec but those of `kept`, which ascend.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.11.
+pub fn close_on_exec_but(kept: &[i32]) -> io::Result<()> {
+    let mut first = 3;
+    for number in kept.iter().map(|number| number.cast_unsigned()) {
+        if number > first {
+            close_on_exec(first, number - 1)?;
+        }
+        first = number.saturating_add(1);
+    }
+    close_on_exec_from(first)
+}
+
+fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: close_range(2) takes integers; CLOEXEC changes no open descriptor's validity.
-    checked(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    } as i32)
-    .map(|_| ())
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    checked(result as i32).map(|_| ())
+}
+
+/// The descriptors among `numbers` that a program executed by this process would have.
+#[must_use]
+pub fn inherited(numbers: std::ops::Range<i32>) -> Vec<i32> {
+    let is_inherited = |number: &i32| {
+        // SAFETY: fcntl(2) with F_GETFD takes integers, and says EBADF of what is not open.
+        let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
+        flags >= 0 && flags & libc::FD_CLOEXEC == 0
+    };
+    numbers.filter(is_inherited).collect()
 }
 
 /// Closes every descriptor from `first` to `last`; nothing happens when the range is empty.
@@ -357,9 +409,27 @@ pub fn close_range(first: i32, last: i32) -> io::Result<()> {
     if first > last {
         return Ok(());
     }
-    // SAFETY: only init calls this, for descriptors of the life it had before, which nothing of
-    // it will use or drop again: it leaves by _exit.
+    // SAFETY: only copies of a process call this, for descriptors of the life they had before,
+    // which nothing of theirs will use or drop again: they leave by execve or _exit.
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } as i32).map(|_| ())
+}
+
+/// Closes every descriptor from 3 on but those of `keep` and the numbers of `kept`. For a copy of a
+/// process that leaves by execve(2) or `_exit`: it must not drop what it had in any of the others.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_all_but(kept: &[i32], keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept = kept.to_vec();
+    kept.extend(keep.iter().map(AsRawFd::as_raw_fd));
+    kept.retain(|number| *number >= 3);
+    kept.sort_unstable();
+    let mut from = 3;
+    for number in kept {
+        close_range(from, number - 1)?;
+        from = number + 1;
+    }
+    close_range(from, i32::MAX)
 }
 
 /// Blocks every signal and gives a signalfd(2) for all of them, close-on-exec and non-blocking.
@@ -392,6 +462,18 @@ pub fn next_signal(signals: std::os::fd::BorrowedFd<'_>) -> io::Result<i32> {
     // `ssi_signo` is the first field.
     let [a, b, c, d, ..] = information;
     Ok(u32::from_ne_bytes([a, b, c, d]).cast_signed())
+}
+
+/// Has a write to a pipe that nobody reads fail with `EPIPE`, and not end the process.
+///
+/// # Errors
+/// None that signal(2) names for these arguments.
+pub fn ignore_broken_pipes() -> io::Result<()> {
+    // SAFETY: SIG_IGN is no handler that could run.
+    match unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Changes the execution domain of the calling process.

@@ -69,3 +69,30 @@ pub fn set_io_priority(value: i32) -> io::Result<()> {
     // SAFETY: ioprio_set(2) takes integers.
     checked(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
 }
+
+/// How many memory nodes can be told apart.
+pub const NODES: usize = 1024;
+
+/// Sets from which memory nodes the calling thread's memory comes: a mode of `linux/mempolicy.h` with
+/// its flags, and numbers of nodes below [`NODES`].
+///
+/// # Errors
+/// `EINVAL` for what does not go together or for a node that is not there, `ENOSYS` from a kernel that
+/// knows of no nodes.
+pub fn set_memory_policy(mode: i32, nodes: &[usize]) -> io::Result<()> {
+    const BITS: usize = u64::BITS as usize;
+    let mut mask = [0_u64; NODES / BITS];
+    for node in nodes {
+        match mask.get_mut(node / BITS) {
+            Some(word) => *word |= 1 << (node % BITS),
+            None => return Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+    // One more than there are bits, which is how set_mempolicy(2) counts.
+    let (pointer, length) = match nodes.is_empty() {
+        true => (std::ptr::null(), 0),
+        false => (mask.as_ptr(), NODES + 1),
+    };
+    // SAFETY: the kernel reads as many bits as the mask has, which outlives the call.
+    checked(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, length) })
+}

@@ -60,10 +60,7 @@ fn file_to_run() -> io::Result<OwnedFd> {
     let file = match shown_read_only(&path) {
         Ok(file) => file,
         // Without rights to mount, or on a file system that cannot be below another.
-        Err(error) => {
-            tracing::debug!(%error, "this program is copied to memory");
-            in_memory()?
-        }
+        Err(_) => in_memory()?,
     };
     if !is_read_only(file.as_fd())? {
         return Err(io::Error::other("the copy of this program can be written"));

@@ -84,10 +84,11 @@ fn set_mode_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::R
 }
 
 // ioctl numbers of the listener (`linux/seccomp.h`), as the kernel computes them from the sizes of
-// its structures: 80 bytes received, 24 bytes sent, 8 bytes of id.
+// its structures: 80 bytes received, 24 bytes sent, 8 bytes of id, 24 bytes of a descriptor.
 const NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
 const NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
 const NOTIF_ID_VALID: libc::Ioctl = 0x4008_2102_u32 as libc::Ioctl;
+const NOTIF_ADDFD: libc::Ioctl = 0x4018_2103_u32 as libc::Ioctl;
 const NOTIF_SET_FLAGS: libc::Ioctl = 0x4008_2104_u32 as libc::Ioctl;
 
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6 (`linux/seccomp.h`).
@@ -115,6 +116,8 @@ pub enum Answer {
     Continue,
     /// The call fails with this errno.
     Errno(i32),
+    /// The call gives this.
+    Value(i64),
 }
 
 /// Asks that whoever waits for an answer, and whoever waits for a notification, runs on the
@@ -154,17 +157,49 @@ pub fn still_waits(listener: BorrowedFd<'_>, mut id: u64) -> bool {
 /// # Errors
 /// `ENOENT` when the caller was killed meanwhile.
 pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
-    let (error, flags) = match answer {
-        Answer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
-        Answer::Errno(errno) => (-errno, 0),
+    let (val, error, flags) = match answer {
+        Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Answer::Errno(errno) => (0, -errno, 0),
+        Answer::Value(value) => (value, 0, 0),
     };
     let mut response = libc::seccomp_notif_resp {
         id,
-        val: 0,
+        val,
         error,
         flags,
     };
     listener_ioctl(listener, NOTIF_SEND, (&raw mut response).cast())
+}
+
+/// Gives the caller behind `id` a copy of `descriptor`, and answers its call with the number that it
+/// has there, in one step (Linux 5.14).
+///
+/// # Errors
+/// `ENOENT` when the caller was killed meanwhile, `EMFILE` where it may have no more descriptors;
+/// the call waits on then.
+pub fn answer_with_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    descriptor: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> io::Result<()> {
+    let mut added = libc::seccomp_notif_addfd {
+        id,
+        flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32,
+        srcfd: descriptor.as_raw_fd() as u32,
+        newfd: 0,
+        newfd_flags: if close_on_exec {
+            libc::O_CLOEXEC as u32
+        } else {
+            0
+        },
+    };
+    // SAFETY: the pointer is to a live local of the structure that the request encodes the size
+    // of; the kernel reads it.
+    match unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, &raw mut added) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 fn listener_ioctl(

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
@@ -27,6 +27,32 @@ pub fn record_pair() -> io::Result<(OwnedFd, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?)
+}
+
+/// Has a listening Unix socket and the connections that come of it take no descriptors: who sends
+/// one is refused. Closing one could make the receiver wait, as for a TCP connection that lingers.
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 6.16.
+pub fn refuse_descriptors(listener: BorrowedFd<'_>) -> io::Result<()> {
+    /// `SO_PASSRIGHTS` of asm-generic/socket.h.
+    const PASS_RIGHTS: libc::c_int = 83;
+    let none: libc::c_int = 0;
+    // SAFETY: setsockopt(2) reads one integer, whose size it is told, from a local that outlives
+    // the call.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            PASS_RIGHTS,
+            (&raw const none).cast(),
+            size_of_val(&none) as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Sends one record with descriptors.
@@ -58,6 +84,48 @@ pub fn send_record(
             Ok(_) => return Ok(()),
         }
     }
+}
+
+/// Sends one byte with descriptors over a stream.
+///
+/// # Errors
+/// As for [`send_record`].
+pub fn send_descriptors(socket: BorrowedFd<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_record(socket, &[0], descriptors)
+}
+
+/// Receives what [`send_descriptors`] has sent; close-on-exec.
+///
+/// # Errors
+/// `InvalidData` when the stream ends or the descriptors were cut short.
+pub fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut into = [IoSliceMut::new(&mut byte)];
+        match rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let descriptors = descriptors_of(&mut control);
+    let is_cut = received.flags.bits() & libc::MSG_CTRUNC as u32 != 0;
+    match received.bytes == 1 && !is_cut {
+        true => Ok(descriptors),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "no descriptors came",
+        )),
+    }
+}
+
+fn descriptors_of(control: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
+    let messages = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(rights) => Some(rights.collect::<Vec<_>>()),
+        _ => None,
+    });
+    messages.flatten().collect()
 }
 
 /// Waits for a record and gives its length in bytes, leaving it where it is.
@@ -114,14 +182,7 @@ pub fn receive_record(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedF
             Ok(received) => break received,
         }
     };
-    let descriptors = control
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(rights) => Some(rights.collect::<Vec<_>>()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let descriptors = descriptors_of(&mut control);
     if received.flags.bits() & (libc::MSG_TRUNC | libc::MSG_CTRUNC) as u32 != 0 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -67,11 +67,24 @@ impl Source {
 /// Which modules of the library a module may import. Absent means none.
 const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["supervisor", "oci", "audit", "policy"]),
-    ("supervisor", &["oci", "launch", "ipc", "audit", "policy"]),
+    (
+        "supervisor",
+        &[
+            "oci",
+            "launch",
+            "intercept",
+            "ipc",
+            "audit",
+            "approval",
+            "policy",
+        ],
+    ),
     ("oci", &["launch", "policy", "sys"]),
     ("ipc", &["policy", "sys"]),
-    ("launch", &["policy", "sys"]),
+    ("launch", &["intercept", "policy", "sys"]),
+    ("intercept", &["policy", "sys"]),
     ("audit", &["policy"]),
+    ("approval", &["policy"]),
     ("policy", &[]),
     ("sys", &[]),
 ];

@@ -6,7 +6,7 @@ use buntime::launch::Piece;
 use buntime::oci::{OciError, Prepared, Target, prepare, write_python};
 use buntime::policy::{Flags, Perm};
 
-use crate::support::{Scratch, flags, input, place, real};
+use crate::support::{Scratch, flags, input, place, real, worker};
 
 /// Where Debian's package golang-github-opencontainers-specs-dev has the OCI runtime
 /// specification's own schema; `hack/test` installs it.
@@ -49,8 +49,11 @@ fn schema() -> Option<jsonschema::Validator> {
 fn the_written_bundle_is_one_by_the_specifications_schema() {
     let scratch = Scratch::new("bundle");
     let bundle = scratch.0.join("python");
-    write_python(&bundle).unwrap();
-    assert!(write_python(&bundle).is_err(), "it is there already");
+    write_python(&bundle, &worker()).unwrap();
+    assert!(
+        write_python(&bundle, &worker()).is_err(),
+        "it is there already"
+    );
     let text = std::fs::read_to_string(bundle.join("config.json")).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let Some(schema) = schema() else {

@@ -84,7 +84,9 @@ fn nothing_of_the_root_stands_twice() {
 
 #[test]
 fn the_root_shows_nobody_of_the_host() {
-    let Prepared { request, policy } = prepared(python(), Flags::default());
+    let Prepared {
+        request, policy, ..
+    } = prepared(python(), Flags::default());
     let passwd = request.pieces.iter().find_map(|piece| match piece {
         Piece::File { path, bytes } if path == Path::new("/etc/passwd") => Some(bytes.to_vec()),
         _ => None,
@@ -148,7 +150,9 @@ fn libraries_can_be_mapped_whatever_may_be_read() {
 fn every_program_may_run_where_the_policy_says_so() {
     let text = r#"{"version":1,"defaults":{"fs":"deny","net":"deny","exec":"allow"}}"#;
     let layer = Layer::parse(text.as_bytes(), "any.json", &vars()).unwrap();
-    let Prepared { policy, request } = prepare(input(command(&["sh"]), vec![layer])).unwrap();
+    let Prepared {
+        policy, request, ..
+    } = prepare(input(command(&["sh"]), vec![layer])).unwrap();
     let program = real("/usr/bin/env");
     let asked = Request::Fs {
         path: &program,
@@ -168,7 +172,9 @@ fn the_output_directory_can_be_written_and_nothing_runs_from_it() {
     let scratch = Scratch::new("out");
     let mut asked = input(python(), flags(Flags::default()));
     asked.out = Some(scratch.0.clone());
-    let Prepared { policy, request } = prepare(asked).unwrap();
+    let Prepared {
+        policy, request, ..
+    } = prepare(asked).unwrap();
     let file = scratch.0.join("result");
     let write = Request::Fs {
         path: &file,

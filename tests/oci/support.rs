@@ -67,15 +67,19 @@ pub fn command(words: &[&str]) -> Target {
     }
 }
 
+pub fn worker() -> WorkerFiles {
+    WorkerFiles {
+        bootstrap: "BOOTSTRAP".into(),
+        files: vec![("worker.py".into(), b"pass".as_slice().into())],
+        segment_bytes: 1 << 20,
+    }
+}
+
 pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
     PrepareInput {
         layers,
         target,
-        worker: Some(WorkerFiles {
-            bootstrap: "BOOTSTRAP".into(),
-            files: vec![("worker.py".into(), b"pass".as_slice().into())],
-            segment_bytes: 1 << 20,
-        }),
+        worker: Some(worker()),
         env: Vec::new(),
         cwd: Some("/tmp".into()),
         out: None,
@@ -86,6 +90,8 @@ pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
         features: Features::probe(),
         umask: 0o022,
         bare: None,
+        require: buntime::launch::Require::Policy,
+        allow_degraded: false,
     }
 }
 

@@ -1,4 +1,5 @@
-//! A kernel in small: mounts, masks and a Landlock ruleset, as the plan says them.
+//! A kernel in small: mounts, masks and a Landlock ruleset, as the plan says them, and beside it an
+//! interceptor that asks the oracle.
 
 use std::path::Path;
 
@@ -7,11 +8,31 @@ use buntime::policy::*;
 pub struct Kernel<'k> {
     plan: &'k Plan,
     world: &'k World,
+    oracle: &'k Policy,
 }
 
+/// What makes something appear in a directory.
+const MAKES: PermSet = PermSet::of(&[
+    Perm::MakeDir,
+    Perm::MakeReg,
+    Perm::MakeSock,
+    Perm::MakeFifo,
+    Perm::MakeSym,
+]);
+
 impl<'k> Kernel<'k> {
-    pub fn new(plan: &'k Plan, world: &'k World) -> Kernel<'k> {
-        Kernel { plan, world }
+    pub fn new(plan: &'k Plan, world: &'k World, oracle: &'k Policy) -> Kernel<'k> {
+        Kernel {
+            plan,
+            world,
+            oracle,
+        }
+    }
+
+    /// What the interceptor answers for.
+    pub fn live(&self) -> PermSet {
+        let intercept = self.plan.intercept.as_ref();
+        intercept.map_or(PermSet::NONE, |intercept| intercept.perms)
     }
 
     fn entry(&self, path: &Path) -> Option<&Entry> {
@@ -46,25 +67,38 @@ impl<'k> Kernel<'k> {
         (!bound).then_some(place)
     }
 
-    /// Whether something is at the path. In a private place there is what the worker makes.
+    /// Whether something is at the path, or could be made there by the worker.
     pub fn visible(&self, path: &Path) -> bool {
-        if !self.world.namespaces {
-            return self.kind(path) != EntryKind::Missing;
-        }
+        self.shown(path) || self.makeable(path)
+    }
+
+    fn shown(&self, path: &Path) -> bool {
         if let Some(place) = self.private(path) {
-            let makes = PermSet::CHANGE
-                .without(Perm::WriteFile)
-                .without(Perm::RemoveFile);
-            let makes = makes
-                .without(Perm::RemoveDir)
-                .without(Perm::MakeChar)
-                .without(Perm::MakeBlock);
-            let open = self.landlock(place).intersection(self.mounts(place));
-            return path == place || open.intersects(makes);
+            return path == place;
         }
         let there = self.kind(path) != EntryKind::Missing;
-        there
-            && (self.bind(path).is_some() || self.entry(path).is_some_and(|entry| entry.in_bundle))
+        let shown =
+            || self.bind(path).is_some() || self.entry(path).is_some_and(|entry| entry.in_bundle);
+        there && (!self.world.namespaces || shown())
+    }
+
+    /// Whether the worker can make the path, and perhaps the directories on the way to it.
+    pub fn makeable(&self, path: &Path) -> bool {
+        let Some(parent) = path.parent().filter(|_| !self.shown(path)) else {
+            return false;
+        };
+        // What the host has where the worker's own place is: nobody sees it.
+        let free = self.kind(path) == EntryKind::Missing || self.private(path).is_some();
+        let holds = self.is_dir(parent) || !self.shown(parent);
+        let link = self
+            .world
+            .entries
+            .get(path)
+            .is_some_and(|entry| entry.real != path);
+        free && holds
+            && !link
+            && self.visible(parent)
+            && MAKES.iter().any(|perm| self.allows(parent, perm))
     }
 
     pub fn is_file(&self, path: &Path) -> bool {
@@ -76,7 +110,7 @@ impl<'k> Kernel<'k> {
     }
 
     pub fn has_meaning(&self, path: &Path, perm: Perm) -> bool {
-        self.is_dir(path) || PermSet::FILE.contains(perm)
+        self.is_dir(path) || self.makeable(path) || PermSet::FILE.contains(perm)
     }
 
     fn landlock(&self, path: &Path) -> PermSet {
@@ -124,11 +158,14 @@ impl<'k> Kernel<'k> {
         self.world.namespaces && self.private(path).is_none() && (shown(path) || replaced)
     }
 
+    /// Whether it can be done: by the worker itself, or by the interceptor for it.
     pub fn allows(&self, path: &Path, perm: Perm) -> bool {
-        let open = self
-            .landlock(path)
-            .intersection(self.mounts(path))
-            .contains(perm);
+        let live = self.live().contains(perm) && perm != Perm::Execute;
+        let granted = match live {
+            true => self.oracle.decide(&Request::Fs { path, perm }).verdict != Verdict::Deny,
+            false => self.landlock(path).contains(perm),
+        };
+        let open = granted && self.mounts(path).contains(perm);
         match perm {
             Perm::Execute => open && self.executable(path),
             perm if PermSet::CHANGE.contains(perm) => open && self.writable(path),
@@ -138,10 +175,7 @@ impl<'k> Kernel<'k> {
 
     pub fn maps_code(&self, path: &Path) -> bool {
         let mounts = self.mounts(path);
-        let readable = self
-            .landlock(path)
-            .intersection(mounts)
-            .contains(Perm::ReadFile);
+        let readable = self.allows(path, Perm::ReadFile);
         readable && mounts.contains(Perm::Execute) && self.executable(path)
     }
 

@@ -91,7 +91,12 @@ impl Model {
 }
 
 pub fn merge(layers: &[Model], bundle: &[Grant]) -> Policy {
-    let layers = layers.iter().map(|layer| parse(&layer.text())).collect();
+    let named = |(number, layer): (usize, &Model)| {
+        let text = layer.text();
+        Layer::parse(text.as_bytes(), &number.to_string(), &vars())
+            .unwrap_or_else(|error| panic!("{text}\n{error}"))
+    };
+    let layers = layers.iter().enumerate().map(named).collect();
     Policy::merge(layers, bundle.to_vec()).unwrap()
 }
 
@@ -141,6 +146,31 @@ pub fn path() -> impl Strategy<Value = String> {
         1 => Just("/ab".to_owned()),
         1 => Just("/a/c/b/d".to_owned()),
     ]
+}
+
+/// A path as a call has it, the root excepted.
+pub fn place() -> impl Strategy<Value = String> {
+    select(
+        places()
+            .into_iter()
+            .chain(["/c".to_owned(), "/a/c".to_owned()])
+            .filter(|path| path != "/")
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Everything up to three names below a directory, of names that rules know and one that none does.
+pub fn suffixes() -> Vec<String> {
+    let mut all = vec![String::new()];
+    let mut last = all.clone();
+    for _ in 0..3 {
+        last = last
+            .iter()
+            .flat_map(|path| ["a", "b", "c"].map(|name| format!("{path}/{name}")))
+            .collect();
+        all.extend(last.iter().cloned());
+    }
+    all
 }
 
 pub fn perm() -> impl Strategy<Value = Perm> {
@@ -202,7 +232,20 @@ fn default(all: bool) -> BoxedStrategy<Option<&'static str>> {
     }
 }
 
-/// `all` is the whole language; otherwise what can be compiled.
+impl Model {
+    /// The path of the rule of that name, if it is a rule of this layer about paths.
+    pub fn path_of(&self, what: &str) -> Option<&str> {
+        let (section, number) = what.strip_suffix(']')?.split_once('[')?;
+        let number: usize = number.parse().ok()?;
+        match section {
+            "fs" => self.fs.get(number).map(|(_, path, _)| path.as_str()),
+            "exec" => self.exec.get(number).map(|(_, path)| path.as_str()),
+            _ => None,
+        }
+    }
+}
+
+/// `all` is the whole language; otherwise what needs nobody who decides live.
 pub fn layer(all: bool) -> impl Strategy<Value = Model> {
     let pattern = if all {
         prop_oneof![3 => literal(), 1 => glob()].boxed()
@@ -237,6 +280,17 @@ pub fn layer(all: bool) -> impl Strategy<Value = Model> {
             exec,
         },
     )
+}
+
+/// Layers that speak of files and programs with the whole language, and of no network.
+pub fn layers_without_network() -> impl Strategy<Value = Vec<Model>> {
+    layers(true).prop_map(|mut layers| {
+        for layer in &mut layers {
+            layer.net.clear();
+            layer.net_default = Some("deny");
+        }
+        layers
+    })
 }
 
 pub fn layers(all: bool) -> impl Strategy<Value = Vec<Model>> {

@@ -107,10 +107,18 @@ fn anything_runs(layers: &[Model]) -> bool {
             .flat_map(|layer| &layer.exec)
             .filter(|(action, _)| *action != "deny")
     };
-    let globs = rules().any(|(_, pattern)| pattern.contains(['*', '?', '[']));
+    let globs = rules().any(|(_, pattern)| plain(pattern).contains(['*', '?', '[']));
     globs
         || naive_exec(layers, "/") != Verdict::Deny
-        || rules().any(|(_, path)| naive_exec(layers, path) != Verdict::Deny)
+        || rules().any(|(_, path)| naive_exec(layers, plain(path)) != Verdict::Deny)
+}
+
+/// What is below a path is covered in any case, so that `**` at the end says nothing.
+fn plain(pattern: &str) -> &str {
+    let shorter = pattern.strip_suffix("/**");
+    shorter
+        .filter(|shorter| !shorter.is_empty())
+        .unwrap_or(pattern)
 }
 
 pub fn naive_fs(layers: &[Model], bundle: &[Grant], path: &str, perm: Perm) -> Verdict {
@@ -144,12 +152,13 @@ pub fn naive_fs(layers: &[Model], bundle: &[Grant], path: &str, perm: Perm) -> V
             .filter(|(_, pattern, perms)| covered(pattern, path) && concerned(perms));
         let programs = layer.exec.iter().filter(|(action, pattern)| {
             let read = matches!(perm, Perm::ReadFile | Perm::Execute);
-            let concerned = (*action == "allow" && read) || (*action == "deny" && runs);
+            let concerned = (*action != "deny" && read) || (*action == "deny" && runs);
             pattern != "/" && concerned && covered(pattern, path)
         });
+        let shown = |action: &str| if action == "deny" { "deny" } else { "allow" };
         let rules = rules
             .map(|(action, _, _)| verdict(action))
-            .chain(programs.map(|(action, _)| verdict(action)));
+            .chain(programs.map(|(action, _)| verdict(shown(action))));
         let actions = layer.fs.iter().map(|(action, _, _)| *action);
         (rules.max(), default(layer.fs_default, actions))
     });

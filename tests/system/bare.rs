@@ -134,12 +134,19 @@ more_first = threading.Thread(target=more, args=(4,), daemon=True)
 more_first.start()
 import time
 time.sleep(1.5)
+end = time.monotonic() + 30
+while count + 1 < 10 and time.monotonic() < end:
+    time.sleep(0.1)
 with lock:
     print('at most', count + 1 <= 20, 'some', count + 1 >= 10)
 stop.set()
-time.sleep(0.5)
-again = threading.Thread(target=print, args=('again',))
-again.start()
+while time.monotonic() < end:
+    try:
+        again = threading.Thread(target=print, args=('again',))
+        again.start()
+        break
+    except RuntimeError:
+        time.sleep(0.1)  # Those that were told to end have not all done so.
 again.join()
 ";
     let done = bare(&scratch, "filter")

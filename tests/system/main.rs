@@ -5,12 +5,17 @@ mod support;
 
 mod attacks;
 mod attacks_on_the_host;
+mod attest;
 mod bare;
 mod basics;
 mod bundles;
 mod containers;
 mod cpython;
 mod crowds;
+mod demand;
+mod differential;
+mod doctor;
+mod executions;
 mod floods;
 mod interpreters;
 mod killed;

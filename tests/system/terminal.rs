@@ -5,7 +5,14 @@ use std::time::Duration;
 
 use crate::support::{Child, PYTHON, Scratch, alone, is_root};
 
-const TYPIST: &str = include_str!("terminal/typist.py");
+const TYPIST: &str = concat!(
+    include_str!("terminal/person.py"),
+    include_str!("terminal/typist.py")
+);
+const ASKED: &str = concat!(
+    include_str!("terminal/person.py"),
+    include_str!("terminal/asked.py")
+);
 
 #[test]
 fn bash_is_usable_as_root() {
@@ -32,5 +39,37 @@ fn bash_is_usable_as_an_ordinary_user() {
             .deadline(Duration::from_secs(180))
             .run()
             .prints("all seen\n");
+    }
+}
+
+/// A policy that asks about one folder.
+fn asking(scratch: &Scratch, timeout: &str) -> Vec<u8> {
+    let folder = scratch.path().to_str().expect("text");
+    let policy = serde_json::json!({
+        "version": 1,
+        "defaults": { "fs": "deny", "net": "deny", "exec": "deny" },
+        "fs": { "rules": [
+            { "action": "allow", "path": folder },
+            { "action": "ask", "path": format!("{folder}/asked") },
+        ] },
+        "approval": { "timeout": timeout },
+    });
+    policy.to_string().into_bytes()
+}
+
+#[test]
+fn a_person_at_the_terminal_is_asked() {
+    let _alone = alone();
+    if is_root("a_person_at_the_terminal_is_asked") {
+        let scratch = Scratch::new();
+        for (name, content) in [("a", "A"), ("b", "B"), ("folder/c", "C"), ("folders", "D")] {
+            scratch.file(&format!("asked/{name}"), content.as_bytes());
+        }
+        scratch.file("ask.json", &asking(&scratch, "60s"));
+        scratch.file("short.json", &asking(&scratch, "1s"));
+        let folder = scratch.path().to_str().expect("text");
+        let person = Child::new(PYTHON).args(["-I", "-c", ASKED, &scratch.binary(), folder]);
+        let person = person.clean_path().deadline(Duration::from_secs(300));
+        person.run().prints("all asked\n");
     }
 }

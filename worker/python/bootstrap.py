@@ -1,7 +1,8 @@
 import sys
 from marshal import loads
 from _frozen_importlib_external import MAGIC_NUMBER
-here = sys.argv[1].rpartition("/")[0]
+# The worker is beside the socket, or beside this file where it is one.
+here = sys.argv[1 if sys.argv[0] == "-c" else 0].rpartition("/")[0]
 try:
     with open(here + "/worker.pyc", "rb", 0) as file:
         code = file.read()

@@ -1,6 +1,7 @@
 """The Python worker: runs code for a supervisor, over one channel.
 
-Started as `python3 -I -c BOOTSTRAP SOCKET SEGMENT`. It takes over the connection
+Started as `python3 -I -c BOOTSTRAP SOCKET SEGMENT`, or in a container as
+`python3 -I START SOCKET SEGMENT stdin`, where START is the bootstrap in a file. It takes over the connection
 that SOCKET names (or makes one, where SOCKET is a path), says READY, reads its
 configuration and code from the segment, and runs the code as the plain
 interpreter would. The wire is described by the crate buntime-abi.
@@ -73,7 +74,7 @@ class MappedMemory:
         self.bytes[offset : offset + len(data)] = data
 
 
-def connect(path):
+def connect(path, attempts):
     """Gives the descriptor of a connection to the supervisor.
 
     The launch makes it, before sockets are taken away, and hands it over as `@DESCRIPTOR` in the
@@ -92,14 +93,14 @@ def connect(path):
         path = f"/proc/self/fd/{directory}/{path.rpartition('/')[2]}"
     import _socket
 
-    for attempt in range(30):
+    for attempt in range(attempts):
         channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             channel.connect(path)
             break
         except (FileNotFoundError, ConnectionRefusedError):
             channel.close()
-            if attempt == 29:
+            if attempt == attempts - 1:
                 raise
             import time
 
@@ -134,8 +135,8 @@ class Channel:
     events loses a wake-up (see `line` in buntime-abi).
     """
 
-    def __init__(self, socket_path, segment_path):
-        self.socket = connect(socket_path)
+    def __init__(self, socket_path, segment_path, attempts=30):
+        self.socket = connect(socket_path, attempts)
         self.identity = self.fingerprint()
         self.segment_path = segment_path
         descriptor = posix.open(segment_path, posix.O_RDWR | posix.O_CLOEXEC)

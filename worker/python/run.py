@@ -250,4 +250,7 @@ def main(socket_path, segment_path):
         run_session(channel, filename, names, wants_value)
 
 
-main(sys.argv[1], sys.argv[2])
+if sys.argv[3:] == ["stdin"]:
+    run_standard_input(sys.argv[1], sys.argv[2])
+else:
+    main(sys.argv[1], sys.argv[2])

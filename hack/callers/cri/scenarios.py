@@ -103,7 +103,16 @@ def end_and_exit_code(cri):
 
 @expects("137 OOMKilled")
 def out_of_memory(cri):
-    status = cri.pod().start(["tail", "/dev/zero"], resources={"memory_limit_in_bytes": 16 << 20}).ended()
+    # containerd begins to listen for it after the start, whichever runtime it was.
+    folder = memory_folder(cri)
+    container = cri.pod().start("until [ -e /memory/go ]; do sleep 0.05; done; exec tail /dev/zero",
+                                mounts=[{"host_path": folder, "container_path": "/memory"}],
+                                resources={"memory_limit_in_bytes": 16 << 20})
+    open(f"{folder}/go", "w").close()
+    container.ended()
+    # The news of the end may come before that of its reason.
+    status = until(lambda: (said := container.status()).reason == "OOMKilled" and said,
+                   "containerd is told of it")
     return f"{status.exit_code} {status.reason}"
 
 
@@ -113,7 +122,9 @@ def stop(cri):
     one = pod.start("trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done")
     until(one.lines, "it is ready")
     cri.call("StopContainer", container_id=one.id, timeout=20)
-    two = pod.start("trap '' TERM; sleep 60")
+    # A signal that comes before the trap is for the runtime's own program.
+    two = pod.start("trap '' TERM; echo ready; sleep 60")
+    until(two.lines, "it is ready")
     cri.call("StopContainer", container_id=two.id, timeout=1)
     said = [str(one.ended().exit_code), str(two.ended().exit_code)]
     cri.call("RemoveContainer", container_id=two.id)
@@ -228,8 +239,9 @@ def what_is_left(cri):
     container = pod.start("sleep 60")
     container.exec("true")
     cri.clear()
-    left = []
-    # The plugin names no folder for the runtime's state, so the shim takes its own.
-    for folder in (cri.path("state/io.containerd.runtime.v2.task/k8s.io"), "/run/containerd/runc/k8s.io"):
-        left += os.listdir(folder) if os.path.isdir(folder) else []
-    return "\n".join(left + enclosure.left_of_groups("cri")) or "nothing"
+
+    def files():
+        # The plugin names no folder for the runtime's state, so the shim takes its own.
+        folders = (cri.path("state/io.containerd.runtime.v2.task/k8s.io"), "/run/containerd/runc/k8s.io")
+        return [name for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
+    return "\n".join(enclosure.left_behind("cri", files)) or "nothing"

@@ -328,4 +328,4 @@ def what_is_left(docker):
     container = docker.start("sleep 60")
     docker("exec", container, "true").whole()
     docker.clear()
-    return "\n".join(docker.left() + enclosure.left_of_groups("docker")) or "nothing"
+    return "\n".join(enclosure.left_behind("docker", docker.left)) or "nothing"

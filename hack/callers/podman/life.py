@@ -180,7 +180,7 @@ def pause_and_unpause(podman):
 
 
 @expects("""0
-prestart creating value
+prestart value
 createRuntime creating value
 createContainer creating value
 startContainer created value
@@ -191,8 +191,8 @@ def hooks(podman):
     folder, log = podman.path("hooks-" + podman.runtime), podman.path("hooks.log")
     os.makedirs(folder, exist_ok=True)
     for stage in STAGES:
-        # What is running when poststart runs is known differently to each runtime.
-        status = "" if stage == "poststart" else \
+        # What state there is when these two run is known differently to each runtime.
+        status = "" if stage in ("prestart", "poststart") else \
             """$(grep -o '"status": *"[a-z]*"' | cut -d: -f2 | tr -d '" ') """
         path = "/bin" if stage == "startContainer" else "/usr/bin:/bin"
         with open(os.path.join(folder, stage + ".json"), "w") as file:
@@ -222,5 +222,4 @@ def what_is_left(podman):
     container = podman.start("sleep 60")
     podman("exec", container, "true").whole()
     podman.clear()
-    left = enclosure.left_of_groups("podman")
-    return "\n".join(podman.left() + left) or "nothing"
+    return "\n".join(enclosure.left_behind("podman", podman.left)) or "nothing"

@@ -56,7 +56,7 @@ pub(in crate::cli) enum CgroupManager {
     Cgroupfs,
     /// systemd
     Systemd,
-    /// Nobody
+    /// Nobody: the container stays in its caller's, and limits are refused
     Disabled,
 }
 
@@ -76,6 +76,10 @@ impl Globals {
         self.systemd_cgroup || self.cgroup_manager == Some(CgroupManager::Systemd)
     }
 
+    pub(super) fn wants_no_group(&self) -> bool {
+        !self.systemd_cgroup && self.cgroup_manager == Some(CgroupManager::Disabled)
+    }
+
     pub(super) fn is_rootless(&self) -> bool {
         match self.rootless {
             Some(Rootless::True) => true,
@@ -85,9 +89,9 @@ impl Globals {
     }
 }
 
-/// What an OCI runtime does.
+/// The operations that the specification has, which are what every launch is made of.
 #[derive(Debug, Subcommand)]
-pub(in crate::cli) enum Verb {
+pub(in crate::cli) enum Operation {
     /// Creates a container from a bundle; its process waits for start
     #[command(after_help = "Example:\n  buntime create --bundle /path/to/bundle web1")]
     Create(CreateArgs),
@@ -102,6 +106,13 @@ pub(in crate::cli) enum Verb {
     Kill(KillArgs),
     /// Removes a container that has ended, or with --force any
     Delete(DeleteArgs),
+}
+
+/// What an OCI runtime does.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Verb {
+    #[command(flatten)]
+    Operation(Operation),
     /// Runs a further process in a container
     #[command(after_help = "Example:\n  buntime exec --tty web1 sh")]
     Exec(ExecArgs),
@@ -122,6 +133,9 @@ pub(in crate::cli) enum Verb {
     Events(EventsArgs),
     /// Prints what this runtime can do as JSON
     Features,
+    /// Stands beside a container that has a policy; `create` starts it
+    #[command(hide = true)]
+    Supervise(IdArgs),
     /// Writes a configuration to start from
     Spec(SpecArgs),
     /// Refused: containers cannot be checkpointed
@@ -232,6 +246,9 @@ pub(in crate::cli) struct DeleteArgs {
     /// Kill it first; no error where there is none
     #[arg(long, short)]
     pub force: bool,
+    /// Remove every container whose id matches ID, a regular expression
+    #[arg(long, short)]
+    pub regex: bool,
 }
 
 /// `exec`.

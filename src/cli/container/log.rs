@@ -1,16 +1,13 @@
 //! Messages of a container verb: to standard error for a person, and to the file that the caller
 //! reads them from.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::sync::Mutex;
 
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Metadata, Subscriber, span};
+use tracing_subscriber::field::VisitOutput;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
 use super::args::{Globals, LogFormat};
 use crate::cli::voice;
@@ -30,24 +27,15 @@ fn open(globals: &Globals) -> Option<File> {
 /// From now on what is noted goes to the file, or with `--debug` and without a file to standard
 /// error.
 pub(super) fn begin(globals: &Globals) {
-    let level = match globals.debug {
-        true => LevelFilter::DEBUG,
-        false => LevelFilter::WARN,
+    let lines = Lines {
+        format: globals.log_format.unwrap_or(LogFormat::Text),
+        level: match globals.debug {
+            true => LevelFilter::DEBUG,
+            false => LevelFilter::WARN,
+        },
+        file: open(globals),
     };
-    let lines = Lines(globals.log_format.unwrap_or(LogFormat::Text));
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .event_format(lines);
-    let begun = match open(globals) {
-        Some(file) => {
-            let subscriber = subscriber.with_writer(Mutex::new(file)).finish();
-            tracing::subscriber::set_global_default(subscriber)
-        }
-        None => {
-            let subscriber = subscriber.with_writer(std::io::stderr).finish();
-            tracing::subscriber::set_global_default(subscriber)
-        }
-    };
+    let begun = tracing::subscriber::set_global_default(lines);
     if begun.is_err() {
         voice::say("the log was begun twice");
     }
@@ -77,27 +65,52 @@ fn line(format: LogFormat, level: &str, text: &str) -> String {
     }
 }
 
-struct Lines(LogFormat);
+/// Writes events. It keeps nothing of spans, which no message here tells of: a registry of them would
+/// be made for every verb.
+struct Lines {
+    format: LogFormat,
+    level: LevelFilter,
+    /// Standard error, where there is none.
+    file: Option<File>,
+}
 
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event(&self, event: &Event<'_>) {
         let mut text = String::new();
-        context.format_fields(Writer::new(&mut text), event)?;
+        let mut fields = DefaultVisitor::new(Writer::new(&mut text), true);
+        event.record(&mut fields);
+        let told = fields.finish();
         let level = match *event.metadata().level() {
             tracing::Level::WARN => "warning",
             tracing::Level::ERROR => "error",
             tracing::Level::INFO => "info",
             _ => "debug",
         };
-        writer.write_str(&line(self.0, level, &text))
+        let line = line(self.format, level, &text);
+        let written = match &self.file {
+            Some(file) => (&mut &*file).write_all(line.as_bytes()),
+            None => std::io::stderr().write_all(line.as_bytes()),
+        };
+        if told.is_err() || written.is_err() {
+            voice::say("a message could not be written to the log");
+        }
     }
+
+    /// Spans are not enabled, and none has a number.
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
 }

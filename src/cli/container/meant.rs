@@ -6,9 +6,9 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::{RunCli, RunVerb};
+use super::{Few, RunVerb};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "checkpoint",
     "create",
     "delete",
@@ -24,19 +24,24 @@ const VERBS: [&str; 16] = [
     "spec",
     "start",
     "state",
+    "supervise",
     "update",
 ];
 
 /// The flags before the verb that take a value.
-const WITH_VALUE: [&str; 7] = [
+const WITH_VALUE: [&str; 8] = [
     "--cgroup-manager",
     "--criu",
+    "--events",
     "--log",
     "--log-format",
     "--policy",
     "--root",
     "--rootless",
 ];
+
+/// The flags before the verb that take none.
+const GLOBAL: [&str; 4] = ["-v", "--allow-degraded", "--debug", "--systemd-cgroup"];
 
 /// Flags of a container's `run` that the sandbox's has not.
 const CONTAINERS_OWN: [&str; 9] = [
@@ -64,10 +69,28 @@ fn verb_at(arguments: &[OsString]) -> Option<usize> {
     None
 }
 
-/// Whether the verb is one that only containers have.
+/// The verb among the arguments, as far as it can be told without its flags.
+pub(super) fn verb(arguments: &[OsString]) -> Option<&str> {
+    verb_at(arguments).and_then(|place| arguments[place].to_str())
+}
+
+/// Whether the verb is one that only containers have, or flags stand before it or in its place that
+/// only they have: what other programs put before every call they put before `--version`, too.
 pub(in crate::cli) fn is_meant(arguments: &[OsString]) -> bool {
-    let verb = verb_at(arguments).and_then(|place| arguments[place].to_str());
-    verb.is_some_and(|verb| VERBS.contains(&verb))
+    let place = verb_at(arguments);
+    let verb = place.and_then(|place| arguments[place].to_str());
+    if verb.is_some_and(|verb| VERBS.contains(&verb)) {
+        return true;
+    }
+    let before = arguments.get(1..place.unwrap_or(arguments.len()));
+    let mut flags = before.unwrap_or_default().iter();
+    verb != Some("run") && flags.any(|flag| is_global(&flag.to_string_lossy()))
+}
+
+/// Whether this is a flag that stands before the verb, with its value or without.
+pub(super) fn is_global(text: &str) -> bool {
+    let name = text.split('=').next().unwrap_or_default();
+    GLOBAL.contains(&name) || WITH_VALUE.contains(&name)
 }
 
 /// Whether `run` is a container's: flags stand before it, or a flag that only a container's has, or
@@ -92,8 +115,8 @@ pub(in crate::cli) fn is_container_run(arguments: &[OsString]) -> bool {
     if rest.iter().take_while(ends).any(|argument| own(argument)) {
         return true;
     }
-    match RunCli::try_parse_from(arguments) {
-        Ok(RunCli {
+    match Few::try_parse_from(arguments) {
+        Ok(Few {
             verb: RunVerb::Run(run),
             ..
         }) => {
@@ -123,6 +146,10 @@ mod tests {
             "buntime features",
             "buntime --policy=/etc/p.json --root /x create --bundle /b web",
             "buntime --policy strict --policy p.json state web",
+            "buntime --root /x --version",
+            "buntime --root=/x -h",
+            "buntime --debug none",
+            "buntime -v",
         ] {
             assert!(is_meant(&words(line)), "{line}");
         }
@@ -131,6 +158,8 @@ mod tests {
             "buntime policy show",
             "buntime",
             "buntime --help",
+            "buntime --version",
+            "buntime --root /x run web",
         ] {
             assert!(!is_meant(&words(line)), "{line}");
         }

@@ -15,6 +15,10 @@ pub(in crate::cli) struct PolicyArgs {
     /// Create a container although something of its policy is not carried out
     #[arg(long)]
     allow_degraded: bool,
+    /// Log of events of containers with a policy [default: /var/log/buntime/events.jsonl, or
+    /// $XDG_STATE_HOME/buntime/events.jsonl, where the policy has audit.enabled]
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
 }
 
 impl PolicyArgs {
@@ -30,6 +34,11 @@ impl PolicyArgs {
         Ok(PolicyChoice {
             policies: policies.collect::<Result<_, _>>()?,
             allow_degraded: self.allow_degraded,
+            events: self
+                .events
+                .as_deref()
+                .map(std::path::absolute)
+                .transpose()?,
             ..PolicyChoice::default()
         })
     }

@@ -23,9 +23,8 @@ pub(super) fn list(out: &mut dyn Write, listed: &[Listed], args: &ListArgs) -> i
             .try_for_each(|one| writeln!(out, "{}", one.id));
     }
     if args.format == ListFormat::Json {
-        let states: Vec<&Value> = listed.iter().map(|one| &one.state).collect();
-        serde_json::to_writer(&mut *out, &states)?;
-        return out.write_all(b"\n");
+        let states: Vec<&str> = listed.iter().map(|one| one.state.as_str()).collect();
+        return writeln!(out, "[{}]", states.join(","));
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(listed.iter().map(|one| {

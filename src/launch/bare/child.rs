@@ -13,13 +13,14 @@ use rustix::process::Pid;
 use super::place::Layout;
 use super::user::User;
 use super::{Census, pidfd_of, report};
+use crate::launch::init::{self, Duties};
 use crate::launch::notice::{self, Failure, Notice};
 use crate::launch::request::{LaunchRequest, Program};
 use crate::launch::rlimits::ResourceLimits;
 use crate::launch::seccomp::{Alone, Filters, SeccompRequest};
-use crate::launch::{Cgroup, Enforced, init, landlock};
+use crate::launch::{Cgroup, Enforced, landlock};
 use crate::launch::{connection, executor};
-use crate::policy::Grant;
+use crate::policy::{Grant, PermSet};
 use crate::sys::{clone, memory, process, socket, terminal};
 
 /// Landlock refuses TCP too where it can; the filter refuses every socket anyway.
@@ -85,6 +86,7 @@ impl Birth<'_> {
         let unreachable = self.leave_out_what_cannot_be_reached();
         let mut enforced = std::mem::take(&mut self.enforced);
         report::after(&mut enforced, &self.request, bounded, &unreachable);
+        executor::enough(self.request.require, &enforced)?;
         self.split(enforced)
     }
 
@@ -166,7 +168,12 @@ impl Birth<'_> {
         )
         .map_err(step("report to", "the supervisor"))?;
         let census = self.counted.map(Census::new);
-        init::live(&self.notices, listener, &from_init, program, census)
+        let duties = Duties {
+            listener,
+            census,
+            broker: None,
+        };
+        init::live(&self.notices, &from_init, program, duties)
     }
 
     /// In the program's own process: nothing of ours is left but the last call.
@@ -208,7 +215,9 @@ impl Birth<'_> {
         };
         let fail = step::<io::Error>("connect", "the channel");
         let stream = UnixStream::connect(self.layout.control()).map_err(&fail)?;
-        connection::hand_over(&stream, &asked.socket, &mut program.args).map_err(&fail)
+        connection::hand_over(&stream, &asked.socket, &mut program.args)
+            .map(drop)
+            .map_err(&fail)
     }
 
     fn filters(&self) -> Result<Filters, Failure> {
@@ -227,7 +236,9 @@ impl Birth<'_> {
             unix: false,
             deny: self.request.plan.deny_syscalls.clone(),
             exec_at: None,
+            kill: false,
             stacked: false,
+            intercept: PermSet::NONE,
             alone: Some(alone),
         };
         Filters::compile(&request).map_err(step("compile", "the system call filter"))

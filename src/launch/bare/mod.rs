@@ -86,6 +86,7 @@ fn launch_in<T>(
     let ground = Ground {
         held,
         threads_counted: true,
+        may_lack: request.allow_degraded,
         ..Ground::default()
     };
     let mut rlimits = rlimits::plan(&request.plan.limits, ground).map_err(LaunchError::Limits)?;
@@ -98,6 +99,7 @@ fn launch_in<T>(
         .map(|asked| place.open_channel(asked.segment_bytes))
         .transpose()?;
     let enforced = report::before(&request, &bare.why, &user, cgroup, &rlimits);
+    request.require.check(&enforced)?;
     let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
     let (our_ends, mut their_ends) =
         start::pipes(request.stdio).map_err(system("make the pipes"))?;

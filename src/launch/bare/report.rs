@@ -1,6 +1,7 @@
 //! What holds without namespaces, and what does not: each thing that a namespace gave, by name.
 
 use super::user::User;
+use crate::launch::demand::NAMESPACES;
 use crate::launch::request::LaunchRequest;
 use crate::launch::rlimits::ResourceLimits;
 use crate::launch::{Cgroup, Enforced, State};
@@ -15,7 +16,7 @@ pub(super) fn before(
 ) -> Enforced {
     let mut enforced = Enforced::default();
     let carried = "Landlock and the system call filter carry the policy alone";
-    enforced.note("namespaces", State::None, format!("{why}; {carried}"));
+    enforced.note(NAMESPACES, State::None, format!("{why}; {carried}"));
     let state = if user.own.is_some() {
         State::Full
     } else {
@@ -63,9 +64,7 @@ pub(super) fn before(
     } else if request.plan.limits.pids.is_some() {
         enforced.full("pids limit", "init counts the threads as they are made");
     }
-    for (limit, how) in &rlimits.inexact {
-        enforced.note(&format!("{limit} limit"), State::Partial, *how);
-    }
+    rlimits.note(&mut enforced);
     enforced.0.extend(request.remarks.iter().cloned());
     enforced
 }

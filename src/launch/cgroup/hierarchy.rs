@@ -70,7 +70,7 @@ impl Hierarchies {
     }
 
     /// Every directory in which a group of ours can be.
-    pub(super) fn places(&self) -> Vec<PathBuf> {
+    pub(in crate::launch) fn places(&self) -> Vec<PathBuf> {
         let mut places: Vec<PathBuf> = [&self.memory, &self.pids, &self.cpu]
             .into_iter()
             .flatten()
@@ -82,7 +82,7 @@ impl Hierarchies {
         places
     }
 
-    pub(super) fn describe(&self) -> &'static str {
+    pub(in crate::launch) fn describe(&self) -> &'static str {
         let v1 = self.memory.is_some() || self.pids.is_some() || self.cpu.is_some();
         match (v1, self.unified.is_some()) {
             (true, true) => "hybrid",

@@ -66,7 +66,7 @@ pub(in crate::launch) fn signal_listed(
     }
     let still = list()?;
     for (_, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
-        match process::signal_by(pidfd.as_fd(), signal) {
+        match process::pidfd_signal(pidfd.as_fd(), signal) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
                 return Err(CgroupError::io("signalling a process of", path)(error));
             }

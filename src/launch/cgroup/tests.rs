@@ -57,6 +57,22 @@ fn start_inside(group: &Cgroup, body: impl FnOnce() -> i32) -> Child {
     })
 }
 
+/// Waits until a group's directory lists so many processes.
+fn await_members(path: &Path, count: usize) {
+    let begun = Instant::now();
+    loop {
+        let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap();
+        if listed.lines().count() == count {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{count} processes are expected, these are there: {listed:?}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn run_inside(group: &Cgroup, body: impl FnOnce() -> i32) -> i32 {
     match start_inside(group, body).wait() {
         Ended::Exited(status) => status,
@@ -143,16 +159,24 @@ fn processor_time_is_counted_out() {
         ..Limits::default()
     });
     assert!(group.held().cpus);
-    let spun_ms = run_inside(&group, || {
-        let end = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < end {
-            std::hint::black_box(0);
-        }
-        let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        i32::try_from(used.tv_nsec / 10_000_000 + used.tv_sec * 100).unwrap()
-    });
-    // Hundredths of a second: a fifth of one, and a period more for the edges.
-    assert!(spun_ms <= 35, "{spun_ms} hundredths of a second");
+    // In hundredths of a second.
+    let spun = || {
+        run_inside(&group, || {
+            let end = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < end {
+                std::hint::black_box(0);
+            }
+            let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+            i32::try_from(used.tv_nsec / 10_000_000 + used.tv_sec * 100).unwrap()
+        })
+    };
+    // A fifth of a second, and a period more for the edges. What an emulated or a starved processor
+    // does between two ticks of its clock is taken back only later, so one of several tries must do.
+    let mut tries = Vec::new();
+    while tries.last().is_none_or(|spun| *spun > 35) {
+        assert!(tries.len() < 8, "{tries:?} hundredths of a second");
+        tries.push(spun());
+    }
     remove(&group);
 }
 
@@ -242,8 +266,9 @@ fn sweeping_takes_what_the_dead_left_and_nothing_else() {
             std::thread::sleep(Duration::from_secs(60));
             0
         });
-        // Long enough to be inside.
-        std::thread::sleep(Duration::from_millis(50));
+        for path in directories(&group) {
+            await_members(&path, 1);
+        }
         let paths = directories(&group)
             .iter()
             .map(|p| p.display().to_string())
@@ -287,9 +312,7 @@ fn a_group_of_cgroup2_is_entered_by_the_clone_and_killed_at_once() {
         std::thread::sleep(Duration::from_secs(60));
         0
     });
-    std::thread::sleep(Duration::from_millis(50));
-    let listed = fs::read_to_string(unified.join(&name).join("cgroup.procs")).unwrap();
-    assert_eq!(listed.lines().count(), 1, "{listed}");
+    await_members(&unified.join(&name), 1);
     assert!(
         group
             .dir_fd()

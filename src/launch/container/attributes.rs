@@ -82,9 +82,13 @@ fn bad_cpus(field: &str, list: &str) -> ContainerError {
     )
 }
 
-/// `0-2,5` as 0, 1, 2, 5.
 fn parse_cpus(list: &str) -> Option<Vec<usize>> {
-    let mut cpus = Vec::new();
+    numbers(list, rustix::thread::CpuSet::MAX_CPU)
+}
+
+/// `0-2,5` as 0, 1, 2, 5, all of them below `limit`.
+pub(super) fn numbers(list: &str, limit: usize) -> Option<Vec<usize>> {
+    let mut numbers = Vec::new();
     for part in list
         .split(',')
         .map(str::trim)
@@ -93,12 +97,12 @@ fn parse_cpus(list: &str) -> Option<Vec<usize>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let first: usize = first.trim().parse().ok()?;
         let last: usize = last.trim().parse().ok()?;
-        if first > last || last >= rustix::thread::CpuSet::MAX_CPU {
+        if first > last || last >= limit {
             return None;
         }
-        cpus.extend(first..=last);
+        numbers.extend(first..=last);
     }
-    (!cpus.is_empty()).then_some(cpus)
+    (!numbers.is_empty()).then_some(numbers)
 }
 
 fn io_priority(class: IOPriorityClass, priority: i64) -> Result<i32, ContainerError> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use super::confinement::Confinement;
+use super::label;
 use super::process::{ProcessPlan, texts};
 use super::word::tell_of_listener;
 use crate::launch::{Failure, FailureKind};
@@ -82,13 +83,16 @@ pub(super) fn take_terminal(slave: &OwnedFd) -> Result<(), Failure> {
 
 /// Restricts the calling process for good and finds the program. `tell_ready` is called once
 /// nothing of ours can fail any more, with what a policy holds; a listener of the filter goes to
-/// `words` when there is one.
+/// `words` when there is one. Of all descriptors beside the program's own, `words` and those of
+/// `gate` are left: whatever else the caller owns is closed and must not be dropped.
 pub(super) fn restrict(
     plan: &ProcessPlan,
     mut confinement: Option<Confinement>,
     words: BorrowedFd<'_>,
+    gate: &[BorrowedFd<'_>],
     tell_ready: impl FnOnce(Option<&Confinement>) -> Result<(), Failure>,
 ) -> Result<Program, Failure> {
+    let_go_of_descriptors(plan, words, gate)?;
     // While every path can be opened.
     let fence = confinement.as_ref().map(Confinement::open).transpose()?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask.unwrap_or(0o022)));
@@ -96,24 +100,34 @@ pub(super) fn restrict(
         libcontainer::apparmor::apply_profile(profile)
             .map_err(|cause| Failure::new("apply", "the AppArmor profile", chain(&cause)))?;
     }
-    if let Some(label) = &plan.selinux {
-        set_selinux_label(label)?;
+    if let Some(text) = &plan.selinux {
+        label::set(text).map_err(step("apply", "process.selinuxLabel"))?;
     }
     if let Some(domain) = plan.personality {
         process::set_personality(domain).map_err(step("set", "linux.personality"))?;
     }
     plan.attributes.apply()?;
+    if let Some(policy) = &plan.memory_policy {
+        policy.apply()?;
+    }
     if plan.no_new_privileges {
         process::set_no_new_privs().map_err(step("set", "no_new_privs"))?;
     }
-    // Without no_new_privs the filter takes a capability that goes in the next step.
+    give_stdio(plan.uid)?;
+    // As root first: the directory may be closed to the user, or open to the user alone.
+    let entered = enter_directory(plan)?;
+    // Without no_new_privs the filter takes a capability that goes in the next step. What comes
+    // after it is as little as can be: a filter may deny or not know any call.
     if !plan.no_new_privileges {
         filter(plan, words)?;
     }
     become_user(plan)?;
+    if entered.is_err() {
+        let object = || plan.cwd.display().to_string();
+        enter_directory(plan)?.map_err(|cause| Failure::new("enter", object(), cause))?;
+    }
     verify(plan)?;
     let mut program = find_program(plan)?;
-    process::close_on_exec_from(3 + plan.preserve_fds).map_err(step("mark", "descriptors"))?;
     process::reset_signals().map_err(step("reset", "signals"))?;
     // The runtime is about to leave.
     process::set_parent_death_signal(0).map_err(step("clear", "the parent death signal"))?;
@@ -131,8 +145,18 @@ pub(super) fn restrict(
     Ok(program)
 }
 
-fn set_selinux_label(label: &str) -> Result<(), Failure> {
-    std::fs::write("/proc/self/attr/exec", label).map_err(step("apply", "process.selinuxLabel"))
+/// A link of the image's can lead through the name that a descriptor has in /proc, and execve(2)
+/// closes what is marked only after it has found its file by such a path. So nothing of the host's
+/// is open any more when the first path of the container's is looked up to be run.
+fn let_go_of_descriptors(
+    plan: &ProcessPlan,
+    words: BorrowedFd<'_>,
+    gate: &[BorrowedFd<'_>],
+) -> Result<(), Failure> {
+    let kept = &plan.preserved_fds;
+    process::close_all_but(kept, &[&[words], gate].concat())
+        .and_then(|()| process::close_on_exec_but(kept))
+        .map_err(step("close", "the runtime's descriptors"))
 }
 
 /// Puts the filter in force. Its listener is on its way before this process makes another call,
@@ -159,33 +183,33 @@ fn filter(plan: &ProcessPlan, words: BorrowedFd<'_>) -> Result<(), Failure> {
 }
 
 fn become_user(plan: &ProcessPlan) -> Result<(), Failure> {
-    give_stdio(plan.uid)?;
     capabilities::limit_bounding(plan.capabilities.bounding)
         .map_err(step("limit", "the bounding set of capabilities"))?;
-    // As root first: the directory may be closed to the user, or open to the user alone.
-    let early = rustix::process::chdir(plan.cwd.as_path());
     set_groups(plan)?;
     process::become_ids(plan.uid, plan.gid).map_err(|cause| {
         let ids = format!("user {} and group {}", plan.uid, plan.gid);
-        Failure::new("become", ids, cause)
+        match cause.raw_os_error() {
+            Some(libc::EINVAL) => {
+                let why = "linux.uidMappings or linux.gidMappings has no such id: add it there";
+                Failure::new("become", ids, why)
+            }
+            _ => Failure::new("become", ids, cause),
+        }
     })?;
-    capabilities::apply(&plan.capabilities).map_err(step("set", "capabilities"))?;
-    match early {
-        Ok(()) => {}
-        Err(_) => rustix::process::chdir(plan.cwd.as_path())
-            .map_err(|cause| Failure::new("enter", plan.cwd.display().to_string(), cause))?,
-    }
-    is_inside()
+    capabilities::apply(&plan.capabilities).map_err(step("set", "capabilities"))
 }
 
 fn set_groups(plan: &ProcessPlan) -> Result<(), Failure> {
-    match process::set_groups(&plan.groups) {
+    let Some(groups) = &plan.groups else {
+        return Ok(());
+    };
+    match process::set_groups(groups) {
         Ok(()) => Ok(()),
         // A user namespace that one user made for itself denies it; without groups to set there
         // is nothing to be had or lost.
         Err(error)
             if error.raw_os_error() == Some(libc::EPERM)
-                && plan.groups.is_empty()
+                && groups.is_empty()
                 && are_groups_denied() =>
         {
             Ok(())
@@ -226,6 +250,14 @@ fn give_stdio(uid: u32) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Enters the working directory. The inner error is that it does not let this process in.
+fn enter_directory(plan: &ProcessPlan) -> Result<rustix::io::Result<()>, Failure> {
+    match rustix::process::chdir(plan.cwd.as_path()) {
+        Ok(()) => is_inside().map(Ok),
+        refused => Ok(refused),
+    }
 }
 
 /// A directory that was entered through a descriptor of the host's is above no root of ours.

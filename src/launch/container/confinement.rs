@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
 use super::become_program::chain;
+use super::oracle::Oracle;
 use crate::launch::landlock::{self, Ends, Fence};
 use crate::launch::seccomp::{Filters, SeccompRequest};
 use crate::launch::{Failure, Mechanism, State};
@@ -27,8 +28,25 @@ pub struct Confinement {
     pub(super) deny: Vec<String>,
     /// Whether nothing runs but one program.
     pub(super) once: bool,
+    /// Whether what the filter denies by the policy's own word kills.
+    pub(super) kill: bool,
+    /// What is taken away by mounts.
+    pub masks: Vec<Masked>,
     /// What holds, as the first process has seen it.
     pub mechanisms: Vec<Mechanism>,
+    /// What the supervisor decides by where the container has a channel; it takes this away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<Oracle>,
+}
+
+/// A path that is taken away by a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Masked {
+    /// In the container's root, without links.
+    pub path: PathBuf,
+    /// The rule that asks for it.
+    pub rule: String,
 }
 
 /// What ends at the container because no namespace ends it.
@@ -56,7 +74,7 @@ impl From<&Grant> for Granted {
 }
 
 impl Granted {
-    fn grant(&self) -> Result<Grant, Failure> {
+    pub(super) fn grant(&self) -> Result<Grant, Failure> {
         let perm = |name: &String| {
             Perm::from_name(name).ok_or_else(|| {
                 let cause = format!("{name:?} is no permission");
@@ -124,6 +142,7 @@ impl Confinement {
             unix: self.unix_sockets,
             deny: self.deny.clone(),
             exec_at: execution,
+            kill: self.kill,
             stacked: true,
             ..SeccompRequest::default()
         };
@@ -159,6 +178,11 @@ impl Confinement {
             false => "every program that can be seen, by Landlock and masks",
         };
         self.note("exec", State::Full, detail);
+        if self.kill {
+            let detail = "the filter kills for a second program where one is all that runs, and \
+                          for a system call that the policy names; what else is denied fails";
+            self.note("onViolation", State::Partial, detail);
+        }
         if !self.unix_sockets {
             let detail = "none that has a name: a volume is shown that may not be written";
             self.note("unix sockets", State::Full, detail);

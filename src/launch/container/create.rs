@@ -1,12 +1,15 @@
 //! The runtime's side of a creation: clone, map, limit, and hear that all is in place.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Hooks, Spec};
 
+use super::channel::ChannelEnds;
 use super::gate::Gate;
 use super::hooks::run_hooks;
-use super::init::{self, Birth};
+use super::init::{self, Birth, with_status};
+use super::interfaces::Interfaces;
 use super::limits::Limits;
 use super::listener::ListenerRoute;
 use super::maps::IdMaps;
@@ -58,12 +61,16 @@ pub trait Steps {
     fn born(&mut self, pid: i32) -> Result<Vec<u8>, ContainerError>;
 
     /// All is in place, and the first process is about to wait for its start. `confinement` is what
-    /// holds it by its policy.
+    /// holds it by its policy, and `channel` what the supervisor gets.
     ///
     /// # Errors
     /// It could not be recorded.
-    fn created(&mut self, pid: i32, confinement: Option<Confinement>)
-    -> Result<(), ContainerError>;
+    fn created(
+        &mut self,
+        pid: i32,
+        confinement: Option<Confinement>,
+        channel: Option<ChannelEnds>,
+    ) -> Result<(), ContainerError>;
 }
 
 /// A container's namespaces, opened, and its id maps.
@@ -149,9 +156,13 @@ struct Kept<'a> {
     runs_ahead: bool,
     makes_user_namespace: bool,
     has_policy: bool,
+    has_channel: bool,
     group: &'a Group,
     /// The first process could not be born into the group.
     outside: bool,
+    interfaces: Interfaces,
+    /// The network namespace that the first process joins later.
+    network: Option<File>,
 }
 
 /// Creates the container; gives its first process's pid, which waits at the gate.
@@ -176,17 +187,26 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
         runs_ahead: namespaces.need_forerunner(),
         makes_user_namespace: namespaces.creates(kind::USER),
         has_policy: creation.policy.is_some(),
+        has_channel: creation
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.channel),
         group,
         outside: false,
+        interfaces: Interfaces::of(creation.spec)?,
+        network: namespaces.handle(kind::NETWORK)?,
     };
     let flags = match kept.runs_ahead {
         true => 0,
         false => namespaces.created & !kind::CGROUP,
     };
-    let (cloned, outside) = entry.clone(flags).map_err(ContainerError::system(
-        "make",
-        "the first process and its namespaces",
-    ))?;
+    let (cloned, outside) = entry.clone(flags).map_err(|error| {
+        let error = match namespaces.created & kind::USER {
+            0 => with_remedy(error),
+            _ => error,
+        };
+        ContainerError::system("make", "the first process and its namespaces")(error)
+    })?;
     let Cloned::Parent { pid, .. } = cloned else {
         drop(ours);
         let birth = Birth {
@@ -244,18 +264,20 @@ fn bring_up(
         added.map_err(|error| ContainerError::Group(error.to_string()))?;
     }
     kept.limits.set(child.pid)?;
+    let network = kept.network.as_ref();
+    kept.interfaces.hand_over(child.pid, network)?;
     let state = steps.born(child.pid)?;
     let_go_with(&child.words, &state)?;
-    let confinement = hear_ready(child, kept, &state)?;
-    if confinement.is_some() != kept.has_policy {
-        let said = "it did not say what holds it";
+    let (confinement, channel) = hear_ready(child, kept, &state)?;
+    if (confinement.is_some(), channel.is_some()) != (kept.has_policy, kept.has_channel) {
+        let said = "it did not say what holds it, or not of its channel";
         return Err(ContainerError::Failed(Failure::new(
             "confine",
             "the first process",
             said,
         )));
     }
-    steps.created(child.pid, confinement)?;
+    steps.created(child.pid, confinement, channel)?;
     let_go(&child.words)
 }
 
@@ -279,12 +301,12 @@ fn follow_forerunner(child: &mut Child, kept: &Kept<'_>) -> Result<(), Container
     }
 }
 
+/// What the first process has said by the time that all is in place.
+type Said = (Option<Confinement>, Option<ChannelEnds>);
+
 /// Runs the hooks outside when it is their time, and hears that all is in place.
-fn hear_ready(
-    child: &Child,
-    kept: &Kept<'_>,
-    state: &[u8],
-) -> Result<Option<Confinement>, ContainerError> {
+fn hear_ready(child: &Child, kept: &Kept<'_>, state: &[u8]) -> Result<Said, ContainerError> {
+    let mut channel = None;
     loop {
         match hear(&child.words)? {
             (Word::Assembled, _) => {
@@ -293,17 +315,29 @@ fn hear_ready(
                 }
                 let_go(&child.words)?;
             }
-            (Word::Listener, Some(listener)) => {
-                kept.listener.send(listener.as_fd(), child.pid, state)?;
+            (Word::Listener, carried) if carried.len() == 1 => {
+                kept.listener.send(carried[0].as_fd(), child.pid, state)?;
             }
-            (Word::Ready { confinement }, _) => return Ok(confinement.map(|held| *held)),
+            (Word::Channel, mut carried) if carried.len() == 2 && channel.is_none() => {
+                let segment = carried.pop().map(File::from);
+                channel = segment
+                    .zip(carried.pop())
+                    .map(|(segment, listener)| ChannelEnds { listener, segment });
+            }
+            (Word::Ready { confinement }, _) => {
+                return Ok((confinement.map(|held| *held), channel));
+            }
             (word, _) => return Err(unexpected(&word)),
         }
     }
 }
 
 fn run_outside(hooks: &Hooks, state: &[u8]) -> Result<(), ContainerError> {
-    run_hooks("prestart", init::prestart(hooks), state, None)?;
+    // It was made for a start in which all is created but the program, and hears that word.
+    if let Some(listed) = init::prestart(hooks).filter(|listed| !listed.is_empty()) {
+        let state = with_status(state, "created").map_err(ContainerError::Failed)?;
+        run_hooks("prestart", Some(listed), &state, None)?;
+    }
     run_hooks(
         "createRuntime",
         hooks.create_runtime().as_ref(),
@@ -311,6 +345,18 @@ fn run_outside(hooks: &Hooks, state: &[u8]) -> Result<(), ContainerError> {
         None,
     )?;
     Ok(())
+}
+
+/// What an ordinary user can do about a refusal, who has given the container no user namespace.
+fn with_remedy(error: std::io::Error) -> std::io::Error {
+    let is_root = rustix::process::geteuid().is_root();
+    match error.raw_os_error() {
+        Some(libc::EPERM) if !is_root => std::io::Error::other(format!(
+            "{error}; an ordinary user's container needs a user namespace: spec --rootless writes a \
+             configuration with one"
+        )),
+        _ => error,
+    }
 }
 
 /// Ends a child that has not become a container. It may have ended by itself already.

@@ -2,8 +2,11 @@
 //! and gets the limits, capabilities and filter of the configuration as the first process has.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
+
+use rustix::fs::{Mode, OFlags};
 
 use super::become_program::{self, join_keyring, take_terminal};
 use super::limits::Limits;
@@ -46,6 +49,8 @@ struct Birth<'a> {
     id: &'a str,
     first: BorrowedFd<'a>,
     kinds: u64,
+    /// The first process's root, where no namespace that is joined has it.
+    root: Option<OwnedFd>,
     process: ProcessPlan,
     entry: Entry,
     confinement: Option<Confinement>,
@@ -85,6 +90,19 @@ fn foreign_kinds(pid: i32) -> Result<u64, ContainerError> {
     Ok(kinds)
 }
 
+/// The root of the first process where it is in this process's mount namespace: then joining leads
+/// to no other root.
+fn root_of(first: (i32, BorrowedFd<'_>), kinds: u64) -> io::Result<Option<OwnedFd>> {
+    if kinds & kind::MOUNT != 0 {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{}/root", first.0), flags, Mode::empty())?;
+    // It has not ended, so the number was its own.
+    process::pidfd_signal(first.1, 0)?;
+    Ok(Some(root))
+}
+
 /// Starts the process; gives its pid, which is a child of this process. `ready` is told the pid
 /// before the program runs; its error ends the process.
 ///
@@ -97,6 +115,8 @@ pub fn execute(
     let (ours, theirs) = socket::record_pair()
         .map_err(ContainerError::system("make", "the new process's socket"))?;
     let kinds = foreign_kinds(execution.first.0)?;
+    let root = root_of(execution.first, kinds)
+        .map_err(ContainerError::system("open", "the container's root"))?;
     let limits = Limits::of(&execution.process);
     let listener = ListenerRoute::of(execution.process.profile.as_ref());
     let entry = execution
@@ -113,6 +133,7 @@ pub fn execute(
             id: execution.id,
             first: execution.first.1,
             kinds,
+            root,
             process: execution.process,
             entry,
             confinement: execution.confinement,
@@ -121,7 +142,7 @@ pub fn execute(
             no_new_keyring: execution.no_new_keyring,
         });
     };
-    drop((theirs, entry, execution.console_socket));
+    drop((theirs, entry, root, execution.console_socket));
     let mut current = pid;
     let state = execution.state;
     let mut bring_up = || -> Result<(), ContainerError> {
@@ -141,8 +162,8 @@ pub fn execute(
         let_go(&ours)?;
         loop {
             match hear(&ours)? {
-                (Word::Listener, Some(carried)) => {
-                    listener.send(carried.as_fd(), current, state)?;
+                (Word::Listener, carried) if carried.len() == 1 => {
+                    listener.send(carried[0].as_fd(), current, state)?;
                 }
                 (Word::Ready { .. }, _) => break,
                 (word, _) => return Err(unexpected(&word)),
@@ -167,11 +188,24 @@ fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E
     move |cause| Failure::new(operation, object, cause)
 }
 
+/// Closes what the runtime has open beside what is needed from here on: its directories lead to
+/// all of the host, and the container's processes are about to see this one.
+fn let_go_of(birth: &Birth<'_>) -> io::Result<()> {
+    let mut keep = vec![birth.words.as_fd(), birth.first];
+    keep.extend(birth.root.as_ref().map(AsFd::as_fd));
+    keep.extend(birth.console_socket.as_ref().map(AsFd::as_fd));
+    keep.extend(birth.entry.doors().iter().map(AsFd::as_fd));
+    process::close_all_but(&birth.process.preserved_fds, &keep)
+}
+
 /// Joins the namespaces and gives birth to the process as a child of the runtime; returns never.
-fn join(birth: Birth<'_>) -> ! {
+fn join(mut birth: Birth<'_>) -> ! {
+    let outputs = birth.process.connect_outputs();
     let joined = || -> Result<Cloned, Failure> {
+        outputs?;
         process::set_parent_death_signal(libc::SIGKILL)
             .map_err(step("set", "the parent death signal"))?;
+        let_go_of(&birth).map_err(step("close", "the runtime's descriptors"))?;
         birth.process.attributes.begin()?;
         // Before the container's pid namespace shows this process to anyone.
         process::set_not_dumpable().map_err(step("protect", "the process's memory"))?;
@@ -182,13 +216,13 @@ fn join(birth: Birth<'_>) -> ! {
         if birth.kinds & kind::USER != 0 {
             process::become_ids(0, 0).map_err(step("become", "the root of the user namespace"))?;
         }
+        if let Some(root) = &birth.root {
+            change_root(root.as_fd()).map_err(step("change into", "the container's root"))?;
+        }
         clone::clone_sibling(0).map_err(step("make", "the process"))
     };
     let failure = match joined() {
-        Ok(Cloned::Child) => {
-            let (failure, words) = live(birth);
-            give_up(&words, &failure)
-        }
+        Ok(Cloned::Child) => live(birth),
         Ok(Cloned::Parent { pid, .. }) => match tell(birth.words.as_fd(), &Word::Forked { pid }) {
             Ok(()) => clone::exit_now(0),
             Err(failure) => failure,
@@ -204,12 +238,18 @@ fn give_up(words: &OwnedFd, failure: &Failure) -> ! {
     clone::exit_now(if told.is_ok() { 127 } else { 1 })
 }
 
-/// The new process, inside; gives why it did not become its program.
-fn live(mut birth: Birth<'_>) -> (Failure, OwnedFd) {
+fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// The new process, inside. It drops nothing of its birth, of which most is closed by now.
+fn live(mut birth: Birth<'_>) -> ! {
     let failure = match be(&mut birth) {
         Ok(failure) | Err(failure) => failure,
     };
-    (failure, birth.words)
+    give_up(&birth.words, &failure)
 }
 
 fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
@@ -233,7 +273,7 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     }
     become_program::home_of(&mut birth.process);
     let confinement = birth.confinement.take();
-    let program = become_program::restrict(&birth.process, confinement, words, |_| {
+    let program = become_program::restrict(&birth.process, confinement, words, &[], |_| {
         tell(words, &Word::ready(None))?;
         wait_for_go(words)
     })?;

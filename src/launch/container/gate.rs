@@ -60,6 +60,11 @@ impl Gate {
         }
     }
 
+    /// What is kept open until the program runs.
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.order.as_fd(), self.answer.as_fd()]
+    }
+
     /// Tells `start` why the program does not run.
     pub(super) fn answer(&self, failure: &Failure) -> io::Result<()> {
         let text = serde_json::to_vec(failure)?;
@@ -147,11 +152,4 @@ fn hear_answer(answer: &OwnedFd, first: BorrowedFd<'_>) -> Result<Option<Failure
     serde_json::from_slice(&text)
         .map(Some)
         .map_err(|error| failed(error.into()))
-}
-
-/// What the gate is to the process that waits: both ends, to be kept open over everything.
-impl AsFd for Gate {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.order.as_fd()
-    }
 }

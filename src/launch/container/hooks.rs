@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::Hook;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::sys::process;
+
 /// How much of what a hook says is kept for its error.
 const KEPT: u64 = 16 * 1024;
 
-/// Why a hook failed.
+/// Why a hook failed. Callers look for the first words.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// It could not be started.
-    #[error("cannot run the {point} hook {}: {source}", .path.display())]
+    #[error("error running hook: the {point} hook {}: {source}", .path.display())]
     NotRun {
         /// `prestart`, `createRuntime`, ...
         point: &'static str,
@@ -27,7 +29,7 @@ pub enum HookError {
         source: io::Error,
     },
     /// It ended badly.
-    #[error("the {point} hook {} {ended}{}", .path.display(), said(.output))]
+    #[error("error running hook: the {point} hook {} {ended}{}", .path.display(), said(.output))]
     Failed {
         /// `prestart`, `createRuntime`, ...
         point: &'static str,
@@ -39,7 +41,10 @@ pub enum HookError {
         output: String,
     },
     /// It did not end in the time that it has.
-    #[error("the {point} hook {} did not end within {seconds} s and was killed", .path.display())]
+    #[error(
+        "error running hook: the {point} hook {} did not end within {seconds} s and was killed",
+        .path.display()
+    )]
     TimedOut {
         /// `prestart`, `createRuntime`, ...
         point: &'static str,
@@ -73,6 +78,15 @@ pub fn run_hooks(
     Ok(())
 }
 
+/// The same for hooks of whose failure the specification has a warning and no more: the others run.
+pub fn run_every_hook(point: &'static str, hooks: Option<&Vec<Hook>>, state: &[u8]) {
+    for hook in hooks.into_iter().flatten() {
+        if let Err(error) = run(point, hook, state, None) {
+            tracing::warn!(%error, "a hook failed");
+        }
+    }
+}
+
 /// `own_environment`: what a hook without `env` starts with, where it is not the caller's.
 fn run(
     point: &'static str,
@@ -87,6 +101,7 @@ fn run(
         source,
     };
     let mut command = command(hook, own_environment);
+    process::close_descriptors_of(&mut command);
     let stdin = in_memory(state).map_err(not_run)?;
     let (output_end, output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|error| not_run(error.into()))?;
@@ -151,8 +166,19 @@ fn in_memory(state: &[u8]) -> io::Result<std::fs::File> {
 fn ended(status: std::process::ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}{}", named(signal)),
         (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+/// What a signal is about, where that says more than its number: a filter ends a hook by one.
+fn named(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGKILL => " (killed)",
+        libc::SIGSEGV => " (segmentation fault)",
+        libc::SIGSYS => " (bad system call)",
+        libc::SIGTERM => " (terminated)",
+        _ => "",
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use oci_spec::runtime::{Hook, Hooks, Spec};
 
 use super::become_program::{self, chain, join_keyring, take_terminal};
+use super::channel;
 use super::console;
 use super::gate::Gate;
 use super::hooks::run_hooks;
@@ -52,8 +53,8 @@ fn step<E: ToString>(operation: &'static str, object: &'static str) -> impl Fn(E
 }
 
 /// Lives the life of the process that goes ahead where one must; returns never.
-pub(super) fn forerun(birth: Birth<'_>) -> ! {
-    let failure = match ahead(&birth) {
+pub(super) fn forerun(mut birth: Birth<'_>) -> ! {
+    let failure = match ahead(&mut birth) {
         Err(failure) => failure,
         Ok(clone::Cloned::Child) => live(birth),
         Ok(clone::Cloned::Parent { pid, .. }) => {
@@ -68,9 +69,10 @@ pub(super) fn forerun(birth: Birth<'_>) -> ! {
 
 /// Joins what must be joined before the first process is born, and gives birth to it as a child
 /// of the runtime.
-fn ahead(birth: &Birth<'_>) -> Result<clone::Cloned, Failure> {
+fn ahead(birth: &mut Birth<'_>) -> Result<clone::Cloned, Failure> {
     process::set_parent_death_signal(libc::SIGKILL)
         .map_err(step("set", "the parent death signal"))?;
+    birth.process.connect_outputs()?;
     let namespaces = &birth.namespaces;
     // As who the caller is: the root of a new user namespace may not open it.
     let clocks = match namespaces.creates(kind::TIME) {
@@ -153,6 +155,7 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
         &birth.process,
         confinement.transpose()?,
         words,
+        &birth.gate.descriptors(),
         |confinement| {
             tell(words, &Word::ready(confinement))?;
             wait_for_go(words)
@@ -168,6 +171,7 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
 fn enter_namespaces(birth: &mut Birth<'_>) -> Result<(), Failure> {
     process::set_parent_death_signal(libc::SIGKILL)
         .map_err(step("set", "the parent death signal"))?;
+    birth.process.connect_outputs()?;
     birth.state = wait_for_state(birth.words.as_fd())?;
     let lock = birth.lock.as_raw_fd();
     process::close_range(lock, lock).map_err(step("close", "the runtime's lock"))?;
@@ -217,14 +221,18 @@ fn assemble(birth: &mut Birth<'_>) -> Result<(), Failure> {
         ));
     };
     let mut root = rootfs.assemble()?;
+    if birth.policy.as_ref().is_some_and(|policy| policy.channel) {
+        channel::open(&root, &mut birth.process, birth.words.as_fd())?;
+    }
     let hooks = birth.spec.hooks().as_ref();
     if hooks.is_some_and(has_outside) {
         tell(birth.words.as_fd(), &Word::Assembled)?;
         wait_for_go(birth.words.as_fd())?;
     }
-    if let Some(hooks) = hooks {
-        let listed = hooks.create_container().as_ref();
-        run_hooks("createContainer", listed, &birth.state, None)
+    if let Some(listed) = hooks.and_then(|hooks| hooks.create_container().as_ref()) {
+        // Hooks that put something into the root find it where they are, as with other runtimes.
+        rustix::process::fchdir(root.root()).map_err(step("enter", "the root file system"))?;
+        run_hooks("createContainer", Some(listed), &birth.state, None)
             .map_err(|error| Failure::new("run", "hooks.createContainer", chain(&error)))?;
     }
     if birth.process.terminal {
@@ -261,7 +269,7 @@ fn start_hooks(birth: &Birth<'_>) -> Result<(), Failure> {
         .map_err(|error| Failure::new("run", "hooks.startContainer", chain(&error)))
 }
 
-fn with_status(state: &[u8], status: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn with_status(state: &[u8], status: &str) -> Result<Vec<u8>, Failure> {
     let read = |error: serde_json::Error| Failure::new("read", "the container's state", error);
     let mut state: serde_json::Value = serde_json::from_slice(state).map_err(read)?;
     state["status"] = status.into();

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod become_program;
+mod channel;
 mod confinement;
 mod console;
 mod create;
@@ -15,22 +16,31 @@ mod exec;
 mod gate;
 mod hooks;
 mod init;
+mod interfaces;
+mod label;
 mod limits;
 mod listener;
 mod maps;
 mod masks;
+mod memory_policy;
 mod namespaces;
+mod oracle;
 mod policy;
 mod process;
 mod word;
 
-pub use confinement::Confinement;
+pub use channel::{
+    ChannelEnds, SEGMENT as CHANNEL_SEGMENT, SEGMENT_BYTES, SOCKET as CHANNEL_SOCKET,
+};
+pub use confinement::{Confinement, Masked};
 pub use console::connect as connect_console;
 pub use create::{Creation, Isolation, Steps, create};
 pub use error::ContainerError;
 pub use exec::{Execution, execute};
 pub use gate::{Gate, is_closed, open_gate};
-pub use hooks::{HookError, run_hooks};
+pub use hooks::{HookError, run_every_hook};
+pub use interfaces::check_interfaces;
 pub use maps::IdMaps;
+pub use oracle::Oracle;
 pub use policy::{ContainerPolicy, Given};
 pub use process::{ProcessPlan, capability_names};

@@ -100,6 +100,15 @@ impl Namespaces {
         self.joined.iter().any(|joined| joined.kind == kind)
     }
 
+    /// A handle of the namespace of `kind` that is joined, if one is.
+    pub(super) fn handle(&self, kind: u64) -> Result<Option<File>, ContainerError> {
+        let joined = self.joined.iter().find(|joined| joined.kind == kind);
+        let handle = joined.map(|joined| joined.handle.try_clone().map(File::from));
+        handle
+            .transpose()
+            .map_err(ContainerError::system("duplicate", "a namespace's handle"))
+    }
+
     /// Whether one process must go ahead of the container's first: to join a namespace that only
     /// its children are in, to join one before its own user namespace takes the rights away, or
     /// to set clocks that no process may be in yet.

@@ -6,12 +6,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::confinement::{Confinement, Scopes};
+use super::channel::SEGMENT;
+use super::confinement::{Confinement, Masked, Scopes};
 use super::masks;
+use super::oracle::Oracle;
 use crate::launch::{Failure, State};
 use crate::policy::{
-    Contained, Entry, EntryKind, ExecPlan, Grant, Layer, MaskKind, Perm, PermSet, Plan, Policy,
-    Request, Verdict, World,
+    CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, OnViolation,
+    Perm, PermSet, Plan, Policy, Request, Verdict, World,
 };
 
 /// What config.json mounts at a path, as far as a policy is concerned.
@@ -36,6 +38,8 @@ pub struct ContainerPolicy {
     pub own_processes: bool,
     /// Whether it has a network of its own, and abstract Unix sockets with it.
     pub own_network: bool,
+    /// Whether it is to have a channel to its supervisor.
+    pub channel: bool,
 }
 
 fn failed(cause: impl ToString) -> Failure {
@@ -49,7 +53,10 @@ impl ContainerPolicy {
     /// # Errors
     /// Every rule that is not carried exactly, by name, and what the kernel refused.
     pub(super) fn confine(&self) -> Result<Confinement, Failure> {
-        let (plan, volumes) = self.compile()?;
+        let (grants, volumes) = self.grants()?;
+        let policy = Policy::merge(self.layers.clone(), grants.clone()).map_err(failed)?;
+        let world = self.world(&policy, &volumes)?;
+        let plan = policy.compile(&world).map_err(failed)?;
         masks::lay(&plan.binds, &plan.masks)?;
         let mut confinement = Confinement {
             grants: plan.landlock.iter().map(Into::into).collect(),
@@ -61,6 +68,9 @@ impl ContainerPolicy {
             unix_sockets: unix_sockets(&plan, &volumes),
             deny: plan.deny_syscalls.clone(),
             once: plan.exec == ExecPlan::Once,
+            kill: policy.on_violation() == OnViolation::Kill,
+            masks: plan.masks.iter().map(masked).collect(),
+            oracle: self.channel.then(|| Oracle::of(&grants, &world)),
             mechanisms: Vec::new(),
         };
         let names: Vec<String> = plan
@@ -76,7 +86,8 @@ impl ContainerPolicy {
         Ok(confinement)
     }
 
-    fn compile(&self) -> Result<(Plan, Vec<PathBuf>), Failure> {
+    /// What the container has without a rule, and the volumes.
+    fn grants(&self) -> Result<(Vec<Grant>, Vec<PathBuf>), Failure> {
         // The whole image, to be read and run; what is written needs a rule.
         let grant = |path: &Path, perms| Grant {
             path: path.to_owned(),
@@ -95,28 +106,40 @@ impl ContainerPolicy {
                 Given::Volume(path) => volumes.push(real(path)?),
             }
         }
-        let policy = Policy::merge(self.layers.clone(), grants).map_err(failed)?;
+        if self.channel {
+            let segment = Path::new(CHANNEL).join(SEGMENT);
+            grants.push(grant(&real(&segment)?, PermSet::READ.with(Perm::WriteFile)));
+        }
+        Ok((grants, volumes))
+    }
+
+    fn world(&self, policy: &Policy, volumes: &[PathBuf]) -> Result<World, Failure> {
         let mut container = Contained {
-            volumes: volumes.clone(),
+            volumes: volumes.to_vec(),
             closed: Vec::new(),
         };
         let mut entries = BTreeMap::new();
-        for path in policy.literal_paths().into_iter().chain(volumes.clone()) {
+        for path in policy.literal_paths().into_iter().chain(volumes.to_vec()) {
             let entry = entry(&path)?;
-            if is_hidden_data(&policy, &path, &entry)? {
+            if is_hidden_data(policy, &path, &entry)? {
                 container.closed.push(entry.real.clone());
             }
             entries.insert(path, entry);
         }
-        let world = World {
+        Ok(World {
             entries,
             namespaces: true,
             landlock_abi: self.landlock_abi,
             container: Some(container),
             ..World::default()
-        };
-        let plan = policy.compile(&world).map_err(failed)?;
-        Ok((plan, volumes))
+        })
+    }
+}
+
+fn masked(mask: &Mask) -> Masked {
+    Masked {
+        path: mask.path.clone(),
+        rule: mask.rule.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! anything is touched; the same for the first process and for those that join it later.
 
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,8 +10,12 @@ use oci_spec::runtime::{Capabilities, LinuxCapabilities, LinuxPersonalityDomain,
 
 use super::ContainerError;
 use super::attributes::Attributes;
+use super::memory_policy::MemoryPolicy;
+use crate::launch::Failure;
 use crate::launch::profile::Profile;
+use crate::launch::rootfs::label;
 use crate::sys::capabilities::Sets;
+use crate::sys::process;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,8 +30,8 @@ pub struct ProcessPlan {
     pub uid: u32,
     /// Group id inside.
     pub gid: u32,
-    /// Supplementary group ids inside.
-    pub groups: Vec<u32>,
+    /// Supplementary group ids inside; `None` keeps the caller's.
+    pub groups: Option<Vec<u32>>,
     /// File mode creation mask; `None` keeps 0022.
     pub umask: Option<u32>,
     /// What it may do.
@@ -45,14 +50,18 @@ pub struct ProcessPlan {
     pub personality: Option<u64>,
     /// Scheduling.
     pub attributes: Attributes,
+    /// Where its memory comes from.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The system call filter.
     pub profile: Option<Profile>,
     /// Whether descriptors 0 to 2 are a pseudo-terminal.
     pub terminal: bool,
     /// Its height and width in character cells.
     pub console_size: Option<(u16, u16)>,
-    /// How many descriptors from 3 on stay open.
-    pub preserve_fds: u32,
+    /// The descriptors beside the standard ones that stay open, ascending.
+    pub preserved_fds: Vec<i32>,
+    /// What takes its standard output and its standard error, where not the caller's do.
+    pub outputs: Option<[OwnedFd; 2]>,
 }
 
 impl ProcessPlan {
@@ -112,21 +121,37 @@ impl ProcessPlan {
             cwd,
             uid: user.uid(),
             gid: user.gid(),
-            groups: once_each(user.additional_gids().clone().unwrap_or_default()),
+            groups: match keeps_groups(spec) {
+                true => None,
+                false => Some(once_each(
+                    user.additional_gids().clone().unwrap_or_default(),
+                )),
+            },
             umask: user.umask(),
             capabilities: sets(process.capabilities().as_ref()),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             rlimits: rlimits(process)?,
             oom_score_adj: process.oom_score_adj(),
             apparmor: named(process.apparmor_profile().as_ref()),
-            selinux: named(process.selinux_label().as_ref()).filter(|_| host_has_selinux()),
+            selinux: selinux(process)?,
             personality: personality(spec)?,
             attributes: Attributes::of(process)?,
+            memory_policy: MemoryPolicy::of(spec)?,
             profile,
             terminal,
             console_size: size.map(|size| (cells(size.height()), cells(size.width()))),
-            preserve_fds: 0,
+            preserved_fds: Vec::new(),
+            outputs: None,
         })
+    }
+
+    /// Connects standard output and standard error, in the process that is to have them.
+    pub(super) fn connect_outputs(&mut self) -> Result<(), Failure> {
+        for (number, output) in (1..).zip(self.outputs.take().into_iter().flatten()) {
+            process::duplicate_onto(output.as_raw_fd(), number)
+                .map_err(|cause| Failure::new("connect", "its output", cause))?;
+        }
+        Ok(())
     }
 
     /// The value of a variable of the environment.
@@ -154,9 +179,25 @@ pub(super) fn texts(entries: &[String]) -> Option<Vec<CString>> {
     texts.collect::<Result<_, _>>().ok()
 }
 
-/// Where the host has no SELinux a label means nothing, and callers give one all the same.
-fn host_has_selinux() -> bool {
-    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+/// A label that nothing would carry out is refused, as by runc.
+fn selinux(process: &Process) -> Result<Option<String>, ContainerError> {
+    let label = named(process.selinux_label().as_ref());
+    if label.is_some() && !label::enabled() {
+        let cause = "selinux is disabled or not supported on this host: take the label out";
+        return Err(ContainerError::invalid("process.selinuxLabel", cause));
+    }
+    Ok(label)
+}
+
+/// Podman asks for it by this annotation: a user's groups open files to the user's containers.
+fn keeps_groups(spec: &Spec) -> bool {
+    const ANNOTATION: &str = "run.oci.keep_original_groups";
+    let annotations = spec.annotations().as_ref();
+    annotations.is_some_and(|annotations| {
+        annotations
+            .get(ANNOTATION)
+            .is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+    })
 }
 
 fn personality(spec: &Spec) -> Result<Option<u64>, ContainerError> {

@@ -22,6 +22,8 @@ pub(super) enum Word {
     Forked { pid: i32 },
     /// The root is assembled and not entered: the time for the hooks outside.
     Assembled,
+    /// The channel is made. Carries its listener and its segment.
+    Channel,
     /// The filter is in force. Carries its listener, without which nothing may go on.
     Listener,
     /// All is in place.
@@ -55,8 +57,17 @@ pub(super) fn tell(to: BorrowedFd<'_>, word: &Word) -> Result<(), Failure> {
 
 /// Gives the runtime the filter's listener, from a thread that the filter does not hold.
 pub(super) fn tell_of_listener(to: BorrowedFd<'_>, listener: &OwnedFd) -> io::Result<()> {
-    let text = serde_json::to_vec(&Word::Listener)?;
-    socket::send_record(to, &text, &[listener.as_fd()])
+    tell_with(to, &Word::Listener, &[listener.as_fd()])
+}
+
+/// Tells the runtime, and gives it descriptors.
+pub(super) fn tell_with(
+    to: BorrowedFd<'_>,
+    word: &Word,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let text = serde_json::to_vec(word)?;
+    socket::send_record(to, &text, descriptors)
 }
 
 /// Waits for the runtime's leave to go on.
@@ -108,8 +119,8 @@ pub(super) fn hear_executed(from: &OwnedFd) -> Result<(), ContainerError> {
     }
 }
 
-/// The child's next word.
-pub(super) fn hear(from: &OwnedFd) -> Result<(Word, Option<OwnedFd>), ContainerError> {
+/// The child's next word, and the descriptors that came with it.
+pub(super) fn hear(from: &OwnedFd) -> Result<(Word, Vec<OwnedFd>), ContainerError> {
     receive(from)?.ok_or_else(|| {
         ContainerError::Failed(Failure::new(
             "start",
@@ -119,7 +130,7 @@ pub(super) fn hear(from: &OwnedFd) -> Result<(Word, Option<OwnedFd>), ContainerE
     })
 }
 
-fn receive(from: &OwnedFd) -> Result<Option<(Word, Option<OwnedFd>)>, ContainerError> {
+fn receive(from: &OwnedFd) -> Result<Option<(Word, Vec<OwnedFd>)>, ContainerError> {
     let system = ContainerError::system("hear from", "the container's first process");
     let is_reset = |error: &io::Error| error.raw_os_error() == Some(libc::ECONNRESET);
     // Who ends with a record unread resets the connection; its last words still wait behind that.
@@ -127,7 +138,7 @@ fn receive(from: &OwnedFd) -> Result<Option<(Word, Option<OwnedFd>)>, ContainerE
         Err(error) if is_reset(&error) => socket::receive_record(from.as_fd()),
         received => received,
     };
-    let (record, mut carried) = match received {
+    let (record, carried) = match received {
         Err(error) if is_reset(&error) => return Ok(None),
         other => other.map_err(system)?,
     };
@@ -136,7 +147,7 @@ fn receive(from: &OwnedFd) -> Result<Option<(Word, Option<OwnedFd>)>, ContainerE
     }
     match serde_json::from_slice(&record) {
         Ok(Word::Failed(failure)) => Err(ContainerError::Failed(failure)),
-        Ok(word) => Ok(Some((word, carried.pop()))),
+        Ok(word) => Ok(Some((word, carried))),
         Err(error) => Err(ContainerError::Failed(Failure::new(
             "understand",
             "the container's first process",

@@ -133,8 +133,10 @@ fn inside(text: &str) -> Result<PathBuf, GroupError> {
             Component::Normal(name) => clean.push(name),
             Component::ParentDir if !clean.pop() => {
                 return Err(GroupError::invalid(
-                    format!("the sub-cgroup {text:?}"),
-                    "bad sub cgroup path: it leads out of the container's",
+                    "the group to enter",
+                    format!(
+                        "bad sub cgroup path: {text} is not a sub cgroup path of the container's"
+                    ),
                 ));
             }
             _ => {}
@@ -160,11 +162,8 @@ pub(super) fn open(
     let mut entry = Entry::default();
     for one in &group.v1 {
         let dir = joined(&one.path, sub.of(&one.controllers));
-        let tasks = dir.join("tasks");
-        let file = OpenOptions::new().write(true).open(&tasks);
-        entry
-            .doors
-            .push(file.map_err(GroupError::io("opening", &tasks))?.into());
+        let file = OpenOptions::new().write(true).open(dir.join("tasks"));
+        entry.doors.push(file.map_err(not_added(&dir))?.into());
     }
     if let Some(path) = &group.unified {
         let sub = sub.everywhere.as_deref();
@@ -176,8 +175,8 @@ pub(super) fn open(
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(CWD, &dir, flags, Mode::empty());
-        let open = GroupError::io("opening the control group", &dir);
-        entry.directory = Some(file.map_err(|error| open(error.into()))?);
+        let file = file.map_err(|error| not_added(&dir)(error.into()));
+        entry.directory = Some(file?);
     }
     Ok(entry)
 }
@@ -198,13 +197,21 @@ pub(super) fn add(group: &GroupRecord, sub: &SubGroups, pid: i32) -> Result<(), 
     let alone = sub.everywhere.as_deref().filter(|_| group.v1.is_empty());
     let unified = group.unified.iter().map(|path| (&**path, alone));
     for (path, sub) in v1.chain(unified) {
-        let file = joined(path, sub).join("cgroup.procs");
-        overwrite(&file, &pid.to_string()).map_err(GroupError::io(
-            "error adding pid to cgroups: writing to",
-            &file,
-        ))?;
+        let dir = joined(path, sub);
+        let written = overwrite(&dir.join("cgroup.procs"), &pid.to_string());
+        written.map_err(not_added(&dir))?;
     }
     Ok(())
+}
+
+/// Callers look for these words, and for this file of the group's.
+fn not_added(dir: &Path) -> impl FnOnce(io::Error) -> GroupError {
+    let path = dir.join("cgroup.procs");
+    move |source| GroupError::Io {
+        operation: "error adding pid of the new process to cgroups:",
+        path,
+        source,
+    }
 }
 
 fn joined(path: &Path, sub: Option<&Path>) -> PathBuf {

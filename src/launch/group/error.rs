@@ -33,7 +33,7 @@ pub enum GroupError {
         source: io::Error,
     },
     /// A setting that nothing on this host can hold.
-    #[error("cannot set {controller} limit: {field} of linux.resources is asked for, and {why}")]
+    #[error("cannot set {controller} limit: {why}; {field} of linux.resources asks for it")]
     Unheld {
         /// The controller that would hold it.
         controller: &'static str,

@@ -82,6 +82,21 @@ pub(super) fn thaw_all(group: &GroupRecord) -> Result<(), GroupError> {
     Ok(())
 }
 
+/// Moves a process back into the freezer's group, which thaws it where that group is not frozen.
+/// On v2 what is frozen dies when it is killed.
+pub(super) fn take_back(group: &GroupRecord, pid: i32) -> Result<(), GroupError> {
+    match group.v1("freezer") {
+        Some(dir) => match write(dir, "cgroup.procs", &pid.to_string()) {
+            // It has ended meanwhile.
+            Err(GroupError::Io { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
+                Ok(())
+            }
+            answer => answer,
+        },
+        None => Ok(()),
+    }
+}
+
 const STATE: &str = "freezer.state";
 
 fn freezer(group: &GroupRecord) -> Result<&Path, GroupError> {

@@ -45,6 +45,11 @@ impl Layout {
                 unified: Some(unified),
             });
         }
+        Layout::of_this_process()
+    }
+
+    /// As the kernel shows it now, with the caller's own groups.
+    pub(super) fn of_this_process() -> Result<Layout, GroupError> {
         let read =
             |path| fs::read_to_string(path).map_err(GroupError::io("reading", Path::new(path)));
         Ok(Layout::parse(

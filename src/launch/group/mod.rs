@@ -5,8 +5,8 @@
 //! runtime, by what the state file keeps. Each field of `linux.resources` is held or refused by name.
 //!
 //! Trusts: the kernel's own files, and the state file, which only the runtime's user can write.
-//! Never: follows a path out of the hierarchies, takes a group that has processes, or leaves a
-//! directory behind when it fails.
+//! Never: follows a path out of the hierarchies, puts a container into a group that has processes,
+//! or leaves a directory behind when it fails.
 
 mod devices;
 mod entry;
@@ -28,7 +28,6 @@ mod taken;
 mod tests;
 mod v1;
 mod v2;
-mod view;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +40,6 @@ pub use oom::{Heard, OomEvents};
 pub use record::{GroupRecord, HierarchyRecord};
 pub use stats::Stats;
 pub use systemd::ScopeRecord;
-pub use view::{Shown, View};
 
 use layout::Layout;
 use made::Made;
@@ -64,6 +62,8 @@ pub struct GroupRequest<'a> {
     pub resources: Option<&'a LinuxResources>,
     /// Have systemd make the group: the path is `SLICE:PREFIX:NAME` then.
     pub systemd: bool,
+    /// Make none: the container stays where its caller is, and has no limits.
+    pub disabled: bool,
     /// The configuration's annotations, among which may be properties of the unit.
     pub annotations: Option<&'a HashMap<String, String>>,
 }
@@ -97,13 +97,27 @@ impl Group {
     /// # Errors
     /// The kernel refused, or something asked for cannot be held here. Nothing is left then.
     pub fn create(request: &GroupRequest<'_>) -> Result<Group, GroupError> {
+        if request.disabled {
+            return Group::none(request);
+        }
         if !request.systemd {
             let place = Place::of(request.path, request.id)?;
-            return Group::make(request, &place);
+            let layout = Layout::of_this_host(&place)?;
+            let (place, used) = taken::beside(place, request.id, &layout)?;
+            if let Some((count, path)) = used {
+                tracing::warn!(
+                    "container's cgroup is not empty: {count} process(es) found in {}; this one \
+                     gets a group of its own below, and ends when that whole group is ended",
+                    path.display()
+                );
+            }
+            return Group::make(request, &layout, &place);
         }
         let scope = systemd::Scope::start(request)?;
         let place = Place::of(Some(&scope.path), request.id)?;
-        match Group::make(request, &place) {
+        let made =
+            Layout::of_this_host(&place).and_then(|layout| Group::make(request, &layout, &place));
+        match made {
             Ok(mut group) => {
                 group.record.scope = Some(scope.record);
                 group.hold(scope.holder, request.resources)?;
@@ -118,8 +132,37 @@ impl Group {
         }
     }
 
-    fn make(request: &GroupRequest<'_>, place: &Place) -> Result<Group, GroupError> {
-        let layout = Layout::of_this_host(place)?;
+    /// No group, for a container that asks for nothing of one.
+    fn none(request: &GroupRequest<'_>) -> Result<Group, GroupError> {
+        let group = Group::of(&GroupRecord::default());
+        let unheld = |controller, field: String| GroupError::Unheld {
+            controller,
+            field,
+            why: "there is to be no control group (--cgroup-manager disabled)".to_owned(),
+        };
+        let Some(resources) = request.resources else {
+            return Ok(group);
+        };
+        group.limit(resources).map_err(|error| match error {
+            GroupError::Unheld {
+                controller, field, ..
+            } => unheld(controller, field),
+            other => other,
+        })?;
+        // As elsewhere, an ordinary user opens no device that is closed to the user.
+        match resources.devices() {
+            Some(devices) if !devices.is_empty() && !request.rootless => {
+                Err(unheld("devices", "devices".to_owned()))
+            }
+            _ => Ok(group),
+        }
+    }
+
+    fn make(
+        request: &GroupRequest<'_>,
+        layout: &Layout,
+        place: &Place,
+    ) -> Result<Group, GroupError> {
         let mut made = Made::default();
         let record = match (&layout.v1[..], &layout.unified) {
             ([], Some(unified)) => v2::make(request, unified, place, &mut made)?,
@@ -143,12 +186,13 @@ impl Group {
     /// # Errors
     /// The path is none, or the kernel's tables could not be read.
     pub fn planned(request: &GroupRequest<'_>) -> Result<GroupRecord, GroupError> {
-        if request.systemd {
+        if request.systemd || request.disabled {
             // A scope ends by itself with the process that holds its place.
             return Ok(GroupRecord::default());
         }
         let place = Place::of(request.path, request.id)?;
         let layout = Layout::of_this_host(&place)?;
+        let (place, _) = taken::beside(place, request.id, &layout)?;
         let new = |hierarchy: &layout::Hierarchy| {
             let directory = hierarchy.directory(&place)?;
             (!directory.exists()).then_some(directory)
@@ -211,6 +255,15 @@ impl Group {
     /// The kernel or systemd refused.
     pub fn add(&self, pid: i32, sub: &SubGroups) -> Result<(), GroupError> {
         entry::add(&self.record, sub, pid)
+    }
+
+    /// Has the process `pid` of this group, which somebody has moved away, go on where it is frozen:
+    /// on v1 a frozen process does not even die.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn take_back(&self, pid: i32) -> Result<(), GroupError> {
+        freeze::take_back(&self.record, pid)
     }
 
     /// Changes what `resources` names and leaves the rest as it is. The list of devices, when there is
@@ -353,11 +406,5 @@ impl Group {
     /// There is no group that counts memory.
     pub fn oom_events(&self) -> Result<OomEvents, GroupError> {
         OomEvents::of(&self.record)
-    }
-
-    /// What a mount of type `cgroup` is to show inside the container.
-    #[must_use]
-    pub fn view(&self) -> View {
-        view::of(&self.record)
     }
 }

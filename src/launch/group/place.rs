@@ -42,6 +42,14 @@ impl Place {
             false => Place::BelowOwn(clean),
         })
     }
+
+    /// The place called `name` in this one; a container's id is one name.
+    pub(super) fn child(self, name: &str) -> Place {
+        match self {
+            Place::BelowRoot(path) => Place::BelowRoot(path.join(name)),
+            Place::BelowOwn(path) => Place::BelowOwn(path.join(name)),
+        }
+    }
 }
 
 #[cfg(test)]

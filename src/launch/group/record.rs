@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::GroupError;
+use super::layout::Layout;
 use super::systemd::ScopeRecord;
 
 /// Which directories a container's group is, for its state file.
@@ -33,6 +35,26 @@ pub struct HierarchyRecord {
 }
 
 impl GroupRecord {
+    /// The groups that the calling process is in, as far as its mounts show them: those of a
+    /// container that has none of its own.
+    ///
+    /// # Errors
+    /// The kernel's tables could not be read.
+    pub fn of_caller() -> Result<GroupRecord, GroupError> {
+        let layout = Layout::of_this_process()?;
+        let v1 = layout.v1.into_iter().filter_map(|hierarchy| {
+            Some(HierarchyRecord {
+                controllers: hierarchy.controllers,
+                path: hierarchy.own?,
+            })
+        });
+        Ok(GroupRecord {
+            v1: v1.collect(),
+            unified: layout.unified.and_then(|hierarchy| hierarchy.own),
+            scope: None,
+        })
+    }
+
     /// Whether there is no group at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

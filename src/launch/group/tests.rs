@@ -44,6 +44,7 @@ impl Parent {
             rootless: false,
             resources: Some(&resources),
             systemd: false,
+            disabled: false,
             annotations: None,
         })
     }
@@ -214,11 +215,29 @@ fn a_group_in_use_and_a_frozen_one_are_not_taken() {
     parent.group("{}").unwrap();
     let child = start_inside(&group, sleep);
     until_populated(&group, 1);
-    let error = parent.group("{}").unwrap_err();
-    assert!(
-        matches!(error, GroupError::Occupied { count: 1, .. }),
-        "{error}"
-    );
+    match parent.group(r#"{"pids": {"limit": 7}}"#) {
+        Err(error) => {
+            let is_refused = matches!(error, GroupError::Occupied { count: 1, .. });
+            assert!(is_refused && group.record().v2().is_some(), "{error}");
+        }
+        // What is in use keeps its own limits and devices: the other one is below it.
+        Ok(below) => {
+            let outer: Vec<&Path> = group.record().directories().collect();
+            for dir in below.record().directories() {
+                assert!(outer.contains(&dir.parent().unwrap()), "{dir:?} {outer:?}");
+                assert_eq!(dir.file_name().unwrap(), "one");
+            }
+            assert_eq!(read(&group, "pids", "pids.max", "pids.max"), "max");
+            assert_eq!(read(&below, "pids", "pids.max", "pids.max"), "7");
+            let error = parent.group("{}").map(|_| ());
+            assert!(error.is_ok(), "an empty one below is taken: {error:?}");
+            group.freeze().unwrap();
+            let error = parent.group("{}").unwrap_err();
+            assert!(matches!(error, GroupError::Frozen { .. }), "{error}");
+            group.thaw().unwrap();
+            below.remove().unwrap();
+        }
+    }
     group.kill(libc::SIGKILL).unwrap();
     killed(child);
     group.freeze().unwrap();
@@ -528,7 +547,7 @@ fn use_is_counted_and_a_kill_for_memory_is_heard() {
 }
 
 #[test]
-fn each_hierarchy_is_shown_once() {
+fn a_record_is_read_as_it_was_written() {
     let record = GroupRecord {
         v1: [("name=systemd", "/s/x"), ("cpu,cpuacct", "/c/x")]
             .map(|(controllers, path)| HierarchyRecord {
@@ -539,14 +558,19 @@ fn each_hierarchy_is_shown_once() {
         unified: Some("/u/x".into()),
         scope: None,
     };
-    let View::V1(shown) = Group::of(&record).view() else {
-        panic!("v1's are shown");
-    };
-    assert_eq!(shown[0].name, "systemd");
-    assert_eq!(shown[0].options, "name=systemd");
-    assert_eq!(shown[1].links, ["cpu", "cpuacct"]);
-    assert_eq!(shown[1].host, Path::new("/c/x"));
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<GroupRecord>(&text).unwrap(), record);
     assert!(serde_json::from_str::<GroupRecord>(r#"{"other": 1}"#).is_err());
+}
+
+#[test]
+fn the_groups_of_a_caller_are_those_it_is_in() {
+    let own = GroupRecord::of_caller().unwrap();
+    let mounted = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert_eq!(own.is_empty(), !mounted.contains(" cgroup"), "{own:?}");
+    let pid = std::process::id().to_string();
+    for directory in own.directories() {
+        let inside = fs::read_to_string(directory.join("cgroup.procs")).unwrap();
+        assert!(inside.lines().any(|line| line == pid), "{directory:?}");
+    }
 }

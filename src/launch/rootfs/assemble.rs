@@ -22,19 +22,28 @@ impl Rootfs {
     /// # Errors
     /// The step, the path, and what the kernel said.
     pub fn assemble(self) -> Result<Assembled, Failure> {
-        let Rootfs { mut plan, facts } = self;
+        let Rootfs {
+            mut plan,
+            facts,
+            shared,
+        } = self;
         rustix::process::umask(Mode::empty());
         let outside = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| failed("open", Path::new("/"))(error.into()))?;
-        let root = if facts.mount_namespace {
-            bind_onto_itself(&plan, outside.as_fd())?
-        } else {
-            open_root(&plan)?
+        let has_mounts = facts.mount_namespace || shared.is_some();
+        let root = match shared {
+            _ if facts.mount_namespace => bind_onto_itself(&plan, outside.as_fd())?,
+            Some(shared) => {
+                let path = plan.bundle.join(&plan.root);
+                shared.attach().map_err(failed("bind onto itself", &path))?
+            }
+            None => open_root(&plan)?,
         };
         let mut mounts = std::mem::take(&mut plan.mounts);
         let mut assembled = Assembled {
             plan,
             facts,
+            has_mounts,
             inside: Inside::new(root),
             outside,
             late: Vec::new(),
@@ -66,7 +75,7 @@ impl Assembled {
 
 /// The root, whose path leads through no symbolic link: what it leads to could be changed by
 /// whoever made the link.
-fn open_root(plan: &Plan) -> Result<OwnedFd, Failure> {
+pub(super) fn open_root(plan: &Plan) -> Result<OwnedFd, Failure> {
     let named = plan.bundle.join(&plan.root);
     let fail = |error: Errno| {
         let failure = failed("open the root file system", &named)(error.into());

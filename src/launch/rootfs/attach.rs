@@ -1,7 +1,7 @@
 //! One entry of `mounts`: where it goes, what may go there, and how it gets there.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::inside::{Last, Missing, Place};
@@ -75,6 +75,22 @@ impl Assembled {
             self.proc = Some(tree);
         }
         Ok(())
+    }
+
+    /// Mounts a detached tree of the launch's own on a directory, which is made where there is none.
+    ///
+    /// # Errors
+    /// There is no directory and none can be made; it is the root itself or below /proc.
+    pub fn show(&self, tree: BorrowedFd<'_>, target: &Path) -> Result<(), Failure> {
+        let fail = failed("mount on", target);
+        let place = self.inside.directory(target).map_err(&fail)?;
+        if lexical(target).is_none_or(|path| path != place.path) {
+            return Err(fail(io::Error::other(
+                "a link of the image leads elsewhere, where it would be somebody else's",
+            )));
+        }
+        may_mount(&place).map_err(&fail)?;
+        mount::attach(tree, place.fd.as_fd()).map_err(&fail)
     }
 
     fn remount(&mut self, mount: &Mount) -> Result<(), Failure> {

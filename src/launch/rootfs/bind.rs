@@ -29,7 +29,8 @@ impl Assembled {
         }
         let tree = match opened {
             Some(tree) => tree,
-            None => mount::clone_of(None, source, reach, options.source_link)
+            None => self
+                .copy_of(source, reach, options.source_link)
                 .map_err(failed("open the source of a mount,", source))?,
         };
         let kind = || -> io::Result<Missing> {

@@ -31,7 +31,7 @@ impl Assembled {
             Cgroups::V2 { mount: host, group } => {
                 let group = group.as_deref().filter(|_| self.facts.cgroup_namespace);
                 let shown = group.unwrap_or(host);
-                unified(mount, shown)
+                self.unified(mount, shown)
                     .map_err(&fail)
                     .and_then(|tree| self.attach(mount, tree, &place, false))
             }
@@ -85,7 +85,7 @@ impl Assembled {
             filesystem::plain(c"cgroup", &words.collect::<Vec<_>>(), set)
                 .map_err(|refused| io::Error::other(refused.to_string()))?
         } else {
-            let tree = mount::clone_of(None, &hierarchy.group, Reach::Tree, false)?;
+            let tree = self.copy_of(&hierarchy.group, Reach::Tree, false)?;
             let change = Change {
                 set,
                 ..Change::default()
@@ -103,28 +103,28 @@ impl Assembled {
         }
         Ok(())
     }
-}
 
-/// The one hierarchy of version 2: its own view, or where that cannot be had the host's of `shown`.
-fn unified(mount: &Mount, shown: &Path) -> io::Result<OwnedFd> {
-    let options = &mount.options;
-    let given = options.data.iter();
-    let data: Vec<_> = given
-        .map(|(name, value)| (name.as_str(), value.as_deref()))
-        .collect();
-    let words = Words {
-        source: mount.source.as_deref().and_then(Path::to_str),
-        data: &data,
-    };
-    match filesystem::fresh(c"cgroup2", words, options.own.fresh()) {
-        Ok(tree) => Ok(tree),
-        // Without a cgroup namespace of its own a user namespace cannot mount it.
-        Err(refused) if matches!(refused.errno, Errno::PERM | Errno::BUSY) => {
-            let tree = mount::clone_of(None, shown, Reach::Tree, false)?;
-            mount::change(tree.as_fd(), options.own.change(), Reach::Tree)?;
-            Ok(tree)
+    /// The one hierarchy of version 2: its own view, or where that cannot be had the host's of `shown`.
+    fn unified(&self, mount: &Mount, shown: &Path) -> io::Result<OwnedFd> {
+        let options = &mount.options;
+        let given = options.data.iter();
+        let data: Vec<_> = given
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
+        let words = Words {
+            source: mount.source.as_deref().and_then(Path::to_str),
+            data: &data,
+        };
+        match filesystem::fresh(c"cgroup2", words, options.own.fresh()) {
+            Ok(tree) => Ok(tree),
+            // Without a cgroup namespace of its own a user namespace cannot mount it.
+            Err(refused) if matches!(refused.errno, Errno::PERM | Errno::BUSY) => {
+                let tree = self.copy_of(shown, Reach::Tree, false)?;
+                mount::change(tree.as_fd(), options.own.change(), Reach::Tree)?;
+                Ok(tree)
+            }
+            Err(refused) => Err(io::Error::other(refused.to_string())),
         }
-        Err(refused) => Err(io::Error::other(refused.to_string())),
     }
 }
 

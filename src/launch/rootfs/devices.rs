@@ -22,6 +22,13 @@ const LINKS: [(&str, &str); 5] = [
     ("core", "/proc/kcore"),
 ];
 
+/// What a mount of a device node alone is shown with.
+pub(super) const NODE: Change = Change {
+    set: attr::NOSUID | attr::NOEXEC,
+    clear: 0,
+    propagation: 0,
+};
+
 impl Assembled {
     /// Makes the devices and links, when no mount has brought a /dev along.
     pub(super) fn fill_dev(&mut self) -> Result<(), Failure> {
@@ -32,13 +39,15 @@ impl Assembled {
             .map_err(failed("make the directory", path))?
             .fd;
         let devices = std::mem::take(&mut self.plan.devices);
-        for device in &devices {
+        for mut device in devices {
+            let opened = device.opened.take();
+            let node = opened.as_ref().map(AsFd::as_fd);
             let made = match in_dev(&device.path) {
-                Some(name) => self.device(device, dev.as_fd(), name),
+                Some(name) => self.device(&device, node, dev.as_fd(), name),
                 None => self
                     .inside
                     .parent(&device.path)
-                    .and_then(|(parent, name)| self.device(device, parent.as_fd(), name)),
+                    .and_then(|(parent, name)| self.device(&device, node, parent.as_fd(), name)),
             };
             made.map_err(failed("make the device", &device.path))?;
         }
@@ -47,8 +56,19 @@ impl Assembled {
         Ok(())
     }
 
-    fn device(&self, device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-        if !self.facts.user_namespace {
+    fn device(
+        &self,
+        device: &Device,
+        node: Option<BorrowedFd<'_>>,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> io::Result<()> {
+        if let Some(node) = node {
+            let place = node_place(dir, name, 0o666)?;
+            return mount::attach(node, place.as_fd());
+        }
+        // A pipe is a device of nobody's.
+        if !self.facts.user_namespace || device.kind == FileType::Fifo {
             match make_node(device, dir, name) {
                 // Under a device control group, or in somebody else's user namespace.
                 Err(Errno::PERM) => {}
@@ -71,7 +91,7 @@ impl Assembled {
     /// What the kernel said of the file or the mount.
     pub fn console(&self, pty: BorrowedFd<'_>) -> Result<(), Failure> {
         let path = Path::new("/dev/console");
-        if !self.facts.mount_namespace {
+        if !self.has_mounts {
             // It would be mounted on the host.
             return Ok(());
         }
@@ -102,10 +122,10 @@ fn in_dev(path: &Path) -> Option<&OsStr> {
 /// The umask is 0, so the mode is as it is given.
 fn make_node(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let number = rustix::fs::makedev(device.major, device.minor);
-    let mode = Mode::from_raw_mode(device.mode);
+    let mode = Mode::from_raw_mode(device.full_mode());
     rustix::fs::mknodat(dir, name, device.kind, mode, number)?;
-    if device.owner != (0, 0) {
-        let (uid, gid) = device.owner;
+    let (uid, gid) = device.full_owner();
+    if (uid, gid) != (0, 0) {
         rustix::fs::chownat(
             dir,
             name,
@@ -130,8 +150,7 @@ fn expect_device(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> io::Resu
     }
     let kind = FileType::from_raw_mode(found.stx_mode.into());
     let number = (found.stx_rdev_major, found.stx_rdev_minor);
-    let is_it =
-        kind == device.kind && (kind == FileType::Fifo || number == (device.major, device.minor));
+    let is_it = kind == device.kind && (kind == FileType::Fifo || number == device.number());
     if is_it {
         Ok(())
     } else {
@@ -144,25 +163,22 @@ fn expect_device(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> io::Resu
 
 /// Shows the host's device of that name, if it is the one that is meant.
 fn bind_node(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    let tree = mount::clone_of(None, &device.path, Reach::One, false)?;
+    let tree = mount::clone_of(None, &device.path, Reach::One, false).map_err(|error| {
+        let why = "the host's own would be shown, because only root of the host can make another";
+        io::Error::new(error.kind(), format!("{why}: {error}"))
+    })?;
     let found = rustix::fs::fstat(&tree)?;
     let number = (
         rustix::fs::major(found.st_rdev),
         rustix::fs::minor(found.st_rdev),
     );
-    if FileType::from_raw_mode(found.st_mode) != device.kind
-        || number != (device.major, device.minor)
-    {
+    if FileType::from_raw_mode(found.st_mode) != device.kind || number != device.number() {
         return Err(io::Error::other(format!(
             "the host has another file there than the device {}:{}",
             device.major, device.minor
         )));
     }
-    let change = Change {
-        set: attr::NOSUID | attr::NOEXEC,
-        ..Change::default()
-    };
-    mount::change(tree.as_fd(), change, Reach::One)?;
+    mount::change(tree.as_fd(), NODE, Reach::One)?;
     let place = node_place(dir, name, 0o666)?;
     mount::attach(tree.as_fd(), place.as_fd())
 }

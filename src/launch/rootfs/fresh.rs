@@ -25,7 +25,8 @@ impl Assembled {
             .target(mount, || Ok(Missing::Directory))
             .map_err(failed("make the target of a mount,", &mount.target))?;
         if is_kernel {
-            ordinary(mount, &place).map_err(failed(&format!("mount {name} on"), &mount.target))?;
+            ordinary(mount, &name, &place)
+                .map_err(failed(&format!("mount {name} on"), &mount.target))?;
         }
         if !(place.path == Path::new("proc") && name == "proc") {
             may_mount(&place).map_err(failed(&format!("mount {name} on"), &mount.target))?;
@@ -150,7 +151,7 @@ impl Assembled {
             // read-only, is what there is.
             ("sysfs", Errno::PERM) if mount.options.own.set & attr::RDONLY != 0 => {
                 let shown = || -> io::Result<OwnedFd> {
-                    let tree = mount::clone_of(None, Path::new("/sys"), Reach::Tree, false)?;
+                    let tree = self.copy_of(Path::new("/sys"), Reach::Tree, false)?;
                     let set = mount.options.own.set;
                     let change = Change {
                         set,
@@ -169,12 +170,13 @@ impl Assembled {
 
 /// procfs and sysfs go where they are said to go, and not to where a link of the image leads. That
 /// it is a directory is what the kernel wants of it.
-fn ordinary(mount: &Mount, place: &Place) -> io::Result<()> {
+fn ordinary(mount: &Mount, name: &str, place: &Place) -> io::Result<()> {
     let is_link = lexical(&mount.target).is_none_or(|path| path != place.path);
     if is_link {
-        return Err(io::Error::other(
-            "it must be an ordinary directory, and no symbolic link on the way to it",
-        ));
+        return Err(io::Error::other(format!(
+            "filesystem {name:?} must be mounted on ordinary directory; its path leads through a \
+             symbolic link of the image's"
+        )));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! `linux.mountLabel`, which has a meaning only where SELinux is enabled.
+//! SELinux: labels have a meaning only where it is enabled.
 
 use std::path::Path;
 
 /// Whether SELinux runs on this host.
-pub(super) fn enabled() -> bool {
+pub(in crate::launch) fn enabled() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }

@@ -4,7 +4,8 @@
 //! anything is made. In the child, in its new mount namespace, [`Rootfs::assemble`] mounts,
 //! [`Assembled::pivot`] enters and [`Assembled::finish`] takes away what the container must not
 //! have. Mounts are made detached, get their attributes, and are then attached to the descriptor
-//! of their place, so that none of them is ever seen half made.
+//! of their place, so that none of them is ever seen half made. A container that has its caller's
+//! mount namespace has its mounts on one of its own there, [`RootMount`], which its end takes away.
 //!
 //! Trusts config.json, the host's paths and the kernel. Does not trust a single path inside the
 //! root: each is resolved once, inside it, and used by its descriptor from then on. Never drops
@@ -18,12 +19,15 @@ mod copy_up;
 mod devices;
 mod filesystem;
 mod fresh;
+mod ids;
 mod inside;
-mod label;
+pub(in crate::launch) mod label;
+mod nodes;
 mod options;
 mod pivot;
 mod plan;
 mod seal;
+mod shared;
 mod sources;
 mod sysctl;
 
@@ -36,6 +40,8 @@ use oci_spec::runtime::Spec;
 use self::inside::Inside;
 pub use self::options::known_options;
 use self::plan::Plan;
+use self::shared::SharedRoot;
+pub use self::shared::{RootMount, RootMountError};
 use super::Failure;
 use super::group::GroupRecord;
 
@@ -72,28 +78,24 @@ impl Cgroups {
     /// Those of a group that was made or found.
     #[must_use]
     pub fn of(group: &GroupRecord) -> Cgroups {
-        let usual = Path::new(CGROUP_MOUNT);
-        if !group.v1.is_empty() {
-            let hierarchies = group.v1.iter().map(|hierarchy| {
-                let controllers = &hierarchy.controllers;
-                Hierarchy {
-                    name: controllers.trim_start_matches("name=").to_owned(),
-                    options: controllers.clone(),
-                    group: hierarchy.path.clone(),
-                }
-            });
-            return Cgroups::V1(hierarchies.collect());
+        if let Some(path) = group.v2() {
+            return Cgroups::V2 {
+                mount: CGROUP_MOUNT.into(),
+                group: Some(path.to_owned()),
+            };
         }
-        let is_unified =
-            rustix::fs::statfs(usual).is_ok_and(|found| found.f_type == libc::CGROUP2_SUPER_MAGIC);
-        if is_unified {
-            Cgroups::V2 {
-                mount: usual.to_owned(),
-                group: group.v2().map(Path::to_owned),
+        if group.v1.is_empty() {
+            return Cgroups::None;
+        }
+        let hierarchies = group.v1.iter().map(|hierarchy| {
+            let controllers = &hierarchy.controllers;
+            Hierarchy {
+                name: controllers.trim_start_matches("name=").to_owned(),
+                options: controllers.clone(),
+                group: hierarchy.path.clone(),
             }
-        } else {
-            Cgroups::None
-        }
+        });
+        Cgroups::V1(hierarchies.collect())
     }
 }
 
@@ -172,6 +174,9 @@ pub enum RootfsError {
         /// What is wrong with it.
         why: String,
     },
+    /// Devices for a container with a user namespace.
+    #[error("cannot make the devices of a container with a user namespace: {0}")]
+    Nodes(io::Error),
     /// An entry of `linux.sysctl`.
     #[error("config.json: linux.sysctl: {name}: {why}")]
     Sysctl {
@@ -186,6 +191,18 @@ pub enum RootfsError {
          to linux.namespaces"
     )]
     NoMountNamespace(&'static str),
+    /// The root of a container that has the caller's mount namespace.
+    #[error(
+        "cannot mount the root file system {} in the caller's mount namespace: {cause}; with one \
+         of type mount in linux.namespaces the container has its own",
+        path.display()
+    )]
+    Shared {
+        /// Where it is.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
 }
 
 /// A root file system that was read and checked, and is not there yet.
@@ -193,29 +210,28 @@ pub enum RootfsError {
 pub struct Rootfs {
     plan: Plan,
     facts: RootfsFacts,
+    /// Where it is to be mounted in the caller's namespace.
+    shared: Option<SharedRoot>,
 }
 
 impl Rootfs {
     /// Reads what config.json says of the root, in the parent, before the clone, with one thread;
-    /// and opens what the child could not by itself: id-mapped mounts, and sources that only the
-    /// caller can reach. `bundle` is where relative paths start.
+    /// and opens what the child could not by itself: id-mapped mounts, sources that only the
+    /// caller can reach, and devices that only the caller can make. `bundle` is where relative
+    /// paths start.
     ///
     /// # Errors
     /// What config.json asks for and cannot be, by name.
     pub fn prepare(spec: &Spec, bundle: &Path, facts: &RootfsFacts) -> Result<Rootfs, RootfsError> {
-        let mut plan = Plan::read(spec, bundle, facts)?;
+        let mut plan = Plan::read(spec, bundle)?;
+        let shared = shared::open(&plan, facts)?;
         sources::open(&mut plan.mounts, spec, facts)?;
+        nodes::make(&mut plan, spec, facts)?;
         Ok(Rootfs {
             plan,
             facts: facts.clone(),
+            shared,
         })
-    }
-}
-
-impl Rootfs {
-    /// Says what a mount of the type cgroup shows, when that is known only now.
-    pub fn show_cgroups(&mut self, cgroups: Cgroups) {
-        self.facts.cgroups = cgroups;
     }
 }
 
@@ -223,6 +239,8 @@ impl Rootfs {
 pub struct Assembled {
     plan: Plan,
     facts: RootfsFacts,
+    /// Whether the root is a mount that is the container's alone.
+    has_mounts: bool,
     inside: Inside,
     /// What is the root of the process until it enters.
     outside: OwnedFd,
@@ -239,6 +257,12 @@ impl Assembled {
     #[must_use]
     pub fn root(&self) -> BorrowedFd<'_> {
         self.inside.root()
+    }
+
+    /// The SELinux context of new mounts, where SELinux is enabled.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.plan.label.as_deref()
     }
 }
 

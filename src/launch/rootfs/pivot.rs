@@ -30,12 +30,8 @@ impl Assembled {
                 .and_then(|()| change_root(self.root()))
                 .map_err(fail("move"))?;
         } else {
-            // What is unmounted here must not be unmounted on the host.
             let hears_only = self.plan.propagation.is_none_or(Propagation::hears_only);
-            if !hears_only {
-                make_slaves(self.outside.as_fd()).map_err(fail("set apart"))?;
-            }
-            exchange(self.root(), self.outside.as_fd()).map_err(fail("exchange"))?;
+            exchange(self.root(), self.outside.as_fd(), hears_only).map_err(fail("exchange"))?;
         }
         // Applied to the new root once it is one: before, the host's would have been meant.
         if let Some(propagation) = self.plan.propagation
@@ -50,10 +46,15 @@ impl Assembled {
 
 /// pivot_root(2) with one directory for both: the old root lies on the new one then, and is taken
 /// off.
-fn exchange(root: BorrowedFd<'_>, outside: BorrowedFd<'_>) -> io::Result<()> {
+fn exchange(root: BorrowedFd<'_>, outside: BorrowedFd<'_>, hears_only: bool) -> io::Result<()> {
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(".", ".")?;
     rustix::process::fchdir(outside)?;
+    // What is unmounted here must not be unmounted on the host. Only now: before, the container's
+    // own mounts were part of this tree, and those that share are to go on sharing.
+    if !hears_only {
+        make_slaves(outside)?;
+    }
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
     Ok(rustix::process::chdir("/")?)
 }

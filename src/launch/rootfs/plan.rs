@@ -5,12 +5,13 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::{self as oci, LinuxDeviceType, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{self as oci, LinuxDeviceType, Spec};
 use rustix::fs::FileType;
 
+use super::RootfsError;
+use super::ids::IdMaps;
 use super::options::{Options, Propagation};
 use super::sysctl::{self, Sysctl};
-use super::{RootfsError, RootfsFacts};
 use crate::sys::mount::Reach;
 
 /// The whole of it.
@@ -66,34 +67,33 @@ impl Mount {
     }
 }
 
-/// The text of a `uid_map` and of a `gid_map`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct IdMaps {
-    pub uids: String,
-    pub gids: String,
-}
-
-impl IdMaps {
-    pub(super) fn new(uids: &[oci::LinuxIdMapping], gids: &[oci::LinuxIdMapping]) -> IdMaps {
-        let line = |map: &oci::LinuxIdMapping| {
-            format!("{} {} {}\n", map.container_id(), map.host_id(), map.size())
-        };
-        IdMaps {
-            uids: uids.iter().map(line).collect(),
-            gids: gids.iter().map(line).collect(),
-        }
-    }
-}
-
 /// A device node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Device {
     pub path: PathBuf,
     pub kind: FileType,
     pub major: u32,
     pub minor: u32,
-    pub mode: u32,
-    pub owner: (u32, u32),
+    /// 0666 where config.json says nothing.
+    pub mode: Option<u32>,
+    /// User and group as the container has them; its root where config.json says nothing.
+    pub owner: (Option<u32>, Option<u32>),
+    /// A mount of the node alone, where the child could not make it by itself.
+    pub opened: Option<OwnedFd>,
+}
+
+impl Device {
+    pub(super) fn number(&self) -> (u32, u32) {
+        (self.major, self.minor)
+    }
+
+    pub(super) fn full_mode(&self) -> u32 {
+        self.mode.unwrap_or(0o666)
+    }
+
+    pub(super) fn full_owner(&self) -> (u32, u32) {
+        (self.owner.0.unwrap_or(0), self.owner.1.unwrap_or(0))
+    }
 }
 
 /// The devices that every container has: name, major and minor number.
@@ -107,16 +107,12 @@ const DEVICES: [(&str, u32, u32); 6] = [
 ];
 
 impl Plan {
-    pub(super) fn read(
-        spec: &Spec,
-        bundle: &Path,
-        facts: &RootfsFacts,
-    ) -> Result<Plan, RootfsError> {
+    pub(super) fn read(spec: &Spec, bundle: &Path) -> Result<Plan, RootfsError> {
         let root = spec.root().as_ref().ok_or(RootfsError::NoRoot)?;
         let linux = spec.linux().as_ref();
         let mounts = read_mounts(spec, bundle)?;
         let list = |paths: Option<&Option<Vec<String>>>| unique(paths.and_then(Option::as_ref));
-        let plan = Plan {
+        Ok(Plan {
             bundle: bundle.to_owned(),
             root: root.path().clone(),
             readonly: root.readonly().unwrap_or(false),
@@ -131,7 +127,7 @@ impl Plan {
                 matches!(mount.kind, Kind::Bind(_))
                     && lexical(&mount.target).as_deref() == Some(Path::new("dev"))
             }),
-            devices: read_devices(linux, spec)?,
+            devices: read_devices(linux)?,
             mounts,
             masked: list(linux.map(oci::Linux::masked_paths)),
             readonly_paths: list(linux.map(oci::Linux::readonly_paths)),
@@ -140,29 +136,22 @@ impl Plan {
                 .process()
                 .as_ref()
                 .map_or_else(|| PathBuf::from("/"), |process| process.cwd().clone()),
-            label: linux
-                .and_then(|linux| linux.mount_label().clone())
-                .filter(|label| !label.is_empty() && super::label::enabled()),
-        };
-        plan.checked(facts)
+            label: label(linux),
+        })
     }
+}
 
-    fn checked(self, facts: &RootfsFacts) -> Result<Plan, RootfsError> {
-        if facts.mount_namespace {
-            return Ok(self);
-        }
-        let needs = [
-            (!self.mounts.is_empty(), "mounts"),
-            (!self.masked.is_empty(), "linux.maskedPaths"),
-            (!self.readonly_paths.is_empty(), "linux.readonlyPaths"),
-            (self.readonly, "root.readonly"),
-            (self.propagation.is_some(), "linux.rootfsPropagation"),
-        ];
-        match needs.into_iter().find(|(asked, _)| *asked) {
-            Some((_, what)) => Err(RootfsError::NoMountNamespace(what)),
-            None => Ok(self),
-        }
+/// Files cannot be labelled where nothing would look at the labels.
+fn label(linux: Option<&oci::Linux>) -> Option<String> {
+    let label = linux.and_then(|linux| linux.mount_label().clone())?;
+    if label.is_empty() {
+        return None;
     }
+    let enabled = super::label::enabled();
+    if !enabled {
+        tracing::warn!(%label, "linux.mountLabel is left out: SELinux is not enabled on this host");
+    }
+    enabled.then_some(label)
 }
 
 fn unique(paths: Option<&Vec<String>>) -> Vec<PathBuf> {
@@ -205,6 +194,9 @@ fn read_mount(
         ),
     };
     let is_bind = matches!(kind, Kind::Bind(_));
+    if is_bind {
+        without_tmpfs_data(&target, &mut options);
+    }
     if is_bind && let Some((datum, _)) = options.data.first() {
         return Err(refused(format!(
             "the option {datum:?} is one of a file system, which a bind mount cannot have"
@@ -246,6 +238,19 @@ fn read_mount(
     })
 }
 
+/// Takes out what makes a tmpfs: callers say it of every mount, and what is there already neither
+/// grows nor shrinks by it.
+fn without_tmpfs_data(target: &Path, options: &mut Options) {
+    const TMPFS: [&str; 6] = ["gid", "mode", "nr_blocks", "nr_inodes", "size", "uid"];
+    options.data.retain(|(name, _)| {
+        let is_of_tmpfs = TMPFS.contains(&name.as_str());
+        if is_of_tmpfs {
+            tracing::warn!(mount = %target.display(), option = %name, "a bind mount has no such option");
+        }
+        !is_of_tmpfs
+    });
+}
+
 /// The maps of one mount; none when it has none or they are those of the container.
 fn read_maps(mount: &oci::Mount, container: Option<&oci::Linux>) -> Result<Option<IdMaps>, String> {
     match (mount.uid_mappings(), mount.gid_mappings()) {
@@ -261,7 +266,7 @@ fn read_maps(mount: &oci::Mount, container: Option<&oci::Linux>) -> Result<Optio
     }
 }
 
-fn read_devices(linux: Option<&oci::Linux>, spec: &Spec) -> Result<Vec<Device>, RootfsError> {
+fn read_devices(linux: Option<&oci::Linux>) -> Result<Vec<Device>, RootfsError> {
     let asked = linux.and_then(|linux| linux.devices().as_ref());
     let mut devices: Vec<Device> = asked
         .into_iter()
@@ -270,12 +275,6 @@ fn read_devices(linux: Option<&oci::Linux>, spec: &Spec) -> Result<Vec<Device>, 
         .filter(|device| lexical(device.path()).as_deref() != Some(Path::new("dev/ptmx")))
         .map(read_device)
         .collect::<Result<_, _>>()?;
-    // A user namespace owns no device that is not its root's.
-    if joins_or_makes(spec, LinuxNamespaceType::User) {
-        for device in &mut devices {
-            device.owner = (0, 0);
-        }
-    }
     for (name, major, minor) in DEVICES {
         let path = Path::new("/dev").join(name);
         if !devices.iter().any(|device| device.path == path) {
@@ -284,8 +283,9 @@ fn read_devices(linux: Option<&oci::Linux>, spec: &Spec) -> Result<Vec<Device>, 
                 kind: FileType::CharacterDevice,
                 major,
                 minor,
-                mode: 0o666,
-                owner: (0, 0),
+                mode: None,
+                owner: (None, None),
+                opened: None,
             });
         }
     }
@@ -311,17 +311,10 @@ fn read_device(device: &oci::LinuxDevice) -> Result<Device, RootfsError> {
         kind,
         major: number("major", device.major())?,
         minor: number("minor", device.minor())?,
-        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        owner: (device.uid().unwrap_or(0), device.gid().unwrap_or(0)),
+        mode: device.file_mode().map(|mode| mode & 0o7777),
+        owner: (device.uid(), device.gid()),
+        opened: None,
     })
-}
-
-/// Whether the container has a namespace of this kind that is not its caller's.
-pub(super) fn joins_or_makes(spec: &Spec, kind: LinuxNamespaceType) -> bool {
-    let linux = spec.linux().as_ref();
-    let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
-    let mut all = namespaces.into_iter().flatten();
-    all.any(|namespace| namespace.typ() == kind)
 }
 
 /// A path below the root as its text has it; none when only the file system can tell, for `..`.

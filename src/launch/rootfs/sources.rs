@@ -5,27 +5,17 @@
 //! a user namespace with the same ids, so that the kernel keeps locked what the host has set:
 //! a read-only mount stays one, and what is mounted over a directory stays there.
 
-use std::fs::File;
-use std::io::{self, PipeWriter, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use nix::sched::{CloneFlags, setns, unshare};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
-use super::plan::{IdMaps, Kind, Mount};
+use super::ids::{Helper, Ids};
+use super::plan::{Kind, Mount};
 use super::{RootfsError, RootfsFacts};
-use crate::sys::clone::{self, Cloned};
 use crate::sys::mount::{self, Change, Reach};
 use crate::sys::process;
-
-/// The ids of a user namespace, or the namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Ids {
-    Mapped(IdMaps),
-    Joined(PathBuf),
-}
 
 /// Opens what the child could not, and leaves the rest to it.
 pub(super) fn open(
@@ -34,7 +24,7 @@ pub(super) fn open(
     facts: &RootfsFacts,
 ) -> Result<(), RootfsError> {
     let privileged = rustix::process::geteuid().is_root();
-    let container = container_ids(spec).filter(|_| facts.user_namespace);
+    let container = Ids::of(spec).filter(|_| facts.user_namespace);
     let mut known: Vec<(Ids, Helper)> = Vec::new();
     for mount in mounts {
         let Kind::Bind(reach) = mount.kind else {
@@ -73,18 +63,6 @@ pub(super) fn open(
         mount.opened = Some(open_one(mount, &source, reach, helper, inside)?);
     }
     Ok(())
-}
-
-fn container_ids(spec: &Spec) -> Option<Ids> {
-    let linux = spec.linux().as_ref()?;
-    let namespaces = linux.namespaces().iter().flatten();
-    let mut user = namespaces.filter(|namespace| namespace.typ() == LinuxNamespaceType::User);
-    let user = user.next()?;
-    match (user.path(), linux.uid_mappings(), linux.gid_mappings()) {
-        (Some(path), _, _) => Some(Ids::Joined(path.clone())),
-        (None, Some(uids), Some(gids)) => Some(Ids::Mapped(IdMaps::new(uids, gids))),
-        _ => None,
-    }
 }
 
 /// Whether the root of the container's user namespace can open a path. What it cannot find it
@@ -138,7 +116,7 @@ fn open_one(
         cause,
     })?;
     if let Some(reach) = mount.options.idmap {
-        mount::translate_owners(tree.as_fd(), helper.user.as_fd(), reach).map_err(|cause| {
+        mount::translate_owners(tree.as_fd(), helper.user(), reach).map_err(|cause| {
             RootfsError::IdMap {
                 source_path: source.to_owned(),
                 target: mount.target.clone(),
@@ -147,102 +125,4 @@ fn open_one(
         })?;
     }
     Ok(tree)
-}
-
-/// A process that holds a user namespace, and a mount namespace that belongs to it.
-struct Helper {
-    pid: i32,
-    user: OwnedFd,
-    mounts: OwnedFd,
-    /// It ends when this is closed.
-    _holds: PipeWriter,
-}
-
-impl Helper {
-    fn start(ids: &Ids) -> io::Result<Helper> {
-        let (mut waits, holds) = io::pipe()?;
-        let (mut ready, is_ready) = io::pipe()?;
-        let (flags, joined) = match ids {
-            Ids::Mapped(_) => (libc::CLONE_NEWUSER | libc::CLONE_NEWNS, None),
-            Ids::Joined(path) => (0, Some(File::open(path)?)),
-        };
-        let pid = match clone::clone(flags.cast_unsigned().into(), None)? {
-            Cloned::Parent { pid, .. } => pid,
-            Cloned::Child => {
-                drop((holds, ready));
-                let joined = joined.is_none_or(|user| {
-                    setns(user, CloneFlags::CLONE_NEWUSER)
-                        .and_then(|()| unshare(CloneFlags::CLONE_NEWNS))
-                        .is_ok()
-                });
-                if joined && io::Write::write_all(&mut &is_ready, b"r").is_ok() {
-                    // Nothing is ever written: the end of the pipe is the end of the wait.
-                    let end = waits.read(&mut [0]);
-                    clone::exit_now(i32::from(end.is_err()));
-                }
-                clone::exit_now(1)
-            }
-        };
-        drop(is_ready);
-        let mut namespaces = || -> io::Result<(OwnedFd, OwnedFd)> {
-            ready.read_exact(&mut [0])?;
-            if let Ids::Mapped(maps) = ids {
-                std::fs::write(format!("/proc/{pid}/uid_map"), &maps.uids)?;
-                std::fs::write(format!("/proc/{pid}/gid_map"), &maps.gids)?;
-            }
-            let user = File::open(format!("/proc/{pid}/ns/user"))?;
-            let mounts = File::open(format!("/proc/{pid}/ns/mnt"))?;
-            Ok((user.into(), mounts.into()))
-        };
-        match namespaces() {
-            Ok((user, mounts)) => Ok(Helper {
-                pid,
-                user,
-                mounts,
-                _holds: holds,
-            }),
-            Err(error) => {
-                end(pid)?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Does something in the helper's mount namespace, and comes back.
-    fn within<T>(&self, body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let directory = |path: &str| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::empty())
-        };
-        let own = File::open("/proc/self/ns/mnt")?;
-        let (root, here) = (directory("/")?, directory(".")?);
-        setns(&self.mounts, CloneFlags::CLONE_NEWNS)?;
-        let done = body();
-        let back = || -> io::Result<()> {
-            setns(own.as_fd(), CloneFlags::CLONE_NEWNS)?;
-            // setns(2) leads to the root of the namespace, which need not have been this one's.
-            enter_root(root.as_fd(), here.as_fd())
-        };
-        back()?;
-        done
-    }
-}
-
-fn enter_root(root: BorrowedFd<'_>, here: BorrowedFd<'_>) -> io::Result<()> {
-    rustix::process::fchdir(root)?;
-    rustix::process::chroot(".")?;
-    Ok(rustix::process::fchdir(here)?)
-}
-
-fn end(pid: i32) -> io::Result<()> {
-    process::kill(pid, libc::SIGKILL)?;
-    process::wait_for(pid).map(|_| ())
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        // It is a child that waits for its end; there is nobody to tell that it had ended before.
-        let ended = end(self.pid);
-        debug_assert!(ended.is_ok(), "{ended:?}");
-    }
 }

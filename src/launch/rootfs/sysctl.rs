@@ -74,6 +74,13 @@ fn allowed(name: &str, linux: Option<&Linux>) -> Result<(), &'static str> {
         all.find(|namespace| namespace.typ() == kind)
     };
     let unless = |held: bool, why| if held { Ok(()) } else { Err(why) };
+    // What a name begins with says whose it is, and it must not lead back to another's.
+    if swapped(name)
+        .split('/')
+        .any(|part| matches!(part, "" | "." | ".."))
+    {
+        return Err("a part of its name is empty or dots");
+    }
     if OF_IPC.contains(&name) || name.starts_with("fs.mqueue.") {
         return unless(
             own(LinuxNamespaceType::Ipc).is_some(),

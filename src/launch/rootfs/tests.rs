@@ -4,6 +4,8 @@ mod attributes;
 mod entry;
 mod filesystems;
 mod hostile;
+mod nodes;
+mod shared;
 mod sources;
 mod world;
 

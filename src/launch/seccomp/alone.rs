@@ -11,7 +11,8 @@
 
 use syscalls::Sysno;
 
-use super::rules::{Clause, Condition, STEERING, Table, constant, equal, masked, opening, rules};
+use super::conditions::{Condition, constant, equal, masked, rules};
+use super::rules::{Clause, STEERING, Table, opening};
 use super::{Alone, SeccompError};
 
 /// Reach into other processes or their objects, whatever the arguments.

@@ -44,7 +44,7 @@ fn every_further_refusal_is_the_filters_and_no_one_elses() {
         .into_iter()
         .filter_map(|(number, handling)| match handling {
             Handling::Refuse(errno) => Some((Sysno::new(number as usize)?, errno)),
-            Handling::Compare(_) | Handling::Notify => None,
+            Handling::Compare(_) | Handling::Notify | Handling::Kill => None,
         })
         .filter(|(sysno, _)| {
             !matches!(plain.get(&i64::from(sysno.id())), Some(Handling::Refuse(_)))

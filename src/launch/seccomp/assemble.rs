@@ -36,6 +36,7 @@ pub(super) fn program(
         }
         let leaf = match handling {
             Handling::Refuse(errno) => Leaf::Return(refusal(*errno)),
+            Handling::Kill => Leaf::Return(libc::SECCOMP_RET_KILL_PROCESS),
             Handling::Notify => Leaf::Return(libc::SECCOMP_RET_USER_NOTIF),
             Handling::Compare(clauses) => {
                 blocks.push(block(number, clauses)?);
@@ -62,16 +63,20 @@ fn block(number: u32, clauses: &[Clause]) -> Result<Vec<libc::sock_filter>, Secc
     for clause in clauses {
         let (rules, hit, miss) = match clause {
             Clause::Refuse { when, errno } => (when, refusal(*errno), None),
-            Clause::Admit { only, errno } => (only, ALLOW, Some(*errno)),
-            Clause::Ask { only, errno } => (only, libc::SECCOMP_RET_USER_NOTIF, Some(*errno)),
+            Clause::Admit { only, errno } => (only, ALLOW, Some(refusal(*errno))),
+            Clause::AdmitOrKill { only } => (only, ALLOW, Some(libc::SECCOMP_RET_KILL_PROCESS)),
+            Clause::AdmitOrAsk { only } => (only, ALLOW, Some(libc::SECCOMP_RET_USER_NOTIF)),
+            Clause::Ask { only, errno } => {
+                (only, libc::SECCOMP_RET_USER_NOTIF, Some(refusal(*errno)))
+            }
         };
         let compared = compare(rules.clone(), hit).map_err(|e| SeccompError::Compile {
             syscall: Sysno::new(number as usize).map_or("unknown", |sysno| sysno.name()),
             cause: e.to_string(),
         })?;
         block.extend(compared);
-        if let Some(errno) = miss {
-            block.push(op(RETURN, refusal(errno)));
+        if let Some(miss) = miss {
+            block.push(op(RETURN, miss));
             return Ok(block);
         }
     }

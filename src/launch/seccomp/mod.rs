@@ -13,6 +13,8 @@ mod alone;
 #[cfg(test)]
 mod alone_tests;
 mod assemble;
+mod conditions;
+mod intercepted;
 mod names;
 mod rules;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::bpf::tighten;
+use crate::policy::PermSet;
 use crate::sys;
 
 /// What the filter is to hold, beyond what it refuses to every worker.
@@ -43,8 +46,13 @@ pub struct SeccompRequest {
     /// Refuse every execution but by an execve whose three arguments are at these addresses, which
     /// nobody else can know.
     pub exec_at: Option<[u64; 3]>,
+    /// Kill the process for an execution that `exec_at` refuses, and for a call in `deny`.
+    pub kill: bool,
     /// Leave seccomp(2) to the filters that are stacked on this one: each can only refuse more.
     pub stacked: bool,
+    /// Permissions that are decided as each call is made: the listener answers the calls that may
+    /// need one of them.
+    pub intercept: PermSet,
     /// For a worker without namespaces: hold it to its own process. Only with `exec_once`.
     pub alone: Option<Alone>,
 }
@@ -139,7 +147,11 @@ impl Filters {
     pub fn compile(request: &SeccompRequest) -> Result<Filters, SeccompError> {
         let mut table = rules::table(request)?;
         for number in names::resolve(&request.deny)? {
-            table.insert(number, rules::Handling::Refuse(libc::EPERM));
+            let handling = match request.kill {
+                true => rules::Handling::Kill,
+                false => rules::Handling::Refuse(libc::EPERM),
+            };
+            table.insert(number, handling);
         }
         let program = tighten(assemble::program(&table)?);
         if program.len() > sys::seccomp::LONGEST_PROGRAM {
@@ -150,12 +162,12 @@ impl Filters {
         }
         Ok(Filters {
             program,
-            listens: request.exec_once,
+            listens: request.exec_once || !request.intercept.is_empty(),
         })
     }
 
     /// Installs the program on the calling thread, for good. The process must be single-threaded
-    /// and have no_new_privs set. With `exec_once` it returns the listener (close-on-exec).
+    /// and have no_new_privs set. Where it has something to answer it returns the listener (close-on-exec).
     ///
     /// # Errors
     /// no_new_privs is missing, or the kernel refused; then nothing is installed.

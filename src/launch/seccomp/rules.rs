@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use seccompiler::SeccompRule;
 use syscalls::Sysno;
 
+use super::conditions::{Condition, constant, different, equal, masked, rules, whole};
 use super::{SeccompError, SeccompRequest};
+use crate::policy::Perm;
 
 /// The newest system call that was reviewed for this table: file_setattr, Linux 6.17.
 pub(super) const NEWEST_REVIEWED: u32 = Sysno::file_setattr as u32;
@@ -19,6 +21,8 @@ pub(super) const NEWEST_REVIEWED: u32 = Sysno::file_setattr as u32;
 pub(super) enum Handling {
     /// Always this errno.
     Refuse(i32),
+    /// The process is killed.
+    Kill,
     /// The listener answers.
     Notify,
     /// The clauses in order; what none of them answers is allowed.
@@ -32,8 +36,12 @@ pub(super) enum Clause {
     Refuse { when: Vec<SeccompRule>, errno: i32 },
     /// Allow when a rule matches, this errno otherwise. Always the last clause.
     Admit { only: Vec<SeccompRule>, errno: i32 },
+    /// Allow when a rule matches, kill otherwise. Always the last clause.
+    AdmitOrKill { only: Vec<SeccompRule> },
     /// The listener answers when a rule matches, this errno otherwise. Always the last clause.
     Ask { only: Vec<SeccompRule>, errno: i32 },
+    /// Allow when a rule matches; the listener answers otherwise. Always the last clause.
+    AdmitOrAsk { only: Vec<SeccompRule> },
 }
 
 /// Refused whatever the arguments: what reaches into other processes, changes mounts, namespaces
@@ -160,15 +168,20 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     if request.deny_memfd {
         table.refuse(Sysno::memfd_create, libc::EPERM);
     }
-    if request.exec_once {
+    if request.exec_once || request.intercept.contains(Perm::Execute) {
         for sysno in [Sysno::execve, Sysno::execveat] {
             table.0.insert(i64::from(sysno.id()), Handling::Notify);
         }
     }
     if let Some(addresses) = request.exec_at {
         let only = [0, 1, 2].map(|argument| whole(argument, addresses[usize::from(argument)]));
-        table.admit(Sysno::execve, &[only], libc::EACCES)?;
-        table.refuse(Sysno::execveat, libc::EACCES);
+        if request.kill {
+            table.admit_or_kill(Sysno::execve, &[only])?;
+            table.kill(Sysno::execveat);
+        } else {
+            table.admit(Sysno::execve, &[only], libc::EACCES)?;
+            table.refuse(Sysno::execveat, libc::EACCES);
+        }
     }
     processes(&mut table, request.stacked)?;
     if request.stacked {
@@ -177,6 +190,7 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     init(&mut table)?;
     modes(&mut table)?;
     sockets(&mut table, request)?;
+    super::intercepted::hold(&mut table, request.intercept)?;
     if let Some(alone) = &request.alone {
         super::alone::hold(&mut table, alone)?;
     }
@@ -382,6 +396,35 @@ impl Table {
         Ok(())
     }
 
+    pub(super) fn ask(&mut self, sysno: Sysno) {
+        self.0.insert(i64::from(sysno.id()), Handling::Notify);
+    }
+
+    /// Adds a clause for a call that is compared, or not in the table.
+    pub(super) fn append(&mut self, sysno: Sysno, clause: Clause) {
+        let number = i64::from(sysno.id());
+        match self.0.get_mut(&number) {
+            Some(Handling::Compare(clauses)) => clauses.push(clause),
+            Some(_) => {}
+            None => self.put(sysno, vec![clause]),
+        }
+    }
+
+    pub(super) fn kill(&mut self, sysno: Sysno) {
+        self.0.insert(i64::from(sysno.id()), Handling::Kill);
+    }
+
+    /// The process is killed for every other call than `only`.
+    pub(super) fn admit_or_kill<R: AsRef<[Condition]>>(
+        &mut self,
+        sysno: Sysno,
+        only: &[R],
+    ) -> Result<(), SeccompError> {
+        let only = rules(sysno, only)?;
+        self.put(sysno, vec![Clause::AdmitOrKill { only }]);
+        Ok(())
+    }
+
     pub(super) fn admit<R: AsRef<[Condition]>>(
         &mut self,
         sysno: Sysno,
@@ -396,88 +439,4 @@ impl Table {
             .insert(i64::from(sysno.id()), Handling::Compare(vec![clause]));
         Ok(())
     }
-}
-
-/// A comparison of one argument: of its low 32 bits, unless it is a pointer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Condition {
-    argument: u8,
-    test: Test,
-    value: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Test {
-    Equal,
-    Different,
-    MaskedEqual(u64),
-    /// All 64 bits, of a pointer.
-    Whole,
-}
-
-pub(super) fn equal(argument: u8, value: u64) -> Condition {
-    Condition {
-        argument,
-        test: Test::Equal,
-        value,
-    }
-}
-
-fn different(argument: u8, value: u64) -> Condition {
-    Condition {
-        argument,
-        test: Test::Different,
-        value,
-    }
-}
-
-pub(super) fn masked(argument: u8, mask: u64, value: u64) -> Condition {
-    Condition {
-        argument,
-        test: Test::MaskedEqual(mask),
-        value,
-    }
-}
-
-fn whole(argument: u8, value: u64) -> Condition {
-    Condition {
-        argument,
-        test: Test::Whole,
-        value,
-    }
-}
-
-/// A constant that C declares as a non-negative int.
-pub(super) fn constant(value: i32) -> u64 {
-    u64::from(value.unsigned_abs())
-}
-
-/// The rules in seccompiler's terms.
-pub(super) fn rules<R: AsRef<[Condition]>>(
-    sysno: Sysno,
-    alternatives: &[R],
-) -> Result<Vec<SeccompRule>, SeccompError> {
-    let failed = |e: seccompiler::BackendError| SeccompError::Compile {
-        syscall: sysno.name(),
-        cause: e.to_string(),
-    };
-    let compile = |condition: &Condition| {
-        let op = match condition.test {
-            Test::Equal | Test::Whole => SeccompCmpOp::Eq,
-            Test::Different => SeccompCmpOp::Ne,
-            Test::MaskedEqual(mask) => SeccompCmpOp::MaskedEq(mask),
-        };
-        let width = match condition.test {
-            Test::Whole => SeccompCmpArgLen::Qword,
-            _ => SeccompCmpArgLen::Dword,
-        };
-        SeccompCondition::new(condition.argument, width, op, condition.value)
-    };
-    alternatives
-        .iter()
-        .map(|rule| {
-            let conditions = rule.as_ref().iter().map(compile).collect::<Result<_, _>>();
-            conditions.and_then(SeccompRule::new).map_err(failed)
-        })
-        .collect()
 }

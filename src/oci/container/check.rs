@@ -4,7 +4,7 @@
 use oci_spec::runtime::Spec;
 
 use super::VerbError;
-use crate::launch::container::{ContainerError, Isolation};
+use crate::launch::container::{ContainerError, Isolation, check_interfaces};
 
 /// Refuses `spec` where it cannot be carried out.
 pub(super) fn check(spec: &Spec, isolation: &Isolation) -> Result<(), VerbError> {
@@ -34,24 +34,41 @@ pub(super) fn check(spec: &Spec, isolation: &Isolation) -> Result<(), VerbError>
             return Err(ContainerError::invalid(field, cause).into());
         }
     }
+    check_hooks(spec)?;
     let Some(linux) = spec.linux() else {
         return Ok(());
     };
-    if linux
-        .net_devices()
-        .as_ref()
-        .is_some_and(|devices| !devices.is_empty())
-    {
-        let cause = "moving network devices is not carried out; move them into the namespace first";
-        return Err(ContainerError::invalid("linux.netDevices", cause).into());
+    let devices = linux.net_devices().as_ref();
+    if devices.is_some_and(|devices| !devices.is_empty()) && !isolation.has_network_namespace() {
+        return Err(missing("linux.netDevices", "network").into());
     }
+    check_interfaces(spec)?;
     if linux.intel_rdt().is_some() {
-        let cause = "resource control by Intel RDT is not carried out; take it out";
+        let cause = "resource control by Intel RDT is not carried out, whether or not the host has it \
+                     (a file system resctrl); take it out";
         return Err(ContainerError::invalid("linux.intelRdt", cause).into());
     }
-    if linux.memory_policy().is_some() {
-        let cause = "a NUMA memory policy is not carried out; take it out";
-        return Err(ContainerError::invalid("linux.memoryPolicy", cause).into());
+    Ok(())
+}
+
+/// A name without a folder would be another program for every caller.
+fn check_hooks(spec: &Spec) -> Result<(), VerbError> {
+    let Some(hooks) = spec.hooks() else {
+        return Ok(());
+    };
+    for (kind, listed) in [
+        ("prestart", hooks.prestart()),
+        ("createRuntime", hooks.create_runtime()),
+        ("createContainer", hooks.create_container()),
+        ("startContainer", hooks.start_container()),
+        ("poststart", hooks.poststart()),
+        ("poststop", hooks.poststop()),
+    ] {
+        let mut paths = listed.iter().flatten().map(oci_spec::runtime::Hook::path);
+        if let Some(at) = paths.position(|path| !path.is_absolute()) {
+            let field = format!("hooks.{kind}[{at}].path");
+            return Err(ContainerError::invalid(field, "a hook's path is an absolute one").into());
+        }
     }
     Ok(())
 }

@@ -7,16 +7,18 @@ use chrono::{SecondsFormat, Utc};
 use oci_spec::runtime::Spec;
 
 use super::check::check;
-use super::policy::{self, Chosen, PolicyRecord};
-use super::record::{FirstProcess, Record, State, Status};
+use super::policy::{self, Chosen, PolicyRecord, Texts};
+use super::record::{ProcessRecord, Record, State, Status};
 use super::store::Entry;
-use super::{Runtime, VerbError, config, pid_file};
+use super::supervised::{self, Beginning, Judging, Outputs};
+use super::{Runtime, VerbError, config, pid_file, readiness};
 use crate::launch::container::{
-    self, Confinement, ContainerError, Creation, Gate, Isolation, ProcessPlan, Steps,
+    self, ChannelEnds, Confinement, ContainerError, Creation, Gate, Isolation, ProcessPlan, Steps,
     connect_console,
 };
-use crate::launch::group::{Group, GroupRecord, GroupRequest};
-use crate::launch::rootfs::{Cgroups, Hierarchy, Rootfs, RootfsFacts};
+use crate::launch::group::{Group, GroupError, GroupRecord, GroupRequest};
+use crate::launch::rootfs::{Cgroups, Rootfs, RootfsFacts};
+use crate::sys::process;
 
 /// What `create` is told.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +41,9 @@ pub struct CreateInput {
     pub preserve_fds: u32,
 }
 
+/// More than a process can have open.
+const MOST_DESCRIPTORS: i32 = 1 << 20;
+
 /// A configuration that was read and can be carried out as far as can be told beforehand.
 struct Prepared {
     spec: Spec,
@@ -53,12 +58,18 @@ struct Prepared {
 struct Recorder<'a> {
     entry: &'a Entry,
     record: &'a mut Record,
+    /// The program and its arguments.
+    program: Vec<String>,
+    /// The policy's documents.
+    texts: Option<Texts>,
+    /// Its output, where it is limited.
+    outputs: Option<Outputs>,
     pid_file: Option<&'a Path>,
 }
 
 impl Steps for Recorder<'_> {
     fn born(&mut self, pid: i32) -> Result<Vec<u8>, ContainerError> {
-        let first = FirstProcess::of(pid).map_err(|source| ContainerError::System {
+        let first = ProcessRecord::of(pid).map_err(|source| ContainerError::System {
             operation: "look at",
             object: "the container's first process".to_owned(),
             source,
@@ -73,11 +84,13 @@ impl Steps for Recorder<'_> {
         &mut self,
         pid: i32,
         confinement: Option<Confinement>,
+        channel: Option<ChannelEnds>,
     ) -> Result<(), ContainerError> {
-        self.record.complete = true;
         if let Some(policy) = &mut self.record.policy {
             policy.confinement = confinement;
         }
+        self.supervise(channel)?;
+        self.record.complete = true;
         self.write()?;
         match self.pid_file {
             Some(path) => pid_file::write(path, pid),
@@ -87,6 +100,43 @@ impl Steps for Recorder<'_> {
 }
 
 impl Recorder<'_> {
+    /// Leaves a supervisor beside a container that has a policy.
+    fn supervise(&mut self, channel: Option<ChannelEnds>) -> Result<(), ContainerError> {
+        let (Some(policy), Some(first)) = (&mut self.record.policy, self.record.first) else {
+            return Ok(());
+        };
+        let confinement = policy.confinement.as_mut();
+        let oracle = confinement.and_then(|confinement| confinement.oracle.take());
+        let Some(confinement) = &policy.confinement else {
+            return Ok(());
+        };
+        let beginning = Beginning {
+            id: self.record.id.clone(),
+            dir: self.entry.path().to_owned(),
+            first,
+            group: self.record.group.clone(),
+            program: std::mem::take(&mut self.program),
+            layers: policy.names.clone(),
+            mechanisms: policy.enforced(confinement),
+            masks: confinement.masks.clone(),
+            wall: policy.bounds.wall(),
+            output: policy.bounds.output(),
+            events: policy.events.clone(),
+            judging: self
+                .texts
+                .take()
+                .zip(oracle)
+                .map(|(texts, oracle)| Judging { texts, oracle }),
+        };
+        let begun = supervised::begin(&beginning, channel.as_ref(), self.outputs.as_ref());
+        policy.supervisor = Some(begun.map_err(|source| ContainerError::System {
+            operation: "start",
+            object: "the supervisor".to_owned(),
+            source,
+        })?);
+        Ok(())
+    }
+
     fn write(&self) -> Result<(), ContainerError> {
         let written = self.entry.write_state(self.record);
         written.map_err(|error| ContainerError::Recording(error.to_string()))
@@ -118,12 +168,11 @@ impl Runtime {
         input: &CreateInput,
         own_console: Option<OwnedFd>,
     ) -> Result<i32, VerbError> {
-        check_descriptors(input.preserve_fds)?;
         let bundle = resolved(&input.bundle, "find the bundle")?;
         let (text, spec) = config::read(&config_path(input, &bundle))?;
         let mut prepared = self.prepare(spec, bundle)?;
-        prepared.process.preserve_fds =
-            input.preserve_fds + listen_descriptors(&mut prepared.process);
+        let handed = listen_descriptors(&mut prepared.process);
+        prepared.process.preserved_fds = preserved(input.preserve_fds.saturating_add(handed));
         let console = match own_console {
             Some(socket) => Some(socket),
             None => console(&prepared, input)?,
@@ -149,6 +198,14 @@ impl Runtime {
         console_socket: Option<OwnedFd>,
     ) -> Result<i32, VerbError> {
         let chosen = prepared.policy.take();
+        let mut outputs = limited_outputs(chosen.as_ref().map(|chosen| &chosen.record))?;
+        prepared.process.outputs = outputs.as_mut().and_then(Outputs::take_inside);
+        readiness::prepare(
+            entry,
+            &mut prepared.spec,
+            &mut prepared.process,
+            &prepared.isolation,
+        )?;
         let spec = &prepared.spec;
         let request = self.group_request(spec, &input.id);
         let mut record = Record {
@@ -161,13 +218,14 @@ impl Runtime {
             annotations: spec.annotations().clone().unwrap_or_default(),
             first: None,
             group: Group::planned(&request)?,
+            root_mount: None,
             own_pids: prepared.isolation.makes_pid_namespace(),
             policy: chosen.as_ref().map(|chosen| chosen.record.clone()),
             complete: false,
         };
         entry.write_config(text)?;
         if let Some(chosen) = &chosen {
-            entry.write_policy(&policy::kept(&chosen.documents)?)?;
+            entry.write_policy(&policy::kept(&chosen.texts)?)?;
         }
         entry.write_state(&record)?;
         let mut group = match Group::create(&request) {
@@ -176,7 +234,7 @@ impl Runtime {
                 // None of it is there, and what is there by now is somebody else's.
                 record.group = GroupRecord::default();
                 entry.write_state(&record)?;
-                return Err(error.into());
+                return Err(blamed(error, record.policy.as_ref()));
             }
         };
         if record.group != *group.record() {
@@ -184,20 +242,26 @@ impl Runtime {
             entry.write_state(&record)?;
         }
         check_limits(&record)?;
-        let facts = facts(&prepared.isolation, group.record());
+        let facts = facts(&prepared.isolation, group.record())?;
         let rootfs = Rootfs::prepare(spec, &prepared.bundle, &facts)
             .map_err(|error| ContainerError::Rootfs(error.to_string()))?;
+        if let Some(mount) = rootfs.own_mount() {
+            // Before it is attached: nothing else finds it again.
+            record.root_mount = Some(mount.clone());
+            entry.write_state(&record)?;
+        }
         // Hooks run where the bundle is.
         rustix::process::chdir(&prepared.bundle).map_err(|error| {
             VerbError::system("enter", prepared.bundle.display().to_string())(error.into())
         })?;
+        let (texts, policy) = chosen.map(|chosen| (chosen.texts, chosen.request)).unzip();
         let creation = Creation {
             id: &input.id,
             spec,
             process: prepared.process,
             isolation: prepared.isolation,
             rootfs,
-            policy: chosen.map(|chosen| chosen.request),
+            policy,
             gate: Gate::make(entry.dir())?,
             group: &group,
             console_socket,
@@ -208,6 +272,9 @@ impl Runtime {
         let mut recorder = Recorder {
             entry,
             record: &mut record,
+            program: spec_args(spec),
+            texts,
+            outputs,
             pid_file: input.pid_file.as_deref(),
         };
         let pid = container::create(creation, &mut recorder)?;
@@ -226,6 +293,12 @@ impl Runtime {
             }
             None => {
                 tracing::debug!("no policy: this is a plain OCI container");
+                if let Some(events) = &self.policy.events {
+                    tracing::warn!(
+                        "nothing is recorded in {}: the container has no policy",
+                        events.display()
+                    );
+                }
                 None
             }
         };
@@ -235,6 +308,9 @@ impl Runtime {
         check(&spec, &isolation)?;
         let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
         let root = root.ok_or_else(|| ContainerError::invalid("root", "it is missing"))?;
+        if root == bundle.join("") {
+            return Err(ContainerError::invalid("root.path", "it is empty").into());
+        }
         let rootfs = resolved(&root, "find the root file system")?;
         Ok(Prepared {
             spec,
@@ -255,6 +331,7 @@ impl Runtime {
             rootless: self.rootless,
             resources: linux.and_then(|linux| linux.resources().as_ref()),
             systemd: self.systemd_cgroup,
+            disabled: self.no_cgroup,
             annotations: spec.annotations().as_ref(),
         }
     }
@@ -272,15 +349,49 @@ fn check_limits(record: &Record) -> Result<(), VerbError> {
     let Some(policy) = &record.policy else {
         return Ok(());
     };
-    match policy.bounds.need_a_group() && record.group.is_empty() {
-        false => Ok(()),
-        true => Err(VerbError::Policy {
-            name: policy.names.join(", "),
-            cause: "it limits memory, processes or processors, and there is no control group to \
-                    hold that; take the limits out, or let the caller make one"
-                .to_owned(),
-        }),
+    let cause = match (record.group.is_empty(), policy.bounds.need_a_group()) {
+        (true, true) => {
+            "it limits memory, processes or processors, and there is no control group to hold \
+             that; take the limits out, or let the caller make one"
+        }
+        (true, false) if !record.own_pids => {
+            "without a control group and a pid namespace of its own nothing ends the processes that \
+             the container's first one leaves; add a pid namespace, or let the caller make a group"
+        }
+        _ => return Ok(()),
+    };
+    Err(VerbError::Policy {
+        name: policy.names.join(", "),
+        cause: cause.to_owned(),
+    })
+}
+
+/// A limit that nothing here holds may be the policy's and not the configuration's.
+fn blamed(error: GroupError, policy: Option<&PolicyRecord>) -> VerbError {
+    match (&error, policy) {
+        (GroupError::Unheld { .. }, Some(policy)) if policy.bounds.need_a_group() => {
+            VerbError::Policy {
+                name: policy.names.join(", "),
+                cause: format!("it limits memory, processes or processors: {error}"),
+            }
+        }
+        _ => error.into(),
     }
+}
+
+fn spec_args(spec: &Spec) -> Vec<String> {
+    let process = spec.process().as_ref();
+    let args = process.and_then(|process| process.args().clone());
+    args.unwrap_or_default()
+}
+
+/// The way of a process's output where a policy limits it.
+pub(super) fn limited_outputs(policy: Option<&PolicyRecord>) -> Result<Option<Outputs>, VerbError> {
+    let is_limited = policy.is_some_and(|policy| policy.bounds.output().is_some());
+    is_limited
+        .then(Outputs::make)
+        .transpose()
+        .map_err(VerbError::system("make", "the pipes of limits.output"))
 }
 
 /// What a policy asks of every process.
@@ -295,17 +406,19 @@ fn resolved(path: &Path, operation: &'static str) -> Result<PathBuf, VerbError> 
     std::fs::canonicalize(path).map_err(VerbError::system(operation, path.display().to_string()))
 }
 
-/// Descriptors that are not there would be somebody else's by the time the program runs.
-pub(super) fn check_descriptors(preserved: u32) -> Result<(), VerbError> {
-    for number in (3..).take(preserved as usize) {
-        if std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
-            return Err(VerbError::argument(
-                format!("--preserve-fds {preserved}"),
-                format!("descriptor {number} is not open"),
-            ));
-        }
+/// The caller's descriptors among the `count` after the standard ones. A number that is not open
+/// is nobody's now, and could be one of ours by the time the program runs.
+pub(super) fn preserved(count: u32) -> Vec<i32> {
+    let most = i32::try_from(count).map_or(MOST_DESCRIPTORS, |count| count.min(MOST_DESCRIPTORS));
+    let found = process::inherited(3..3 + most);
+    if found.len() < count as usize {
+        tracing::warn!(
+            asked = count,
+            ?found,
+            "fewer descriptors are open than are to be kept"
+        );
     }
-    Ok(())
+    found
 }
 
 /// Sockets that a service manager hands over (sd_listen_fds(3)): as many descriptors more, and the
@@ -315,16 +428,15 @@ fn listen_descriptors(process: &mut ProcessPlan) -> u32 {
     let count = listed
         .and_then(|text| text.parse::<u32>().ok())
         .unwrap_or(0);
-    if count > 0 && check_descriptors(count).is_ok() {
+    if count > 0 {
         let ours = ["LISTEN_FDS=", "LISTEN_PID="];
         process
             .env
             .retain(|entry| !ours.iter().any(|name| entry.starts_with(name)));
         process.env.push(format!("LISTEN_FDS={count}"));
         process.env.push("LISTEN_PID=1".to_owned());
-        return count;
     }
-    0
+    count
 }
 
 fn console(prepared: &Prepared, input: &CreateInput) -> Result<Option<OwnedFd>, VerbError> {
@@ -333,7 +445,7 @@ fn console(prepared: &Prepared, input: &CreateInput) -> Result<Option<OwnedFd>, 
         (None, false) => Ok(None),
         (None, true) => Err(VerbError::argument(
             "--console-socket",
-            "process.terminal is true: name the socket that takes the terminal",
+            "process.terminal is true: use --console-socket for the socket that takes the terminal",
         )),
         (Some(path), false) => Err(VerbError::argument(
             format!("--console-socket {}", path.display()),
@@ -342,30 +454,17 @@ fn console(prepared: &Prepared, input: &CreateInput) -> Result<Option<OwnedFd>, 
     }
 }
 
-fn facts(isolation: &Isolation, group: &GroupRecord) -> RootfsFacts {
-    RootfsFacts {
+fn facts(isolation: &Isolation, group: &GroupRecord) -> Result<RootfsFacts, VerbError> {
+    let cgroups = if group.is_empty() {
+        // It stays where its caller is.
+        Cgroups::of(&GroupRecord::of_caller()?)
+    } else {
+        Cgroups::of(group)
+    };
+    Ok(RootfsFacts {
         user_namespace: isolation.has_user_namespace(),
         mount_namespace: isolation.has_mount_namespace(),
         cgroup_namespace: isolation.has_cgroup_namespace(),
-        cgroups: view(group),
-    }
-}
-
-/// What a mount of the type cgroup shows of the group.
-fn view(group: &GroupRecord) -> Cgroups {
-    if let Some(path) = group.v2() {
-        return Cgroups::V2 {
-            mount: PathBuf::from("/sys/fs/cgroup"),
-            group: Some(path.to_owned()),
-        };
-    }
-    if group.v1.is_empty() {
-        return Cgroups::None;
-    }
-    let hierarchy = |one: &crate::launch::group::HierarchyRecord| Hierarchy {
-        name: one.controllers.trim_start_matches("name=").to_owned(),
-        options: one.controllers.clone(),
-        group: one.path.clone(),
-    };
-    Cgroups::V1(group.v1.iter().map(hierarchy).collect())
+        cgroups,
+    })
 }

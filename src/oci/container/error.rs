@@ -40,6 +40,12 @@ pub enum VerbError {
     /// Callers look for these words.
     #[error("container not running: {0:?} has ended")]
     NotRunning(String),
+    /// Callers look for these words.
+    #[error(
+        "cannot exec in a paused container: resume {0:?} first, or use --ignore-paused to wait \
+         until somebody does"
+    )]
+    Paused(String),
     /// The configuration cannot be read.
     #[error(transparent)]
     Config(#[from] super::ConfigError),
@@ -70,12 +76,26 @@ pub enum VerbError {
         /// What is wrong, and what to do.
         cause: String,
     },
+    /// Who stands beside a container with a policy could not do its part.
+    #[error(
+        "container {id:?} has a policy and its supervisor does not carry this: {cause}; \
+         nothing was done, and the container can still be killed and deleted"
+    )]
+    Supervisor {
+        /// The container.
+        id: String,
+        /// Why not.
+        cause: String,
+    },
     /// A policy cannot be read.
     #[error(transparent)]
     Load(#[from] crate::policy::LoadError),
     /// The control group could not be asked or changed.
     #[error(transparent)]
     Group(#[from] crate::launch::group::GroupError),
+    /// Mounts in the caller's own mount namespace.
+    #[error(transparent)]
+    RootMount(#[from] crate::launch::rootfs::RootMountError),
     /// A system call failed.
     #[error("cannot {operation} {object}: {source}")]
     System {

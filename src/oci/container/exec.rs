@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
 
-use super::create::{check_descriptors, hold};
+use super::create::{hold, limited_outputs, preserved};
 use super::foreground::Foreground;
 use super::record::{Found, State, Status};
+use super::supervised::{Outputs, Request};
 use super::{Runtime, VerbError, config, pid_file};
 use crate::launch::container::{
     self, Confinement, ContainerError, Execution, ProcessPlan, connect_console,
@@ -70,22 +71,18 @@ impl Runtime {
     /// # Errors
     /// See [`VerbError`]; nothing runs then.
     pub fn exec(&self, input: &ExecInput) -> Result<u8, VerbError> {
-        check_descriptors(input.preserve_fds)?;
+        let preserved = preserved(input.preserve_fds);
         let found = self.seen(&input.id)?;
         match found.status {
             Status::Running | Status::Created => {}
             Status::Paused if input.ignore_paused => {}
-            Status::Paused => {
-                return Err(
-                    found.wrong_state("exec in", "; resume it first, or use --ignore-paused")
-                );
-            }
+            Status::Paused => return Err(VerbError::Paused(input.id.clone())),
             _ => return Err(found.wrong_state("exec in", "; container not running")),
         }
         let spec = found.entry.config()?;
         let process = input.process.process(&spec)?;
         let mut plan = ProcessPlan::of(&process, &spec)?;
-        plan.preserve_fds = input.preserve_fds;
+        plan.preserved_fds = preserved;
         hold(&mut plan, found.record.policy.as_ref());
         if input.detach {
             let console = self.console(input, plan.terminal)?;
@@ -98,8 +95,13 @@ impl Runtime {
             Some(socket) => Some(socket),
             None => self.console(input, plan.terminal)?,
         };
-        let pid = self.execute(input, &found, plan, console)?;
-        foreground.attend(pid)
+        let (pid, outputs) = self.execute(input, &found, plan, console)?;
+        let status = foreground.attend(pid, None)?;
+        if let Some(outputs) = outputs {
+            let waited = outputs.wait_for_copies();
+            waited.map_err(VerbError::system("wait for", "the output of the process"))?;
+        }
+        Ok(status)
     }
 
     fn console(&self, input: &ExecInput, terminal: bool) -> Result<Option<OwnedFd>, VerbError> {
@@ -117,17 +119,36 @@ impl Runtime {
         &self,
         input: &ExecInput,
         found: &Found,
-        process: ProcessPlan,
+        mut process: ProcessPlan,
         console_socket: Option<OwnedFd>,
-    ) -> Result<i32, VerbError> {
+    ) -> Result<(i32, Option<Outputs>), VerbError> {
         let first = found.living("exec in")?;
+        let confinement = confinement(found)?;
+        if let Some(policy) = &found.record.policy
+            && policy.bounds.output().is_some()
+            && process.terminal
+        {
+            return Err(VerbError::Policy {
+                name: policy.names.join(", "),
+                cause: "limits.output does not hold what is written to a terminal; run it without \
+                        one"
+                .to_owned(),
+            });
+        }
+        let mut outputs = limited_outputs(found.record.policy.as_ref())?;
+        process.outputs = outputs.as_mut().and_then(Outputs::take_inside);
+        let request = Request::Exec {
+            program: process.args.clone(),
+            uid: process.uid,
+        };
+        found.ask_with(&request, outputs.as_ref())?;
         let state = serde_json::to_vec(&State::of(&found.record, found.status))
             .map_err(|error| VerbError::system("write", "the container's state")(error.into()))?;
         let execution = Execution {
             id: &input.id,
             first: (first.pid, first.pidfd()),
             process,
-            confinement: confinement(found)?,
+            confinement,
             group: &Group::of(&found.record.group),
             sub_groups: &SubGroups::parse(&input.cgroups)?,
             console_socket,
@@ -138,7 +159,7 @@ impl Runtime {
             Some(path) => pid_file::write(path, pid),
             None => Ok(()),
         };
-        Ok(container::execute(execution, &mut ready)?)
+        Ok((container::execute(execution, &mut ready)?, outputs))
     }
 }
 
@@ -158,7 +179,7 @@ impl ProcessInput {
         if let Some(path) = &self.file {
             let object = path.display().to_string();
             let bytes = std::fs::read(path).map_err(VerbError::system("read", object))?;
-            return Ok(config::parse_as("process", &bytes)?);
+            return Ok(config::parse_process(&bytes)?);
         }
         let own = spec.process().clone();
         let mut process = own.ok_or_else(|| ContainerError::invalid("process", "it is missing"))?;
@@ -188,25 +209,25 @@ impl ProcessInput {
         if self.no_new_privileges {
             process.set_no_new_privileges(Some(true));
         }
-        self.add_capabilities(&mut process)?;
+        self.add_capabilities(&mut process);
         Ok(process)
     }
 
-    fn add_capabilities(&self, process: &mut Process) -> Result<(), VerbError> {
+    fn add_capabilities(&self, process: &mut Process) {
         if self.capabilities.is_empty() {
-            return Ok(());
+            return;
         }
         let mut added = Capabilities::new();
         for name in &self.capabilities {
             let upper = name.to_ascii_uppercase();
             let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-            let capability = short.parse::<Capability>().map_err(|_| {
-                VerbError::argument(
-                    format!("--cap {name}"),
-                    "there is no such capability; they are named as in capabilities(7)",
-                )
-            })?;
-            added.insert(capability);
+            match short.parse::<Capability>() {
+                Ok(capability) => {
+                    added.insert(capability);
+                }
+                // As in the configuration.
+                Err(_) => tracing::warn!(%name, "a capability that is not known is left out"),
+            }
         }
         let mut sets = process.capabilities().clone().unwrap_or_else(|| {
             let mut none = LinuxCapabilities::default();
@@ -233,6 +254,5 @@ impl ProcessInput {
             .set_permitted(permitted)
             .set_ambient(ambient);
         process.set_capabilities(Some(sets));
-        Ok(())
     }
 }

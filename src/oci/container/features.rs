@@ -76,10 +76,30 @@ pub fn features() -> Value {
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": false},
+            "intelRdt": {"enabled": false, "schemata": false, "monitoring": false},
+            "memoryPolicy": {
+                "modes": [
+                    "MPOL_BIND",
+                    "MPOL_DEFAULT",
+                    "MPOL_INTERLEAVE",
+                    "MPOL_LOCAL",
+                    "MPOL_PREFERRED",
+                    "MPOL_PREFERRED_MANY",
+                    "MPOL_WEIGHTED_INTERLEAVE"
+                ],
+                "flags": [
+                    "MPOL_F_NUMA_BALANCING",
+                    "MPOL_F_RELATIVE_NODES",
+                    "MPOL_F_STATIC_NODES"
+                ]
+            },
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false}
+            "netDevices": {"enabled": true}
         },
+        "potentiallyUnsafeConfigAnnotations": [
+            "org.systemd.property.",
+            "run.oci.keep_original_groups"
+        ],
         "annotations": {
             "dev.buntime.version": env!("CARGO_PKG_VERSION")
         }

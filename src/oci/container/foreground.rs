@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
 use super::VerbError;
+use super::readiness::Readiness;
 use crate::sys::{process, socket};
 
 /// The caller's side of a process in the foreground, made before the process is.
@@ -61,8 +62,13 @@ impl Foreground {
         Ok((Foreground { signals, console }, theirs))
     }
 
-    /// Waits for the end of `pid`; gives its exit status as shells do.
-    pub(super) fn attend(self, pid: i32) -> Result<u8, VerbError> {
+    /// Waits for the end of `pid`; gives its exit status as shells do. Meanwhile its word that it is
+    /// ready is passed on.
+    pub(super) fn attend(
+        self,
+        pid: i32,
+        mut readiness: Option<Readiness>,
+    ) -> Result<u8, VerbError> {
         let mut terminal = match &self.console {
             None => None,
             Some(console) => Some(Terminal::receive(console)?),
@@ -71,7 +77,7 @@ impl Foreground {
         loop {
             let ended = match status {
                 None => {
-                    status = self.wait_for_events(pid, terminal.as_mut())?;
+                    status = self.wait_for_events(pid, terminal.as_mut(), &mut readiness)?;
                     continue;
                 }
                 Some(ended) => ended,
@@ -87,9 +93,13 @@ impl Foreground {
         &self,
         pid: i32,
         terminal: Option<&mut Terminal>,
+        readiness: &mut Option<Readiness>,
     ) -> Result<Option<u8>, VerbError> {
         let stdin = io::stdin();
-        let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let nothing = PollFd::new(&self.signals, PollFlags::empty());
+        let word = readiness.as_ref();
+        let word = word.map_or(nothing, |word| PollFd::new(word, PollFlags::IN));
+        let mut watched = vec![word, PollFd::new(&self.signals, PollFlags::IN)];
         let reads_stdin = terminal.as_ref().is_some_and(|terminal| terminal.reads);
         if let Some(terminal) = &terminal {
             watched.push(PollFd::new(&terminal.master, PollFlags::IN));
@@ -106,11 +116,14 @@ impl Foreground {
             .map(|watched| !watched.revents().is_empty())
             .collect();
         drop(watched);
+        if ready.first() == Some(&true) && readiness.as_ref().is_some_and(Readiness::hear) {
+            *readiness = None;
+        }
         if let Some(terminal) = terminal {
-            if ready.get(1) == Some(&true) {
+            if ready.get(2) == Some(&true) {
                 terminal.copy_out()?;
             }
-            if ready.get(2) == Some(&true) {
+            if ready.get(3) == Some(&true) {
                 terminal.copy_in()?;
             }
             self.take_signals(pid, Some(terminal))
@@ -171,6 +184,8 @@ struct Terminal {
     master: OwnedFd,
     /// Whether there is still input to take.
     reads: bool,
+    /// Whether the last line of it goes on.
+    in_a_line: bool,
     _raw: Option<Raw>,
 }
 
@@ -185,6 +200,7 @@ impl Terminal {
         let terminal = Terminal {
             master,
             reads: true,
+            in_a_line: false,
             _raw: raw,
         };
         terminal.copy_window();
@@ -223,12 +239,32 @@ impl Terminal {
         match rustix::io::read(io::stdin(), &mut some) {
             Ok(0) | Err(rustix::io::Errno::IO) => {
                 self.reads = false;
-                Ok(())
+                self.pass_end()
             }
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(()),
             Err(error) => Err(failed("read the input of")(error.into())),
-            Ok(length) => write_all(self.master.as_fd(), &some[..length]),
+            Ok(length) => {
+                self.in_a_line = some[..length].last() != Some(&b'\n');
+                write_all(self.master.as_fd(), &some[..length])
+            }
         }
+    }
+
+    /// The end of an input that is no terminal, as somebody at a terminal types it: once behind a
+    /// line, and twice within one. A program that takes keys as they come has no such key.
+    fn pass_end(&self) -> Result<(), VerbError> {
+        let settings = rustix::termios::tcgetattr(&self.master)
+            .map_err(|error| failed("look at the terminal of")(error.into()))?;
+        if !settings.local_modes.contains(LocalModes::ICANON) {
+            return Ok(());
+        }
+        let end = settings.special_codes[SpecialCodeIndex::VEOF];
+        if end == 0 {
+            // The key is switched off.
+            return Ok(());
+        }
+        let times = 1 + usize::from(self.in_a_line);
+        write_all(self.master.as_fd(), &[end; 2][..times])
     }
 
     /// What was written before the end.

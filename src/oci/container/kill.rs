@@ -1,6 +1,7 @@
 //! `kill`: a signal to the first process, or to all.
 
 use super::record::Status;
+use super::supervised::Request;
 use super::{Runtime, VerbError};
 use crate::launch::group::Group;
 
@@ -12,6 +13,9 @@ impl Runtime {
     /// It has ended; callers look for the words "container not running".
     pub fn kill(&self, id: &str, number: i32, all: bool) -> Result<(), VerbError> {
         let found = self.seen(id)?;
+        if found.status != Status::Stopped {
+            found.tell(&Request::Kill { signal: number });
+        }
         let sent = |error| VerbError::system("signal", format!("container {id:?}"))(error);
         // Where the container shares its processes' namespace, the end of the first process takes
         // none of the others along.
@@ -21,19 +25,23 @@ impl Runtime {
             group.kill(number)?;
             return Ok(());
         }
+        let ended = || match all {
+            // Every process that there is has been told; so it is where there is a group, too.
+            true => Ok(()),
+            false => Err(VerbError::NotRunning(id.to_owned())),
+        };
         let Some(first) = &found.first else {
-            return Err(VerbError::NotRunning(id.to_owned()));
+            return ended();
         };
         match first.signal(number) {
             Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
-                return Err(VerbError::NotRunning(id.to_owned()));
-            }
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return ended(),
             Err(error) => return Err(sent(error)),
         }
-        // What is frozen dies of it only once it goes on.
-        if number == libc::SIGKILL && found.status == Status::Paused {
-            Group::of(&found.record.group).thaw()?;
+        // What is frozen dies of it only once it goes on; and it may have been frozen only now.
+        let group = Group::of(&found.record.group);
+        if number == libc::SIGKILL && group.is_frozen()? {
+            group.thaw()?;
         }
         Ok(())
     }

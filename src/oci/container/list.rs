@@ -1,6 +1,6 @@
 //! `state`, `list` and `ps`: what there is.
 
-use super::record::{Found, State, Status};
+use super::record::{Found, Status};
 use super::{Runtime, VerbError};
 use crate::launch::group::Group;
 
@@ -19,18 +19,18 @@ pub struct Listed {
     pub created: String,
     /// Who created it.
     pub owner: String,
-    /// All of it, as JSON.
-    pub state: serde_json::Value,
+    /// All of it, as one line of JSON.
+    pub state: String,
 }
 
 impl Runtime {
-    /// The state of the container `id`, as the specification has it.
+    /// The state of the container `id` as JSON, its fields in the specification's order.
     ///
     /// # Errors
     /// There is no such container.
-    pub fn state(&self, id: &str) -> Result<serde_json::Value, VerbError> {
+    pub fn state(&self, id: &str) -> Result<String, VerbError> {
         let found = self.seen(id)?;
-        value(&found.state())
+        serde_json::to_string_pretty(&found.state()).map_err(unwritten)
     }
 
     /// Every container whose state can be read, in the order of their ids.
@@ -69,21 +69,19 @@ impl Runtime {
     }
 }
 
-fn value(state: &State<'_>) -> Result<serde_json::Value, VerbError> {
-    serde_json::to_value(state)
-        .map_err(|error| VerbError::system("write", "the container's state")(error.into()))
+fn unwritten(error: serde_json::Error) -> VerbError {
+    VerbError::system("write", "the container's state")(error.into())
 }
 
 fn list_one(found: &Found) -> Result<Listed, VerbError> {
-    let state = value(&found.state())?;
-    let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
+    let state = found.state();
     Ok(Listed {
         id: found.record.id.clone(),
         pid: found.first.as_ref().map_or(0, |first| first.pid),
         status: found.status.word(),
-        bundle: text("bundle"),
-        created: text("created"),
-        owner: text("owner"),
-        state,
+        bundle: found.record.bundle.display().to_string(),
+        created: found.record.created.clone(),
+        owner: state.owner().to_owned(),
+        state: serde_json::to_string(&state).map_err(unwritten)?,
     })
 }

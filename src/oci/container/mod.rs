@@ -18,17 +18,19 @@ mod list;
 mod pause;
 mod pid_file;
 mod policy;
+mod readiness;
 mod record;
 mod run;
 mod signals;
 mod spec;
 mod start;
 mod store;
+pub mod supervised;
 mod update;
 
 use std::path::PathBuf;
 
-use crate::sys::{process, sealed};
+use crate::sys::{namespace, process, sealed};
 
 pub use config::ConfigError;
 pub use create::CreateInput;
@@ -37,8 +39,8 @@ pub use events::Event;
 pub use exec::{ExecInput, ProcessInput};
 pub use features::features;
 pub use list::Listed;
-pub use policy::PolicyChoice;
-pub use record::{State, Status};
+pub use policy::{CHANNEL_ANNOTATION, PolicyChoice};
+pub use record::{Held, ProcessRecord, State, Status};
 pub use run::RunInput;
 pub use signals::parse as parse_signal;
 pub use spec::{example as example_spec, example_rootless as example_spec_rootless};
@@ -51,6 +53,8 @@ pub struct Runtime {
     pub store: Store,
     /// Ask systemd for the control groups.
     pub systemd_cgroup: bool,
+    /// Make no control groups.
+    pub no_cgroup: bool,
     /// Take what an ordinary user lacks as not asked for; by itself where the caller is not root.
     pub rootless: bool,
     /// The policy of containers that are created.
@@ -90,12 +94,5 @@ impl Runtime {
 /// Whether the caller is not the host's root.
 #[must_use]
 pub fn is_ordinary_user() -> bool {
-    !rustix::process::geteuid().is_root() || is_in_user_namespace()
-}
-
-/// The first namespace maps every id there is to itself.
-fn is_in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let words: Vec<&str> = map.split_whitespace().collect();
-    words != ["0", "0", "4294967295"]
+    !rustix::process::geteuid().is_root() || namespace::is_in_user_namespace().unwrap_or(true)
 }

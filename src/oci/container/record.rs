@@ -13,6 +13,7 @@ use super::policy::{PolicyRecord, Shown};
 use super::store::Entry;
 use crate::launch::container;
 use crate::launch::group::{Group, GroupRecord};
+use crate::launch::rootfs::RootMount;
 use crate::sys::process;
 
 /// See the module. Times are as RFC 3339 has them, in UTC.
@@ -35,9 +36,12 @@ pub struct Record {
     #[serde(default)]
     pub annotations: HashMap<String, String>,
     /// The first process, once there is one.
-    pub first: Option<FirstProcess>,
+    pub first: Option<ProcessRecord>,
     /// The control group.
     pub group: GroupRecord,
+    /// Its root, where that is a mount in the caller's own mount namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<RootMount>,
     /// Whether every other process ends with the first one: the pid namespace is the container's
     /// own.
     pub own_pids: bool,
@@ -48,9 +52,16 @@ pub struct Record {
     pub complete: bool,
 }
 
-/// A process, told from a later one of the same number by the time of its start.
+impl Record {
+    /// Who stands beside the container, if somebody does.
+    pub(super) fn supervisor(&self) -> Option<ProcessRecord> {
+        self.policy.as_ref().and_then(|policy| policy.supervisor)
+    }
+}
+
+/// A process of a container or beside it, told from a later one of the same number by the time of its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FirstProcess {
+pub struct ProcessRecord {
     /// Process id, as the runtime counts.
     pub pid: i32,
     /// Clock ticks between boot and its start (field 22 of proc_pid_stat(5)).
@@ -94,14 +105,14 @@ pub struct Held {
     pidfd: OwnedFd,
 }
 
-impl FirstProcess {
+impl ProcessRecord {
     /// What the process `pid`, a child of ours or known to live, is known by.
     ///
     /// # Errors
     /// /proc does not show it.
-    pub fn of(pid: i32) -> io::Result<FirstProcess> {
+    pub fn of(pid: i32) -> io::Result<ProcessRecord> {
         let (_, start_time) = stat(pid)?;
-        Ok(FirstProcess { pid, start_time })
+        Ok(ProcessRecord { pid, start_time })
     }
 
     /// Holds it; `None` when it has ended, were it only not waited for.
@@ -144,6 +155,27 @@ impl Held {
     /// `ESRCH` when it has ended meanwhile, `EINVAL` for no signal.
     pub fn signal(&self, number: i32) -> io::Result<()> {
         process::pidfd_signal(self.pidfd.as_fd(), number)
+    }
+
+    /// Whether it was sent SIGKILL and has not ended of it yet.
+    ///
+    /// # Errors
+    /// /proc does not show what waits for it.
+    pub fn is_being_killed(&self) -> io::Result<bool> {
+        let path = format!("/proc/{}/status", self.pid);
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(false),
+            other => other?,
+        };
+        // A mask in hexadecimal, from proc_pid_status(5). The kernel adds this signal to what waits
+        // for each thread, the first one too.
+        let mask = text.lines().find_map(|line| {
+            let mask = line.strip_prefix("SigPnd:")?.trim();
+            u64::from_str_radix(mask, 16).ok()
+        });
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("{path} has no SigPnd"));
+        Ok(mask.ok_or_else(wrong)? >> (libc::SIGKILL - 1) & 1 == 1)
     }
 }
 
@@ -265,6 +297,12 @@ struct Own {
 }
 
 impl<'a> State<'a> {
+    /// The account that created it, or nothing where this host has no name for it.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// Of a record in `status`.
     #[must_use]
     pub fn of(record: &'a Record, status: Status) -> State<'a> {

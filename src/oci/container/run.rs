@@ -36,10 +36,13 @@ impl Runtime {
         let (foreground, console): (Foreground, Option<OwnedFd>) =
             Foreground::prepare(wants_terminal)?;
         let pid = self.create_with(input, console)?;
-        self.start(&input.id).inspect_err(|_| self.give_up(input))?;
-        let status = foreground.attend(pid)?;
-        if !how.keep {
-            self.delete(&input.id, true)?;
+        let started = self.begin(&input.id);
+        let awaited = started.inspect_err(|_| self.give_up(input))?;
+        let readiness = awaited.map(|(readiness, _)| readiness);
+        let status = foreground.attend(pid, readiness)?;
+        match how.keep {
+            true => self.settle(&input.id)?,
+            false => self.delete(&input.id, true)?,
         }
         Ok(status)
     }

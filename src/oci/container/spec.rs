@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn example() -> Value {
     let few = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    json!({
+    let mut spec = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": true,
@@ -36,8 +36,7 @@ pub fn example() -> Value {
                 {"type": "network"},
                 {"type": "ipc"},
                 {"type": "uts"},
-                {"type": "mount"},
-                {"type": "cgroup"}
+                {"type": "mount"}
             ],
             "maskedPaths": [
                 "/proc/acpi",
@@ -59,7 +58,20 @@ pub fn example() -> Value {
                 "/proc/sysrq-trigger"
             ]
         }
-    })
+    });
+    // As callers know it from runc, and some of them add the namespace where it is not listed.
+    if has_one_hierarchy()
+        && let Some(namespaces) = spec["linux"]["namespaces"].as_array_mut()
+    {
+        namespaces.push(json!({"type": "cgroup"}));
+    }
+    spec
+}
+
+/// Whether control groups are of version 2 alone.
+fn has_one_hierarchy() -> bool {
+    rustix::fs::statfs("/sys/fs/cgroup")
+        .is_ok_and(|found| found.f_type == libc::CGROUP2_SUPER_MAGIC)
 }
 
 fn mounts() -> Value {
@@ -119,13 +131,14 @@ pub fn example_rootless(uid: u32, gid: u32) -> Value {
             if let Some(options) = mount["options"].as_array_mut() {
                 options.retain(|option| option != "gid=5");
             }
-            // A new one needs a network namespace of the same user namespace.
+            // A new one needs a network namespace of the same user namespace. The host's control
+            // groups lie on it, which nobody inside is to change.
             if mount["destination"] == "/sys" {
                 *mount = json!({
                     "destination": "/sys",
                     "type": "none",
                     "source": "/sys",
-                    "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
+                    "options": ["rbind", "nosuid", "noexec", "nodev", "rro"]
                 });
             }
         }

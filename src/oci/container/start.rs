@@ -1,8 +1,10 @@
 //! `start`: lets the first process become its program.
 
-use super::record::{Found, State, Status};
+use super::readiness::Readiness;
+use super::record::{Found, Held, State, Status};
+use super::supervised::Request;
 use super::{Runtime, VerbError};
-use crate::launch::container::{open_gate, run_hooks};
+use crate::launch::container::{open_gate, run_every_hook};
 
 impl Runtime {
     /// Starts the container `id`.
@@ -10,7 +12,16 @@ impl Runtime {
     /// # Errors
     /// It is not one that waits for its start, or its program could not be executed.
     pub fn start(&self, id: &str) -> Result<(), VerbError> {
-        let found = self.locked(id)?;
+        match self.begin(id)? {
+            Some((readiness, first)) => readiness.wait(&first),
+            None => Ok(()),
+        }
+    }
+
+    /// As `start`, without the wait for the container's word that it is ready: gives where it is to be
+    /// heard, and the first process.
+    pub(super) fn begin(&self, id: &str) -> Result<Option<(Readiness, Held)>, VerbError> {
+        let mut found = self.locked(id)?;
         match found.status {
             Status::Created => {}
             Status::Stopped => {
@@ -19,20 +30,16 @@ impl Runtime {
             _ => return Err(found.wrong_state("start", "")),
         }
         let first = found.living("start")?;
-        let spec = found.entry.config()?;
+        let hooks = found.entry.hooks()?;
+        found.ask(&Request::Start)?;
+        let readiness = Readiness::listen(&found.entry)?;
         open_gate(found.entry.dir(), first.pidfd())?;
-        let poststart = spec
-            .hooks()
-            .as_ref()
-            .and_then(|hooks| hooks.poststart().as_ref());
+        let poststart = hooks.poststart().as_ref();
         if poststart.is_some_and(|hooks| !hooks.is_empty()) {
             let state = state_text(&found, Status::Running)?;
-            // The specification: a failure is logged, and the container lives on.
-            if let Err(error) = run_hooks("poststart", poststart, &state, None) {
-                tracing::warn!(%error, "a hook failed");
-            }
+            run_every_hook("poststart", poststart, &state);
         }
-        Ok(())
+        Ok(readiness.zip(found.first.take()))
     }
 
     /// The container `id`, once no other verb holds it.

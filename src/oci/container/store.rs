@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use oci_spec::runtime::Hooks;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
 use super::VerbError;
 use super::record::Record;
@@ -134,6 +136,14 @@ impl Store {
     /// `NoSuchContainer` when there is none.
     pub fn look_at(&self, id: &str) -> Result<Entry, VerbError> {
         check_id(id)?;
+        let known = self.root.try_exists();
+        if !known.map_err(VerbError::system(
+            "look at",
+            self.root.display().to_string(),
+        ))? {
+            return Err(VerbError::NoSuchContainer(id.to_owned()));
+        }
+        self.check_owner()?;
         let found = Entry::open(self.root.join(id))?;
         found.ok_or_else(|| VerbError::NoSuchContainer(id.to_owned()))
     }
@@ -186,7 +196,7 @@ impl Entry {
     fn lock(&mut self) -> Result<(), VerbError> {
         loop {
             match flock(&self.dir, FlockOperation::LockExclusive) {
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => {
                     let object = self.path.display().to_string();
                     return Err(VerbError::system("lock", object)(error.into()));
@@ -214,9 +224,15 @@ impl Entry {
             Ok(()) => flock(&self.dir, FlockOperation::Unlock)
                 .map(|()| false)
                 .map_err(failed),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(true),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The directory.
@@ -235,11 +251,12 @@ impl Entry {
         let text = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         let new = self.path.join(NEW);
         write_private(&new, &text)
-            .and_then(|()| fs::rename(&new, &path))
+            .and_then(|()| replace(&new, &path))
             .map_err(failed)
     }
 
-    /// The state; `None` when the creation was cut short before there was one.
+    /// The state; `None` when the creation was cut short before there was one, or the machine before
+    /// it was on the disk.
     ///
     /// # Errors
     /// It is not what this runtime wrote.
@@ -250,6 +267,9 @@ impl Entry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(VerbError::system("read", path.display().to_string())(error)),
         };
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         let record =
             super::config::parse_as("state", &bytes).map_err(|error| VerbError::Record {
                 path,
@@ -274,6 +294,14 @@ impl Entry {
     pub fn write_policy(&self, bytes: &[u8]) -> Result<(), VerbError> {
         let path = self.path.join(POLICY);
         write_private(&path, bytes).map_err(VerbError::system("write", path.display().to_string()))
+    }
+
+    /// The hooks of the creation's configuration, without the rest of it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn hooks(&self) -> Result<Hooks, VerbError> {
+        Ok(super::config::read_hooks(&self.path.join(CONFIG))?)
     }
 
     /// The configuration of the creation.
@@ -310,8 +338,101 @@ impl Drop for Entry {
     }
 }
 
+/// Puts the file `new` in the place of `path` at once. For a rename(2) onto another file some file
+/// systems write to the disk first; two names are exchanged without that.
+fn replace(new: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(new),
+        // There was none before, or there is no exchange here.
+        Err(_) => fs::rename(new, path),
+    }
+}
+
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            id: "one".to_owned(),
+            oci_version: "1.0.2".to_owned(),
+            bundle: PathBuf::from("/bundle"),
+            rootfs: PathBuf::from("/bundle/rootfs"),
+            created: String::new(),
+            owner: 0,
+            annotations: Default::default(),
+            first: None,
+            group: Default::default(),
+            root_mount: None,
+            own_pids: true,
+            policy: None,
+            complete: false,
+        }
+    }
+
+    fn with_entry(name: &str, test: impl FnOnce(&Entry)) {
+        let root = std::env::temp_dir().join(format!("store-{}-{name}", std::process::id()));
+        test(&Store::at(&root).make("one").unwrap());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_state_takes_the_place_of_the_one_before_and_leaves_nothing() {
+        with_entry("replaced", |entry| {
+            assert!(entry.state().unwrap().is_none(), "there is none yet");
+            for complete in [false, true, false] {
+                let record = Record {
+                    complete,
+                    ..record()
+                };
+                entry.write_state(&record).unwrap();
+                assert_eq!(entry.state().unwrap().unwrap().complete, complete);
+                let files = fs::read_dir(entry.path()).unwrap();
+                let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+                assert_eq!(names, [STATE]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_state_that_never_came_to_the_disk_is_none() {
+        with_entry("empty", |entry| {
+            fs::write(entry.path().join(STATE), "").unwrap();
+            assert!(entry.state().unwrap().is_none());
+            fs::write(entry.path().join(STATE), "{").unwrap();
+            assert!(entry.state().is_err(), "half of one is no state");
+        });
+    }
+
+    #[test]
+    fn hooks_are_read_without_the_rest() {
+        with_entry("hooks", |entry| {
+            assert!(entry.hooks().is_err(), "there is no configuration");
+            let hooks = |text: &str| {
+                entry.write_config(text.as_bytes()).unwrap();
+                entry.hooks()
+            };
+            for none in [
+                r#"{"process": 1}"#,
+                r#"{"hooks": null}"#,
+                r#"{"hooks": {}}"#,
+            ] {
+                assert_eq!(hooks(none).unwrap(), Hooks::default(), "{none}");
+            }
+            let one = r#"{"ociVersion": "1.0.2", "hooks": {"poststart": [{"path": "/bin/one"}]}}"#;
+            let poststart = hooks(one).unwrap().poststart().clone().unwrap();
+            assert_eq!(poststart[0].path(), Path::new("/bin/one"));
+            let wrong = hooks(r#"{"hooks": {"poststop": 1}}"#)
+                .unwrap_err()
+                .to_string();
+            assert!(wrong.contains("hooks.poststop"), "{wrong}");
+            assert!(hooks(r#"{"hooks": {}"#).is_err(), "the rest is no JSON");
+        });
+    }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Refusals;
-use super::places::{holds_own_places, kernel_made, starts_programs};
+use super::live;
+use super::places::{holds_own_places, kernel_made};
 use super::spots::Spot;
 use super::state::{Origin, State, wants_code};
 use super::unsupported;
 use crate::policy::matching::PathPattern;
 use crate::policy::merge::{ExecMode, Policy, host_paths_over_private_places};
 use crate::policy::perm::{Grant, Perm, PermSet};
-use crate::policy::plan::{Bind, CHANNEL, EntryKind, Link, Mask, MaskKind, OWN_PLACES, World};
+use crate::policy::plan::{Bind, CHANNEL, EntryKind, Link, Mask, OWN_PLACES, World};
 use crate::policy::request::{Request, RuleRef};
 
 /// What the walk found.
@@ -23,20 +24,29 @@ pub(super) struct Outline {
     pub private_executable: Vec<PathBuf>,
     pub programs: Vec<PathBuf>,
     pub refusals: Refusals,
+    /// What only the interceptor can carry of the permissions that were thought to need none.
+    pub carried: PermSet,
     pub spots: Vec<Spot>,
     pub states: Vec<State>,
 }
 
 pub(super) struct Descent<'c> {
-    policy: &'c Policy,
-    world: &'c World,
+    pub(super) policy: &'c Policy,
+    pub(super) world: &'c World,
+    /// Which permissions are decided as each call is made.
+    pub(super) live: PermSet,
     /// Host paths below the private places that rules allow by name.
     over_private: BTreeSet<PathBuf>,
     pub(super) out: Outline,
 }
 
 impl<'c> Descent<'c> {
-    pub fn new(policy: &'c Policy, world: &'c World, spots: Vec<Spot>) -> Descent<'c> {
+    pub fn new(
+        policy: &'c Policy,
+        world: &'c World,
+        spots: Vec<Spot>,
+        live: PermSet,
+    ) -> Descent<'c> {
         let out = Outline {
             binds: Vec::new(),
             links: Vec::new(),
@@ -45,6 +55,7 @@ impl<'c> Descent<'c> {
             private_executable: Vec::new(),
             programs: Vec::new(),
             refusals: Refusals::default(),
+            carried: PermSet::NONE,
             spots,
             states: Vec::new(),
         };
@@ -55,6 +66,7 @@ impl<'c> Descent<'c> {
         Descent {
             policy,
             world,
+            live,
             over_private,
             out,
         }
@@ -91,14 +103,26 @@ impl<'c> Descent<'c> {
 
     /// Whether the root is put together by the plan; without namespaces it is the host's, and of a
     /// container it is there already.
-    fn builds_root(&self) -> bool {
-        self.world.namespaces && self.world.container.is_none()
+    pub(super) fn builds_root(&self) -> bool {
+        live::is_possible(self.world)
+    }
+
+    /// Leaves permissions to the interceptor that no mechanism of the kernel carries exactly. False
+    /// where there is none, or where a call that the kernel answers by itself would need it.
+    pub(super) fn leave(&mut self, perms: PermSet) -> bool {
+        let once = self.policy.mode == ExecMode::Once;
+        let can = self.builds_root() && !(once && perms.contains(Perm::Execute));
+        if can {
+            self.out.carried = self.out.carried.union(perms);
+        }
+        can
     }
 
     /// What is mounted at the spot.
     fn place(&mut self, spot: &Spot, above: State) -> State {
         let mut state = State {
             visible: spot.kind != EntryKind::Missing,
+            live: spot.live(self.live),
             ..above
         };
         if !self.builds_root() {
@@ -153,9 +177,10 @@ impl<'c> Descent<'c> {
     /// allows does not open it.
     fn place_of_bundle(&mut self, spot: &Spot, above: State, state: State) -> State {
         let code = wants_code(spot, self.policy.mode);
-        let writes = spot.named.intersects(PermSet::CHANGE);
-        let named_code = spot.named.contains(Perm::Execute) && code;
-        let root = spot.path == Path::new("/") && !spot.named.is_empty();
+        let named = spot.named_itself;
+        let writes = named.intersects(PermSet::CHANGE);
+        let named_code = named.contains(Perm::Execute) && code;
+        let root = spot.path == Path::new("/") && !named.is_empty();
         // A bind above shows the host here too, with its own flags.
         let covered = above.origin == Origin::Host && above.visible;
         let (under, wanted) = if covered {
@@ -238,8 +263,9 @@ impl<'c> Descent<'c> {
     /// A path that is not there: whether it could come into being with other rights than the
     /// oracle gives it.
     fn absent(&mut self, spot: &Spot, above: State) -> State {
-        let (want, have) = (spot.wanted(), above.have());
-        if above.creatable() && want != have {
+        let (want, have) = (spot.wanted(self.live), above.have());
+        let changed = have.difference(want).union(want.difference(have));
+        if above.creatable() && want != have && !self.leave(changed) {
             let lost = have.difference(want).iter().next();
             let perm = lost
                 .or_else(|| want.difference(have).iter().next())
@@ -274,160 +300,12 @@ impl<'c> Descent<'c> {
         }
         State {
             visible: above.visible && above.creatable(),
+            live: spot.live(self.live),
             ..above
         }
     }
 
-    /// Makes Landlock and the masks agree with the oracle at a visible spot.
-    fn fence(&mut self, spot: &Spot, mut state: State) -> State {
-        let relevant = if spot.is_dir() {
-            PermSet::ALL
-        } else {
-            PermSet::FILE
-        };
-        let want = spot.wanted().intersection(relevant);
-        let have = state.have().intersection(relevant);
-        let (lost, gained) = (have.difference(want), want.difference(have));
-        if gained.intersects(state.blocked) {
-            self.refuse_below_mask(spot, gained.intersection(state.blocked));
-        }
-        if !lost.is_empty() {
-            state.blocked = state.blocked.union(self.mask(spot, want, lost));
-        }
-        let unwanted = state.origin == Origin::Host && state.executable;
-        if self.world.namespaces && unwanted && !spot.allowed.contains(Perm::Execute) {
-            state = self.no_code(spot, state);
-        }
-        if self.world.in_volume(&spot.path) {
-            state = self.guard_volume(spot, want, state);
-        }
-        if !gained.is_empty() {
-            self.out.landlock.push(Grant {
-                path: spot.path.clone(),
-                perms: want,
-            });
-            state.reach = state.reach.union(want);
-        }
-        state
-    }
-
-    /// Landlock does not see a change of owners, modes and times, and a file of the host has them.
-    fn guard_volume(&mut self, spot: &Spot, want: PermSet, state: State) -> State {
-        let shown = !want.is_empty() && !want.intersects(PermSet::CHANGE);
-        if !shown || state.blocked.is_superset(PermSet::CHANGE) {
-            return state;
-        }
-        let rule = self.rule_of(&spot.path, Perm::WriteFile);
-        self.push_mask(spot, MaskKind::ReadOnly, &rule);
-        State {
-            blocked: state.blocked.union(PermSet::CHANGE),
-            ..state
-        }
-    }
-
-    fn refuse_below_mask(&mut self, spot: &Spot, gained: PermSet) {
-        for perm in gained.iter().take(1) {
-            let rule = self.rule_of(&spot.path, perm);
-            let path = spot.path.display();
-            self.out.refusals.add(
-                &rule,
-                format!("it allows {perm} on {path}, below a path that another rule has to hide or make read-only as a whole"),
-                "narrow the deny above it, or remove this rule",
-            );
-        }
-    }
-
-    /// Takes away what is allowed above and not here. Returns what the masks block.
-    fn mask(&mut self, spot: &Spot, want: PermSet, lost: PermSet) -> PermSet {
-        let Some(first) = lost.iter().next() else {
-            return PermSet::NONE;
-        };
-        let rule = self.rule_of(&spot.path, first);
-        let path = spot.path.display();
-        if !self.world.namespaces {
-            self.out.refusals.add(
-                &rule,
-                format!("it takes {path} out of something that is allowed, which needs a mount, and this host does not let namespaces be created"),
-                "allow only what is wanted, directory by directory",
-            );
-            return PermSet::ALL;
-        }
-        if spot.links > 1 && !spot.is_dir() {
-            self.out.refusals.add(
-                &rule,
-                format!(
-                    "{path} has {} hard links, and a mask covers only one of its names",
-                    spot.links
-                ),
-                "copy the file, or keep its directories out of what is allowed",
-            );
-            return PermSet::ALL;
-        }
-        if starts_programs(&spot.path) {
-            self.out.refusals.add(
-                &rule,
-                format!("it hides {path}, through which the program is started and looked after"),
-                "name the files in /proc that it is about",
-            );
-            return PermSet::ALL;
-        }
-        if want.is_empty() {
-            self.push_mask(spot, MaskKind::Hidden, &rule);
-            return PermSet::ALL;
-        }
-        let mut blocked = PermSet::NONE;
-        if lost.intersects(PermSet::CHANGE) && !want.intersects(PermSet::CHANGE) {
-            self.push_mask(spot, MaskKind::ReadOnly, &rule);
-            blocked = blocked.union(PermSet::CHANGE);
-        }
-        if lost.contains(Perm::Execute) {
-            self.push_mask(spot, MaskKind::NoExec, &rule);
-            blocked = blocked.with(Perm::Execute);
-        }
-        let rest = lost.difference(blocked);
-        if !rest.is_empty() {
-            self.out.refusals.add(
-                &rule,
-                format!("no mount takes {rest} from {path} and leaves {want}"),
-                self.instead_of_a_part(spot, rest),
-            );
-        }
-        blocked
-    }
-
-    fn instead_of_a_part(&self, spot: &Spot, lost: PermSet) -> &'static str {
-        let private = |place: &PathBuf| spot.path.starts_with(place);
-        if PermSet::READ.is_superset(lost) && self.world.private.iter().any(private) {
-            "allow reading there too (--allow-read), because the worker's own place around it is \
-             readable, or name a directory outside of it"
-        } else {
-            "deny everything there (no perms), or all writing (write_file, write_dir), or execute"
-        }
-    }
-
-    /// Where nothing may run no code is mapped either, though Landlock does not ask for it.
-    fn no_code(&mut self, spot: &Spot, state: State) -> State {
-        if !state.blocked.contains(Perm::Execute) {
-            let rule = self.rule_of(&spot.path, Perm::Execute);
-            self.push_mask(spot, MaskKind::NoExec, &rule);
-        }
-        State {
-            executable: false,
-            blocked: state.blocked.with(Perm::Execute),
-            ..state
-        }
-    }
-
-    fn push_mask(&mut self, spot: &Spot, kind: MaskKind, rule: &RuleRef) {
-        self.out.masks.push(Mask {
-            path: spot.path.clone(),
-            dir: spot.is_dir(),
-            kind,
-            rule: rule.to_string(),
-        });
-    }
-
-    fn rule_of(&self, path: &Path, perm: Perm) -> RuleRef {
+    pub(super) fn rule_of(&self, path: &Path, perm: Perm) -> RuleRef {
         self.policy.decide(&Request::Fs { path, perm }).rule
     }
 
@@ -479,7 +357,11 @@ impl<'c> Descent<'c> {
                 .parent
                 .is_some_and(|parent| self.out.spots[parent].runs);
             let there = state.visible && spot.kind != EntryKind::Missing;
-            if spot.runs && !spot.starts && there && !below && spot.wanted().contains(Perm::Execute)
+            if spot.runs
+                && !spot.starts
+                && there
+                && !below
+                && spot.wanted(self.live).contains(Perm::Execute)
             {
                 self.out.programs.push(spot.path.clone());
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::descend::Outline;
 use crate::policy::layer::Layer;
 use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{EntryKind, MaskKind, NetPlan, RuleMechanism, World};
 use crate::policy::request::{RuleRef, Verdict};
 
@@ -13,12 +14,12 @@ pub(super) fn of(
     policy: &Policy,
     world: &World,
     outline: &Outline,
-    net: NetPlan,
+    (net, live): (NetPlan, PermSet),
 ) -> Vec<RuleMechanism> {
     let mut list = Vec::new();
     for layer in policy.layers.iter() {
-        paths(layer, world, outline, &mut list);
-        programs(layer, policy.mode, &mut list);
+        paths(layer, world, outline, live, &mut list);
+        programs(layer, policy.mode, live, &mut list);
         connections(layer, world, net, &mut list);
         if !layer.deny_syscalls.is_empty() {
             list.push(mechanism(&layer.syscalls_rule, "seccomp"));
@@ -34,22 +35,49 @@ fn mechanism(rule: &RuleRef, mechanism: impl Into<String>) -> RuleMechanism {
     }
 }
 
-fn paths(layer: &Layer, world: &World, outline: &Outline, list: &mut Vec<RuleMechanism>) {
+fn paths(
+    layer: &Layer,
+    world: &World,
+    outline: &Outline,
+    live: PermSet,
+    list: &mut Vec<RuleMechanism>,
+) {
     for default in &layer.fs_defaults {
         let how = match (default.verdict, world.namespaces) {
             (Verdict::Allow, _) => "what the bundle's root shows",
             (_, true) if world.container.is_none() => "not visible, and landlock",
             _ => "landlock",
         };
-        list.push(mechanism(&default.rule, how));
+        list.push(mechanism(
+            &default.rule,
+            with_live(default.perms, live, how),
+        ));
     }
     let links = links(Some(world));
     for rule in &layer.fs {
-        let Some(path) = rule.pattern.as_literal() else {
-            continue;
+        let how = match rule.pattern.as_literal() {
+            Some(path) => at_path(real(&path, &links), rule.action, outline),
+            // Of a pattern nothing is the kernel's; what is not decided live is denied anyway.
+            None if rule.perms.intersects(live) => {
+                list.push(mechanism(&rule.rule, INTERCEPTOR));
+                continue;
+            }
+            None => "nothing is allowed there".into(),
         };
-        let path = real(&path, &links);
-        list.push(mechanism(&rule.rule, at_path(path, rule.action, outline)));
+        list.push(mechanism(&rule.rule, with_live(rule.perms, live, &how)));
+    }
+}
+
+const INTERCEPTOR: &str = "interceptor";
+
+/// What the interceptor has of the rule's permissions, before what the kernel has.
+fn with_live(perms: PermSet, live: PermSet, how: &str) -> String {
+    let kernel = perms.difference(live).without(Perm::WriteDir);
+    let decided = perms.intersection(live).without(Perm::WriteDir);
+    match (decided.is_empty(), kernel.without(Perm::Execute).is_empty()) {
+        (true, _) => how.to_owned(),
+        (false, true) => INTERCEPTOR.to_owned(),
+        (false, false) => format!("{INTERCEPTOR} for {decided}; {how}"),
     }
 }
 
@@ -84,8 +112,9 @@ fn at_path(path: &Path, action: Verdict, outline: &Outline) -> String {
     }
 }
 
-fn programs(layer: &Layer, mode: ExecMode, list: &mut Vec<RuleMechanism>) {
+fn programs(layer: &Layer, mode: ExecMode, live: PermSet, list: &mut Vec<RuleMechanism>) {
     let how = match mode {
+        _ if live.contains(Perm::Execute) => "interceptor: each program is looked at as it starts",
         ExecMode::Once => "exec once: seccomp lets the command start and nothing after it",
         ExecMode::Programs => "landlock execute, noexec mounts, other programs hidden",
         ExecMode::Any => "what is visible may run; denied programs are hidden",

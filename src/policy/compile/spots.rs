@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::policy::index::Outcome;
+use super::live;
+use crate::policy::index::{Outcome, Possible, Reach};
 use crate::policy::merge::{ExecMode, Policy, links, real};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
@@ -26,20 +27,36 @@ pub(super) struct Spot {
     pub given: bool,
     /// Code of the bundle is loaded from here.
     pub library: bool,
-    /// What the oracle allows.
+    /// What the oracle allows; of what is decided live, what it may allow here or below.
     pub allowed: PermSet,
-    /// The part of it that a rule allows by name.
+    /// The part of it that a rule allows by name, or by a pattern that begins here.
     pub named: PermSet,
-    /// The oracle lets it run as a program.
+    /// The part of it that a rule allows by name.
+    pub named_itself: PermSet,
+    /// What is allowed here and at the spots below.
+    pub below: PermSet,
+    /// The oracle lets it run as a program, or may where executions are decided live.
     pub runs: bool,
     /// The command, or what the kernel runs on the way to it.
     pub starts: bool,
 }
 
 impl Spot {
-    /// What the kernel's Landlock ruleset should allow here.
-    pub fn wanted(&self) -> PermSet {
-        let wanted = self.allowed.without(Perm::WriteDir);
+    /// What of the permissions that are decided live may be allowed here.
+    pub fn live(&self, live: PermSet) -> PermSet {
+        self.allowed.intersection(live)
+    }
+
+    /// What of them may be allowed here or at a spot below.
+    pub fn kept(&self, live: PermSet) -> PermSet {
+        self.below.intersection(live)
+    }
+
+    /// What the kernel's Landlock ruleset should allow here. An execution that is decided live goes
+    /// on in the kernel before it is looked at.
+    pub fn wanted(&self, live: PermSet) -> PermSet {
+        let held = live.without(Perm::Execute);
+        let wanted = self.allowed.without(Perm::WriteDir).difference(held);
         if self.runs {
             wanted
         } else {
@@ -54,7 +71,7 @@ impl Spot {
 }
 
 /// All spots, parents first; the first is the root.
-pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
+pub(super) fn collect(policy: &Policy, world: &World, live: PermSet) -> Vec<Spot> {
     let links = links(Some(world));
     let literal = policy.literal_paths();
     let mut paths: BTreeMap<&Path, EntryKind> = BTreeMap::from([(Path::new("/"), EntryKind::Dir)]);
@@ -85,6 +102,8 @@ pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
     for path in starts.iter().copied().chain(helpers) {
         paths.entry(path).or_insert(EntryKind::File);
     }
+    let beginnings = live::beginnings(policy);
+    let beginnings: BTreeSet<&Path> = beginnings.iter().map(|path| real(path, &links)).collect();
     let entries = known_entries(world);
     let mut of_bundle: BTreeMap<&Path, PermSet> = BTreeMap::new();
     for grant in policy.bundle.iter() {
@@ -109,11 +128,13 @@ pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
             entry: entries.get(path).copied(),
             grant,
             covered,
+            begins: beginnings.contains(path),
+            starts: starts.contains(path),
         };
-        let mut spot = spot(policy, world, path, &known);
+        let mut spot = spot(policy, world, path, &known, live);
         spot.parent = parent;
         spot.library |= parent.is_some_and(|parent| spots[parent].library);
-        spot.starts = starts.contains(path);
+        spot.starts = known.starts;
         above.push((spots.len(), covered));
         if policy.mode == ExecMode::Once {
             // In a container the one execution is held by the filter, whatever it is.
@@ -121,7 +142,27 @@ pub(super) fn collect(policy: &Policy, world: &World) -> Vec<Spot> {
         }
         spots.push(spot);
     }
+    tell_parents(&mut spots, world, live);
     spots
+}
+
+/// Lets every spot know what is below it. What is yet to be made is run with the rights of where it
+/// is made, so that these have to let it run where a live decision may.
+fn tell_parents(spots: &mut [Spot], world: &World, live: PermSet) {
+    for index in (0..spots.len()).rev() {
+        let spot = &spots[index];
+        let Some(parent) = spot.parent else { continue };
+        let own = |place: &PathBuf| spot.path != *place && spot.path.starts_with(place);
+        let made = spot.kind == EntryKind::Missing || world.private.iter().any(own);
+        let runs = made && spot.runs && spot.live(live).contains(Perm::Execute);
+        let below = spot.below;
+        let parent = &mut spots[parent];
+        parent.below = parent.below.union(below);
+        if runs {
+            parent.runs = true;
+            parent.allowed = parent.allowed.with(Perm::Execute);
+        }
+    }
 }
 
 /// What is known of each path, under its real name.
@@ -145,48 +186,80 @@ struct Known<'k> {
     grant: Option<PermSet>,
     /// The bundle grants something at the path or above it.
     covered: bool,
+    /// Patterns that do more than deny begin here.
+    begins: bool,
+    /// See [`Spot::starts`].
+    starts: bool,
 }
 
-fn spot(policy: &Policy, world: &World, path: &Path, known: &Known<'_>) -> Spot {
+fn spot(policy: &Policy, world: &World, path: &Path, known: &Known<'_>, live: PermSet) -> Spot {
     let &Known {
         assumed,
         entry,
         grant,
         covered,
+        begins,
+        starts,
     } = known;
     let root = path == Path::new("/");
     let private = world.private.iter().any(|place| place == path);
     let in_bundle = root || private || entry.map_or(covered, |entry| entry.in_bundle);
+    let kind = if root || private {
+        EntryKind::Dir
+    } else {
+        entry.map_or(assumed, |entry| entry.kind)
+    };
     let outcomes = outcomes(policy, path);
     let set = |keep: fn(&Outcome) -> bool| {
-        outcomes
-            .iter()
-            .filter(|(_, outcome)| keep(outcome))
-            .map(|(perm, _)| *perm)
-            .collect()
+        let kept = outcomes.iter().filter(|(_, outcome)| keep(outcome));
+        let kept: PermSet = kept.map(|(perm, _)| *perm).collect();
+        kept.difference(live)
     };
+    let may = match live.is_empty() && !starts {
+        // Nothing is asked of it.
+        true => Possible::default(),
+        false => may(policy, path, kind == EntryKind::Dir),
+    };
+    let named_itself = set(|outcome| outcome.verdict == Verdict::Allow && outcome.named)
+        .union(may.named_itself.intersection(live));
+    let mut allowed = match world.in_volume(path) {
+        // A default speaks of the image: it never brings in what is the host's.
+        true => named_itself,
+        false => {
+            set(|outcome| outcome.verdict == Verdict::Allow).union(may.allowed.intersection(live))
+        }
+    };
+    if starts && policy.mode == ExecMode::Once && may.allowed.contains(Perm::Execute) {
+        // What was chosen on the command line starts, whatever is recorded or asked of it.
+        allowed = allowed.with(Perm::Execute);
+    }
     Spot {
         path: path.to_owned(),
         parent: None,
-        kind: if root || private {
-            EntryKind::Dir
-        } else {
-            entry.map_or(assumed, |entry| entry.kind)
-        },
+        kind,
         links: entry.map_or(1, |entry| entry.links),
         in_bundle,
         private,
         given: grant.is_some() && !in_bundle,
         library: grant.is_some_and(|perms| perms.contains(Perm::Execute)),
-        // A default speaks of the image: it never brings in what is the host's.
-        allowed: match world.in_volume(path) {
-            true => set(|outcome| outcome.verdict == Verdict::Allow && outcome.named),
-            false => set(|outcome| outcome.verdict == Verdict::Allow),
+        allowed,
+        named: match begins {
+            true => named_itself.union(may.named.intersection(live)),
+            false => named_itself,
         },
-        named: set(|outcome| outcome.verdict == Verdict::Allow && outcome.named),
-        runs: runs(policy, path),
+        named_itself,
+        below: allowed,
+        runs: runs(policy, path, kind == EntryKind::Dir, live),
         starts: false,
     }
+}
+
+/// What may be allowed at the path, and below a directory by patterns.
+fn may(policy: &Policy, path: &Path, dir: bool) -> Possible {
+    let reach = if dir { Reach::Patterns } else { Reach::Path };
+    Names::of(path).map_or_else(Possible::default, |names| {
+        policy.fs.possible(names.as_slice(), reach)
+    })
 }
 
 fn outcomes(policy: &Policy, path: &Path) -> Vec<(Perm, Outcome)> {
@@ -199,13 +272,18 @@ fn outcomes(policy: &Policy, path: &Path) -> Vec<(Perm, Outcome)> {
         .collect()
 }
 
-fn runs(policy: &Policy, path: &Path) -> bool {
+fn runs(policy: &Policy, path: &Path, dir: bool, live: PermSet) -> bool {
     let Some(names) = Names::of(path) else {
         return false;
     };
-    policy
-        .exec
-        .decide(names.as_slice(), Perm::Execute, None)
-        .verdict
-        == Verdict::Allow
+    let names = names.as_slice();
+    if live.contains(Perm::Execute) {
+        let reach = if dir { Reach::Patterns } else { Reach::Path };
+        return policy
+            .exec
+            .possible(names, reach)
+            .allowed
+            .contains(Perm::Execute);
+    }
+    policy.exec.decide(names, Perm::Execute, None).verdict == Verdict::Allow
 }

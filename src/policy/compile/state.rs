@@ -27,6 +27,8 @@ pub(super) struct State {
     pub reach: PermSet,
     /// What a mask here or above takes away.
     pub blocked: PermSet,
+    /// What a live decision may allow, here or below.
+    pub live: PermSet,
 }
 
 impl State {
@@ -43,6 +45,7 @@ impl State {
             executable: !namespaces,
             reach: PermSet::NONE,
             blocked: PermSet::NONE,
+            live: PermSet::NONE,
         }
     }
 
@@ -60,7 +63,7 @@ impl State {
             Perm::MakeFifo,
             Perm::MakeSym,
         ]);
-        self.visible && self.writable && self.have().intersects(CREATE)
+        self.visible && self.writable && self.have().union(self.live).intersects(CREATE)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What no mechanism of this program, or of this host, carries yet.
 
-use super::Refusals;
+use super::{Refusals, live};
 use crate::policy::index::Reason;
 use crate::policy::layer::{Layer, NetRule};
 use crate::policy::matching::PathPattern;
@@ -9,32 +9,21 @@ use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
 use crate::policy::request::{Request, RuleRef, Verdict};
 
-/// Rules that need somebody to look at each operation.
-pub(super) fn rules(policy: &Policy, refusals: &mut Refusals) {
+/// Rules that need somebody to look at each operation, where nobody does.
+pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
+    let live = live::is_possible(world);
     for layer in policy.layers.iter() {
-        let defaults = layer.fs_defaults.iter().chain(&layer.exec_default);
-        for default in defaults.chain(&layer.net_default) {
+        match live {
+            true => programs(layer, refusals),
+            false => looked_at(layer, refusals),
+        }
+        if let Some(default) = &layer.net_default {
             action(default.verdict, &default.rule, refusals);
-        }
-        for rule in &layer.fs {
-            action(rule.action, &rule.rule, refusals);
-            pattern(&rule.pattern, &rule.rule, refusals);
-        }
-        for rule in &layer.exec {
-            action(rule.action, &rule.rule, refusals);
-            pattern(&rule.pattern, &rule.rule, refusals);
-            if rule.sha256.is_some() {
-                refusals.add(
-                    &rule.rule,
-                    "a digest must be compared each time a program starts, and nothing here does that yet",
-                    "leave sha256 out, and name a path that the worker cannot write",
-                );
-            }
         }
         for rule in &layer.net {
             action(rule.action, &rule.rule, refusals);
         }
-        events(layer, refusals);
+        events(layer, live, refusals);
         for rule in &layer.risk {
             refusals.add(
                 rule,
@@ -45,13 +34,56 @@ pub(super) fn rules(policy: &Policy, refusals: &mut Refusals) {
     }
 }
 
+/// Rules about files and programs that the kernel does not carry by itself.
+fn looked_at(layer: &Layer, refusals: &mut Refusals) {
+    for default in layer.fs_defaults.iter().chain(&layer.exec_default) {
+        action(default.verdict, &default.rule, refusals);
+    }
+    for rule in &layer.fs {
+        action(rule.action, &rule.rule, refusals);
+        pattern(&rule.pattern, &rule.rule, refusals);
+    }
+    for rule in &layer.exec {
+        action(rule.action, &rule.rule, refusals);
+        pattern(&rule.pattern, &rule.rule, refusals);
+        if rule.sha256.is_some() {
+            refusals.add(
+                    &rule.rule,
+                    "a digest must be compared each time a program starts, and nothing here does that yet",
+                    "leave sha256 out, and name a path that the worker cannot write",
+                );
+        }
+    }
+}
+
+/// Executions that somebody is asked about, that are to be warned of, or whose digest is compared.
+fn programs(layer: &Layer, refusals: &mut Refusals) {
+    let missing = "executions are not asked about, warned of or compared by digest yet";
+    let change = "write allow or deny, without sha256";
+    let is_live = |verdict| matches!(verdict, Verdict::Warn | Verdict::Ask);
+    let defaults = layer.exec_default.iter();
+    for default in defaults.filter(|default| is_live(default.verdict)) {
+        refusals.add(&default.rule, missing, change);
+    }
+    for rule in &layer.exec {
+        if is_live(rule.action) || rule.sha256.is_some() {
+            refusals.add(&rule.rule, missing, change);
+        }
+    }
+}
+
 /// What no log can have whole: the kernel denies and allows these by itself and tells nobody.
-const UNSEEN: [&str; 4] = ["exec", "fs", "net", "syscalls"];
+pub(in crate::policy) const UNSEEN: [&str; 2] = ["net", "syscalls"];
+
+/// The same where no call is decided live.
+pub(in crate::policy) const UNSEEN_OF_THE_KERNEL: [&str; 2] = ["exec", "fs"];
 
 /// Kinds of events that are asked for by name. A layer that names none asks for what there is.
-fn events(layer: &Layer, refusals: &mut Refusals) {
+fn events(layer: &Layer, live: bool, refusals: &mut Refusals) {
     let asked = layer.audit.events.iter().map(String::as_str);
-    let unseen: Vec<&str> = asked.filter(|event| UNSEEN.contains(event)).collect();
+    let unseen: Vec<&str> = asked
+        .filter(|event| UNSEEN.contains(event) || (!live && UNSEEN_OF_THE_KERNEL.contains(event)))
+        .collect();
     if layer.audit.enabled && !unseen.is_empty() {
         refusals.add(
             &layer.audit_rule,

@@ -89,9 +89,8 @@ impl Drive {
             self.record(&Event::Limit { limit, ended });
             self.audience.remark(Remark::Limit { limit, ended });
         }
-        if let Some(unsaid) = self.gate.unsaid() {
-            self.audience.remark(unsaid);
-        }
+        let said_last = self.gate.unsaid().chain(self.gate.summary());
+        said_last.for_each(|remark| self.audience.remark(remark));
         let resources = self.sandbox.resources(self.fate.used);
         let mut exit = outcome::exit(self.fate.cause.as_ref(), self.fate.program);
         let event = Event::Exit {

@@ -6,6 +6,7 @@ impl Drive {
     pub(super) fn take_signal(&mut self, signal: Incoming) {
         match signal {
             Incoming::End(number) => {
+                self.stop_asking("a signal came in its place");
                 if self.fate.asked.is_some() {
                     return self.end(Cause::Signal(number));
                 }
@@ -42,6 +43,7 @@ impl Drive {
     /// Stops the program and ourselves, with the terminal as it was, until somebody
     /// continues us. The wall clock goes on.
     pub(super) fn suspend(&mut self) {
+        self.desk.hide(&mut self.audience);
         let raw = self
             .interactive
             .as_ref()
@@ -56,6 +58,7 @@ impl Drive {
             tracing::debug!(%error, "suspending went wrong half-way");
         }
         self.take_signal(Incoming::Window);
+        self.show_questions();
     }
 
     pub(super) fn take_command(&mut self, command: Option<Command>) {
@@ -68,6 +71,7 @@ impl Drive {
                     self.take_message(Err(error));
                 }
             }
+            Some(Command::Answer(number, answer)) => self.take_reply(Reply::Said(number, answer)),
             // An owner who is gone cannot stop the session later.
             Some(Command::Stop) | None => {
                 self.commands = None;

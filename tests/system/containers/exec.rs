@@ -5,13 +5,12 @@ use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
 use super::yard::{Yard, status};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, lives};
 
 /// All that this test itself could give.
 pub fn every_capability() -> Value {
@@ -98,8 +97,6 @@ fn the_flags_say_who_it_is() {
     ]);
     let told = told.expect(0).stdout();
     assert_eq!(status(&told, "CapEff"), "00000000000020e1");
-    yard.call(&["exec", "--cap", "CAP_X", "one", "true"])
-        .fails(255, "CAP_X");
 
     let process = json!({
         "args": ["sh", "-c", "id -u; echo $B; cat /proc/self/status"],
@@ -116,6 +113,12 @@ fn the_flags_say_who_it_is() {
     assert!(told.starts_with("5\nfile\n"), "{told}");
     // The file is the whole process: what it does not give, there is not.
     assert_eq!(status(&told, "CapBnd"), "0000000000000000");
+    let nobodys = yard.scratch.file(
+        "nobodys.json",
+        br#"{"args": ["/bin/id", "-u"], "cwd": "/"}"#,
+    );
+    yard.call(&["exec", "--process", &nobodys, "one"])
+        .prints("0\n");
     let wrong = yard
         .scratch
         .file("wrong.json", br#"{"args": ["true"], "cwd": 5}"#);
@@ -145,6 +148,15 @@ fn its_end_is_told() {
         .fails(255, "no such file or directory");
     yard.call(&["exec", "--cwd", "/none", "one", "true"])
         .fails(255, "/none");
+    for (group, words) in [
+        ("..", " .. is not a sub cgroup path"),
+        ("none", "error adding pid of the new process to cgroups"),
+        ("none", "/none/cgroup.procs: no such file or directory"),
+        ("none:/", "unknown controller none"),
+    ] {
+        yard.call(&["exec", "--cgroup", group, "one", "true"])
+            .fails(255, words);
+    }
 
     let pid_file = yard.scratch.entry("pid");
     let line = "echo $$ >/log/inside; exec sleep 1000";
@@ -177,10 +189,7 @@ fn its_end_is_told() {
         "it is not in the container's group: {listed}"
     );
     yard.remove("one");
-    assert!(
-        !Path::new(&format!("/proc/{pid}")).exists(),
-        "it outlives its container"
-    );
+    assert!(!lives(&pid.to_string()), "it outlives its container");
     yard.ends_clean();
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::yard::Yard;
 
 const ORDER: [(&str, &str); 6] = [
-    ("prestart", "creating"),
+    ("prestart", "created"),
     ("createRuntime", "creating"),
     ("createContainer", "creating"),
     ("startContainer", "created"),
@@ -78,6 +78,9 @@ fn all_six_kinds_run_in_order() {
         assert_eq!(is_inside, expected, "where {kind} runs");
         assert_eq!(log(&format!("{kind}.env")), "set\n", "{kind}");
     }
+    // The one that may put something into the root is in it before the container is.
+    let place = log("createContainer.pwd");
+    assert_eq!(place.trim(), yard.scratch.entry("rootfs"));
     yard.ends_clean();
 }
 
@@ -94,10 +97,9 @@ fn one_that_fails_ends_the_creation() {
         spec["hooks"][kind] = json!([hook, after]);
         let failed = yard.create("one", &spec).fails(1, kind);
         let said = failed.stderr();
-        assert!(
-            said.contains("status 5") && said.contains("why"),
-            "{failed}"
-        );
+        for words in ["error running hook", "status 5", "why"] {
+            assert!(said.contains(words), "{failed}");
+        }
         assert!(!Path::new(&later).exists(), "the hooks after it do not run");
         assert_eq!(yard.left(), Vec::<String>::new(), "after {kind}");
     }
@@ -111,11 +113,14 @@ fn one_that_fails_ends_the_creation() {
     yard.remove("one");
     for kind in ["poststart", "poststop"] {
         let mut spec = yard.spec("one", &["true"]);
-        spec["hooks"][kind] = json!([{"path": "/bin/false"}]);
+        let mark = yard.scratch.entry(kind);
+        let after = json!({"path": "/bin/sh", "args": ["sh", "-c", format!("echo >{mark}")]});
+        spec["hooks"][kind] = json!([{"path": "/bin/false"}, after]);
         yard.create("one", &spec).expect(0);
         yard.call(&["start", "one"]).expect(0);
         yard.reaches("one", "stopped");
         yard.call(&["delete", "one"]).expect(0);
+        assert!(Path::new(&mark).exists(), "the hook after it runs");
     }
     yard.ends_clean();
 }
@@ -125,20 +130,72 @@ fn one_that_does_not_end_is_ended() {
     let Some(yard) = Yard::new("one_that_does_not_end_is_ended") else {
         return;
     };
+    // As nobody else on the host sleeps.
+    let long = (1_000_000 + std::process::id()).to_string();
+    let script = format!("exec sleep {long}");
+    let sleeping_so = format!("sleep\0{long}\0").into_bytes();
     for kind in ["prestart", "createContainer"] {
         let mut spec = yard.spec("one", &["true"]);
         let mark = yard.scratch.entry("hook");
         spec["hooks"][kind] =
-            json!([{"path": "/bin/sh", "args": [mark, "-c", "exec sleep 1000"], "timeout": 1}]);
+            json!([{"path": "/bin/sh", "args": [mark, "-c", &script], "timeout": 1}]);
         let began = Instant::now();
         yard.create("one", &spec).fails(1, "did not end within 1 s");
         assert!(began.elapsed() < Duration::from_secs(60));
         let sleeping = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            line == b"sleep\x001000\x00"
+            line == sleeping_so
         });
         assert!(!sleeping, "the {kind} hook lives on");
         assert_eq!(yard.left(), Vec::<String>::new(), "after {kind}");
+    }
+    yard.ends_clean();
+}
+
+#[test]
+fn one_gets_no_descriptor_of_the_callers() {
+    let Some(yard) = Yard::new("one_gets_no_descriptor_of_the_callers") else {
+        return;
+    };
+    let mut spec = yard.spec("one", &["true"]);
+    for (kind, _) in ORDER {
+        let mut hook = noting(&yard, kind);
+        let log = match kind {
+            "startContainer" => "/log".to_owned(),
+            _ => yard.scratch.entry("log"),
+        };
+        hook[0]["args"][2] = json!(format!(
+            "for open in 0 3 4 5 6 7 8 9; do (: <&$open) && echo $open; done >{log}/{kind} 2>/dev/null; true"
+        ));
+        spec["hooks"][kind] = hook;
+    }
+    let bundle = yard.bundle("one", &spec);
+    let with_seven = ["sh", "-c", "exec 7</etc/passwd; exec \"$@\"", "sh"];
+    for args in [
+        &["create", "--bundle", &bundle, "one"][..],
+        &["start", "one"],
+        &["delete", "--force", "one"],
+    ] {
+        yard.call_below(&with_seven, args).expect(0);
+    }
+    for (kind, _) in ORDER {
+        let path = yard.scratch.path().join("log").join(kind);
+        let open = fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(open, "0\n", "{kind}");
+    }
+    yard.ends_clean();
+}
+
+#[test]
+fn one_is_named_by_an_absolute_path() {
+    let Some(yard) = Yard::new("one_is_named_by_an_absolute_path") else {
+        return;
+    };
+    for (kind, _) in ORDER {
+        let mut spec = yard.spec("one", &["true"]);
+        spec["hooks"][kind] = json!([{"path": "/bin/true"}, {"path": "true"}]);
+        yard.create("one", &spec)
+            .fails(1, &format!("hooks.{kind}[1].path"));
     }
     yard.ends_clean();
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::yard::Yard;
-use crate::support::{Child, PATIENCE, binary, eventually};
+use crate::support::{Child, PATIENCE, USER, binary, eventually};
 
 #[test]
 fn every_state_in_its_turn() {
@@ -59,7 +59,8 @@ fn every_state_in_its_turn() {
 
     yard.call(&["pause", "one"]).expect(0);
     assert_eq!(yard.state("one")["status"], "paused");
-    yard.call(&["exec", "one", "true"]).fails(255, "paused");
+    yard.call(&["exec", "one", "true"])
+        .fails(255, "cannot exec in a paused container");
     yard.call(&["delete", "one"]).fails(1, "it is paused");
     yard.call(&["resume", "one"]).expect(0);
     assert_eq!(yard.state("one")["status"], "running");
@@ -353,6 +354,10 @@ fn processes_are_listed() {
     let table = yard.call(&["ps", "one"]).expect(0).stdout();
     assert_eq!(table.lines().count(), 4, "{table}");
     let listed = yard.call(&["list", "--format", "json"]).expect(0).stdout();
+    // Callers of shell have patterns for it, with the fields in the specification's order.
+    let began = r#"[{"ociVersion":"1.0.2","id":"one","pid":"#;
+    assert!(listed.starts_with(began), "{listed}");
+    assert_eq!(listed.lines().count(), 1, "{listed}");
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["id"], "one");
     assert_eq!(listed[0]["status"], "running");
@@ -375,6 +380,9 @@ fn what_spec_writes_runs() {
         .fails(1, "config.json");
     let path = Path::new(&bundle).join("config.json");
     let mut spec: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let has_one_hierarchy = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let listed = spec["linux"]["namespaces"].to_string().contains("cgroup");
+    assert_eq!(listed, has_one_hierarchy, "{spec}");
     // No terminal is at hand, and the root is elsewhere; all else is as it was written.
     spec["root"]["path"] = json!(yard.scratch.entry("rootfs"));
     spec["process"]["terminal"] = json!(false);
@@ -390,5 +398,66 @@ fn what_spec_writes_runs() {
     let features: Value = serde_json::from_str(&features).expect("features are JSON");
     assert_eq!(features["linux"]["seccomp"]["enabled"], true, "{features}");
     assert!(binary().exists());
+    yard.ends_clean();
+}
+
+#[test]
+fn a_group_in_use_takes_another_only_below_it() {
+    let Some(yard) = Yard::new("a_group_in_use_takes_another_only_below_it") else {
+        return;
+    };
+    yard.sleeper("one", |_| {});
+    let mut spec = yard.spec("two", &["sleep", "1000"]);
+    spec["linux"]["cgroupsPath"] = yard.spec("one", &[])["linux"]["cgroupsPath"].clone();
+    let words = "container's cgroup is not empty: 1 process(es) found";
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        yard.create("two", &spec).fails(1, words);
+    } else {
+        yard.create("two", &spec).fails(0, words);
+        let told = fs::read_to_string(format!("/proc/{}/cgroup", yard.state("two")["pid"]));
+        let told = told.expect("it has control groups");
+        assert!(told.contains("/one/two\n"), "{told}");
+        yard.call(&["delete", "--force", "two"]).expect(0);
+        yard.reaches("one", "running");
+    }
+    yard.remove("one");
+    yard.ends_clean();
+}
+
+#[test]
+fn what_spec_writes_for_an_ordinary_user_runs() {
+    let Some(yard) = Yard::new("what_spec_writes_for_an_ordinary_user_runs") else {
+        return;
+    };
+    let ordinary = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
+    let (bundle, state) = (yard.scratch.entry("own"), yard.state_root());
+    for folder in [&bundle, &state] {
+        fs::create_dir(folder).unwrap();
+        std::os::unix::fs::chown(folder, Some(USER), Some(USER)).unwrap();
+    }
+    let call = |args: &[&str]| yard.call_below(&ordinary, args);
+    call(&["spec", "--rootless", "--bundle", &bundle]).expect(0);
+    let path = Path::new(&bundle).join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    spec["root"]["path"] = json!(yard.scratch.entry("rootfs"));
+    spec["process"]["terminal"] = json!(false);
+    spec["process"]["args"] = json!(["sh", "-c", "grep ' /sys' /proc/mounts; exec sleep 1000"]);
+    fs::write(&path, spec.to_string()).unwrap();
+    let run = call(&["run", "--detach", "--bundle", &bundle, "own"]).expect(0);
+    // What of the host is seen there, its control groups too, is not to be changed from here.
+    let mounts = eventually(PATIENCE, || match run.stdout() {
+        told if told.contains(" /sys") && told.ends_with('\n') => Ok(told),
+        told => Err(told),
+    });
+    let is_fixed = |line: &str| line.split(' ').nth(3).is_some_and(|o| o.starts_with("ro"));
+    assert!(mounts.lines().all(is_fixed), "{mounts}");
+    call(&["kill", "own", "KILL"]).expect(0);
+    eventually(PATIENCE, || match call(&["state", "own"]).stdout() {
+        state if state.contains("stopped") => Ok(()),
+        state => Err(state),
+    });
+    call(&["kill", "own", "0"]).fails(1, "container not running");
+    call(&["kill", "--all", "own", "0"]).expect(0);
+    call(&["delete", "own"]).expect(0);
     yard.ends_clean();
 }

@@ -198,3 +198,83 @@ fn clocks_are_offset() {
     }
     yard.ends_clean();
 }
+
+/// Where something is mounted below the yard now.
+pub fn mounts_below(yard: &Yard) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo can be read");
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let own = yard.scratch.entry("");
+    let own = points.filter(|point| point.starts_with(&own));
+    own.map(str::to_owned).collect()
+}
+
+/// Whether a container can have mounts in its caller's namespace: from Linux 6.8 on. Before, it is
+/// refused.
+pub fn mounts_can_be_shared(yard: &Yard, spec: &Value) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("it can be read");
+    let mut numbers = release.split('.').map_while(|part| part.parse().ok());
+    let has = (numbers.next(), numbers.next()) >= (Some(6), Some(8));
+    if !has {
+        yard.create("one", spec).fails(1, "Linux 6.8");
+    }
+    has
+}
+
+#[test]
+fn mounts_in_the_callers_namespace_go_with_the_container() {
+    let Some(yard) = Yard::new("mounts_in_the_callers_namespace_go_with_the_container") else {
+        return;
+    };
+    let kinds = ["pid", "network", "ipc", "uts"];
+    let shares = |spec: &mut Value| {
+        set(spec, &kinds, &[], &Value::Null);
+        spec["linux"]["maskedPaths"] = json!(["/etc"]);
+    };
+    let mut spec = yard.spec("one", &["true"]);
+    shares(&mut spec);
+    if !mounts_can_be_shared(&yard, &spec) {
+        return yard.ends_clean();
+    }
+    yard.sleeper("one", shares);
+    let root = yard.scratch.entry("rootfs");
+    let points = ["", "/proc", "/dev", "/dev/pts", "/tmp", "/log", "/etc"];
+    assert_eq!(
+        mounts_below(&yard),
+        points.map(|point| format!("{root}{point}"))
+    );
+    let own = yard.state("one")["pid"].clone();
+    let here = fs::read_link("/proc/self/ns/mnt").unwrap();
+    assert_eq!(link(&own, "mnt"), here.display().to_string());
+    let told = yard.call(&["exec", "one", "cat", "/proc/1/comm"]).expect(0);
+    assert_eq!(told.stdout(), "sleep\n");
+    // Somewhere else they are not to be found, and what is mounted over them keeps them.
+    yard.call(&["kill", "one", "KILL"]).expect(0);
+    yard.reaches("one", "stopped");
+    yard.call_below(&["unshare", "--mount"], &["delete", "one"])
+        .fails(1, "delete it from there");
+    yard.sleeper("two", shares);
+    yard.call(&["delete", "one"]).fails(1, "mounted over");
+    assert_eq!(yard.state("one")["status"], "stopped");
+    yard.remove("two");
+    yard.remove("one");
+    assert_eq!(
+        mounts_below(&yard),
+        Vec::<String>::new(),
+        "something stays mounted"
+    );
+
+    // A creation that fails leaves none either, nor does a policy come with them.
+    let mut spec = yard.spec("one", &["/none"]);
+    shares(&mut spec);
+    yard.create("one", &spec).fails(1, "/none");
+    assert_eq!(mounts_below(&yard), Vec::<String>::new());
+    let policy =
+        json!({"version": 1, "defaults": {"fs": "allow", "net": "allow", "exec": "allow"}});
+    let policy = yard
+        .scratch
+        .file("policy.json", policy.to_string().as_bytes());
+    let bundle = yard.bundle("one", &spec);
+    yard.call(&["--policy", &policy, "create", "--bundle", &bundle, "one"])
+        .fails(1, "a policy needs a mount namespace");
+    yard.ends_clean();
+}

@@ -211,7 +211,9 @@ fn an_annotation_narrows_and_never_widens() {
     assert_eq!(ran.stdout(), "data\n", "{ran}");
     // Shipped, and closed where the file is open.
     let closed = annotated("strict", "echo began; /bin/true; echo x >/data/new");
-    let ran = held.run_of(&flags, &closed).expect(1);
+    let events = held.yard.scratch.entry("events.jsonl");
+    let recorded = [&flags[..], &["--events", &events]].concat();
+    let ran = held.run_of(&recorded, &closed).expect(1);
     assert_eq!(ran.stdout(), "began\n", "{ran}");
     for name in ["../../etc/passwd", "/etc/passwd", "", ".hidden"] {
         held.run_of(&flags, &annotated(name, "true"))
@@ -225,24 +227,34 @@ fn an_annotation_narrows_and_never_widens() {
 #[test]
 fn what_is_not_carried_out_is_refused_by_name_or_said() {
     let mut policy = plain();
-    policy["limits"] = json!({"output": "1M", "memory": "64M", "pids": 32, "files": 77});
+    policy["plugins"] = json!({"namespaces": true, "landlock": true, "seccomp": true});
+    policy["limits"] = json!({"memory": "64M", "pids": 32, "files": 77});
     let Some(held) = Held::new(
         "what_is_not_carried_out_is_refused_by_name_or_said",
         &policy,
     ) else {
         return;
     };
-    held.run(&held.flag(), "true").fails(1, "limits.output");
+    let spec = |line: &str| {
+        let mut spec = held.spec("c", line);
+        let namespaces = spec["linux"]["namespaces"].as_array_mut();
+        namespaces
+            .expect("namespaces are a list")
+            .retain(|one| one["type"] != "ipc");
+        spec
+    };
+    held.run_of(&held.flag(), &spec("true"))
+        .fails(1, "plugins.namespaces");
     held.run(&["--policy", "no-such-policy"], "true")
         .fails(1, "no shipped policy");
     let [flag, file] = held.flag();
-    held.run(
+    held.run_of(
         &[&format!("{flag}={file}"), "--allow-degraded"],
-        "ulimit -n",
+        &spec("ulimit -n"),
     )
     .prints("77\n");
 
-    let bundle = held.yard.bundle("c", &held.spec("c", "sleep 1000"));
+    let bundle = held.yard.bundle("c", &spec("sleep 1000"));
     // As an engine puts them: flags of the runtime, then its own.
     let log = held.yard.scratch.entry("log.json");
     let flags = [
@@ -276,7 +288,7 @@ fn what_is_not_carried_out_is_refused_by_name_or_said() {
     ] {
         assert_eq!(of(name), "full", "{name}");
     }
-    assert_eq!(of("limits.output"), "none");
+    assert_eq!(of("plugins.namespaces"), "none");
     let update = ["update", "--memory", "1G", "c"];
     held.yard.call(&update).expect(0);
     for group in held.yard.groups() {

@@ -1,24 +1,32 @@
 //! Where the containers of one test live: bundles, a state directory, a parent of their control
 //! groups; and the count that nothing of them stays.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use serde_json::{Value, json};
 
 use crate::support::child::Running;
 use crate::support::leftovers::Leftovers;
-use crate::support::{Alone, Child, PATH, PATIENCE, Scratch, alone, binary, eventually, is_root};
+use crate::support::{
+    Alone, Child, PATH, PATIENCE, Scratch, alone, binary, eventually, is_root, remove_group,
+};
 
 /// A static program with every tool that a container of a test needs.
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Where the kernel's hierarchies are mounted.
 const GROUPS: &str = "/sys/fs/cgroup";
+
+/// How often this process looks for orphans.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Runs the words after the first with both outputs in files, since what a container inherits it
 /// holds open for as long as it lives.
@@ -29,6 +37,8 @@ pub struct Yard {
     before: Leftovers,
     parent: String,
     calls: AtomicU32,
+    /// The processes that are waited for where they were started.
+    started: Mutex<HashSet<u32>>,
     _alone: Alone,
 }
 
@@ -72,6 +82,7 @@ impl Yard {
             scratch,
             before,
             calls: AtomicU32::new(0),
+            started: Mutex::default(),
             _alone: alone,
         };
         for hierarchy in yard.groups() {
@@ -163,10 +174,27 @@ impl Yard {
     /// Starts a call of the runtime by another file of it, below other programs.
     pub fn start_as(&self, before: &[&str], program: &str, args: &[&str]) -> Pending {
         let (child, stem) = self.child(before, program, args);
+        let mut started = self.started.lock().expect("no test panics here");
+        let running = child.start();
+        started.insert(running.id());
         Pending {
-            running: child.start(),
+            running,
             shown: args.join(" "),
             stem,
+        }
+    }
+
+    /// Waits for the ended processes that a killed runtime has left to this one, where it is the
+    /// first of its namespace: a container cannot end before all of its own are waited for.
+    pub fn reap_orphans(&self) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let started = self.started.lock().expect("no test panics here");
+        while let Ok(ended) = waitid(Id::All, flags | WaitPidFlag::WNOWAIT) {
+            let Some(pid) = ended.pid() else { return };
+            let known = u32::try_from(pid.as_raw()).is_ok_and(|pid| started.contains(&pid));
+            if known || waitid(Id::Pid(pid), flags).is_err() {
+                return;
+            }
         }
     }
 
@@ -228,7 +256,12 @@ impl Yard {
     /// Kills a container and deletes it.
     #[track_caller]
     pub fn remove(&self, id: &str) {
-        self.call(&["delete", "--force", id]).expect(0);
+        let mut deleting = self.start(&["delete", "--force", id]);
+        // Its processes may be this one's to wait for meanwhile.
+        while deleting.running().status(LOOK).is_none() {
+            self.reap_orphans();
+        }
+        deleting.wait().expect(0);
     }
 
     /// Whatever there is of containers now, each as a line.
@@ -258,14 +291,23 @@ impl Yard {
     /// Fails unless nothing is left, and takes the yard away.
     #[track_caller]
     pub fn ends_clean(self) {
-        eventually(Duration::from_secs(20), || match self.left() {
-            left if left.is_empty() => Ok(()),
-            left => Err(format!("containers leave\n{}", left.join("\n"))),
+        eventually(Duration::from_secs(20), || {
+            self.reap_orphans();
+            match self.left() {
+                left if left.is_empty() => Ok(()),
+                left => Err(format!("containers leave\n{}", left.join("\n"))),
+            }
         });
         for parent in self.groups() {
-            fs::remove_dir(&parent).expect("the parent of control groups is empty");
+            remove_group(&parent);
         }
-        self.before.none_new(PATIENCE);
+        eventually(PATIENCE, || {
+            self.reap_orphans();
+            match self.before.new_since() {
+                new if new.is_empty() => Ok(()),
+                new => Err(format!("things stay behind:\n{}", new.join("\n"))),
+            }
+        });
     }
 }
 

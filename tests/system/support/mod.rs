@@ -157,8 +157,44 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the mode can be set");
 }
 
+/// Whether a process runs. One that has ended stays in /proc until whoever is its parent by now
+/// waits for it, which may be the machine's first process and may take its time.
+pub fn lives(pid: &str) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // The name before the state is in parentheses, and may have some of its own.
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !state.starts_with(['Z', 'X'])
+}
+
+/// Removes a control group that nobody is in. The kernel takes what has ended out of its group in its
+/// own time, later than the end can be seen.
+#[track_caller]
+pub fn remove_group(path: &Path) {
+    eventually(PATIENCE, || {
+        fs::remove_dir(path).map_err(|error| format!("{}: {error}", path.display()))
+    });
+}
+
+/// The events of a log. The last line may just be written.
+pub fn recorded(log: &str) -> Vec<serde_json::Value> {
+    let text = eventually(PATIENCE, || {
+        let text = fs::read_to_string(log).expect("there is a log");
+        match text.is_empty() || text.ends_with('\n') {
+            true => Ok(text),
+            false => Err(text),
+        }
+    });
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect()
+}
+
 /// Asks again and again until the answer is `Ok`, and fails with the last `Err` after
 /// the deadline. Much of what the kernel takes down, it takes down later.
+#[track_caller]
 pub fn eventually<T>(deadline: Duration, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let start = std::time::Instant::now();
     loop {

@@ -22,10 +22,13 @@ pub(in crate::launch::group) fn apply(
     rules: &[Rule],
     new: bool,
 ) -> Result<(), GroupError> {
-    let program = loaded(&assemble(rules)).map_err(GroupError::io(
-        "giving the kernel the device rules (bpf: BPF_PROG_LOAD) for",
-        dir,
-    ))?;
+    let program = assemble(rules)
+        .map_err(io::Error::other)
+        .and_then(|program| loaded(&program))
+        .map_err(GroupError::io(
+            "giving the kernel the device rules (bpf: BPF_PROG_LOAD) for",
+            dir,
+        ))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let group = rustix::fs::openat(CWD, dir, flags, Mode::empty())
         .map_err(|error| GroupError::io("opening the control group", dir)(error.into()))?;

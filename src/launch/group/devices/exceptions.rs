@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use super::rule::{Access, Kind, Rule};
+use super::rule::{Access, Kind, Rule, written};
 use crate::launch::group::GroupError;
 use crate::launch::group::files::text;
 
@@ -42,13 +42,8 @@ impl Which {
 
     /// As the kernel writes it, with an access.
     fn line(&self, access: Access) -> String {
-        let number = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
-        let kind = match self.kind {
-            Kind::Block => 'b',
-            Kind::Character => 'c',
-        };
-        let (major, minor) = (number(self.major), number(self.minor));
-        format!("{kind} {major}:{minor} {}", access.letters())
+        let devices = written(self.kind, self.major, self.minor);
+        format!("{devices} {}", access.letters())
     }
 }
 
@@ -72,12 +67,7 @@ impl Exceptions {
                 };
                 continue;
             }
-            let kinds = match rule.kind {
-                None => &[Kind::Block, Kind::Character][..],
-                Some(Kind::Block) => &[Kind::Block],
-                Some(Kind::Character) => &[Kind::Character],
-            };
-            for &kind in kinds {
+            for &kind in rule.kinds() {
                 let which = Which {
                     kind,
                     major: rule.major,
@@ -122,8 +112,10 @@ impl Exceptions {
     }
 
     /// Where exceptions allow, one of them must cover all of an access: each is given what wider ones
-    /// hold too, and where two cross there is one for the devices of both.
+    /// hold too, and where two cross there is one for the devices of both. The making of a node is an
+    /// access by itself, and covered by whichever exception has it.
     fn widen(&mut self) {
+        const OPENING: u8 = Access::ALL.without(Access::MAKING).0;
         if self.allow {
             return;
         }
@@ -143,7 +135,7 @@ impl Exceptions {
         }
         for (which, bits) in &mut self.list {
             let wider = given.iter().filter(|(other, _)| other.covers(which));
-            *bits = wider.fold(*bits, |bits, (_, more)| bits | more);
+            *bits = wider.fold(*bits, |bits, (_, more)| bits | more & OPENING);
         }
     }
 
@@ -221,15 +213,15 @@ pub(in crate::launch::group) fn apply(
         }
     };
     let mut files: [Option<File>; 2] = [None, None];
-    for (allow, line) in current.to(&target) {
+    for (allow, line) in in_order(current.to(&target), &target, rules) {
         let path = dir.join(if allow {
             "devices.allow"
         } else {
             "devices.deny"
         });
-        let written = opened(&mut files[usize::from(allow)], &path)
+        let done = opened(&mut files[usize::from(allow)], &path)
             .and_then(|mut file| file.write_all(line.as_bytes()));
-        written.map_err(|source| GroupError::Refused {
+        done.map_err(|source| GroupError::Refused {
             field: FIELD,
             value: line,
             path,
@@ -237,6 +229,24 @@ pub(in crate::launch::group) fn apply(
         })?;
     }
     Ok(())
+}
+
+/// The same writes with the exceptions in the order in which the list has them, which is the one in
+/// which the kernel shows them.
+pub(super) fn in_order(
+    mut writes: Vec<(bool, String)>,
+    target: &Exceptions,
+    rules: &[Rule],
+) -> Vec<(bool, String)> {
+    let adding = rules.iter().filter(|rule| rule.allow != target.allow);
+    let lines: Vec<String> = adding.flat_map(Rule::devices).collect();
+    writes.sort_by_cached_key(|(allow, line)| {
+        let devices = line.rsplit_once(' ').map(|(devices, _)| devices);
+        let of_rule = |devices| lines.iter().position(|line| line == devices);
+        // What takes away comes first.
+        (*allow != target.allow).then(|| devices.and_then(of_rule).unwrap_or(lines.len()))
+    });
+    writes
 }
 
 /// The list in the words of systemd's `DeviceAllow=`; `None` where everything is allowed. systemd has

@@ -3,6 +3,10 @@
 //! It goes through the rules from the last to the first. Of the accesses asked for it takes away
 //! those that a rule allows, allows when none is left, and denies as soon as a rule denies one that
 //! is. What no rule decides is denied.
+//!
+//! Every container has one, and the kernel follows each way through it before it takes it. So
+//! neighbours among the rules that are about one kind, or one major number of it, ask for that
+//! once, and each answer stands once, at the end.
 
 use super::rule::{Access, Kind, Rule};
 use crate::sys::bpf::Instruction;
@@ -13,6 +17,7 @@ const AND: u8 = 0x57;
 const SHIFT_RIGHT: u8 = 0x77;
 const MOVE: u8 = 0xb7;
 const MOVE_REGISTER: u8 = 0xbf;
+const JUMP: u8 = 0x05;
 const JUMP_UNLESS_EQUAL: u8 = 0x55;
 const JUMP_IF_EQUAL: u8 = 0x15;
 const EXIT: u8 = 0x95;
@@ -51,88 +56,150 @@ const fn load(register: u8, offset: i16) -> Instruction {
     }
 }
 
-const fn jump(code: u8, register: u8, immediate: i32, offset: i16) -> Instruction {
-    Instruction {
-        code,
-        registers: register,
-        offset,
-        immediate,
+/// The rules are more than jumps in a program can cross.
+#[derive(Debug, thiserror::Error)]
+#[error("these are more rules than one program can hold")]
+pub(super) struct TooMany;
+
+/// The program for `rules`.
+///
+/// # Errors
+/// There are thousands of them.
+pub(super) fn assemble(rules: &[Rule]) -> Result<Vec<Instruction>, TooMany> {
+    let last = rules.iter().rposition(Rule::is_for_all);
+    let rest = last.is_some_and(|last| rules[last].allow);
+    // The kernel's own numbers are of 12 and 20 bits: there is no device of a greater one.
+    let is_small = |number: Option<u32>| number.is_none_or(|number| i32::try_from(number).is_ok());
+    let decisive = rules[last.map_or(0, |last| last + 1)..].iter().rev();
+    let rules: Vec<&Rule> = decisive
+        .filter(|rule| is_small(rule.major) && is_small(rule.minor))
+        .collect();
+    let mut program = Program::default();
+    program.read();
+    for of_kind in rules.chunk_by(|one, next| one.kind == next.kind) {
+        let others = of_kind[0].kind.map(number);
+        let others = others.map(|kind| program.jump(JUMP_UNLESS_EQUAL, KIND, kind));
+        for of_major in of_kind.chunk_by(|one, next| one.major == next.major) {
+            let is_decided = program.decide_major(of_major)?;
+            // The kernel refuses a program with instructions that are never reached.
+            if is_decided && of_major[0].major.is_none() {
+                break;
+            }
+        }
+        program.land(others)?;
     }
+    program.end(rest)
+}
+
+#[derive(Default)]
+struct Program {
+    text: Vec<Instruction>,
+    /// The jumps to each answer.
+    allowing: Vec<usize>,
+    denying: Vec<usize>,
+}
+
+impl Program {
+    /// struct bpf_cgroup_dev_ctx: access and kind in the halves of a word, then the numbers.
+    fn read(&mut self) {
+        self.text.extend([
+            load(KIND, 0),
+            copy(WANTED, KIND),
+            plain(SHIFT_RIGHT, WANTED, 16),
+            plain(AND, KIND, 0xffff),
+            load(MAJOR, 4),
+            load(MINOR, 8),
+        ]);
+    }
+
+    /// A jump whose end is not known yet: its place.
+    fn jump(&mut self, code: u8, register: u8, immediate: i32) -> usize {
+        self.text.push(plain(code, register, immediate));
+        self.text.len() - 1
+    }
+
+    /// Has jumps lead to what comes next.
+    fn land(&mut self, jumps: impl IntoIterator<Item = usize>) -> Result<(), TooMany> {
+        for place in jumps {
+            let crossed = self.text.len() - place - 1;
+            self.text[place].offset = i16::try_from(crossed).map_err(|_| TooMany)?;
+        }
+        Ok(())
+    }
+
+    fn jump_to(&mut self, allow: bool, code: u8, register: u8, immediate: i32) {
+        let place = self.jump(code, register, immediate);
+        match allow {
+            true => self.allowing.push(place),
+            false => self.denying.push(place),
+        }
+    }
+
+    /// Rules that are about one major number, or about all of them. Whether nothing that comes to
+    /// them goes on past them.
+    fn decide_major(&mut self, rules: &[&Rule]) -> Result<bool, TooMany> {
+        let others = rules[0].major.map(u32::cast_signed);
+        let others = others.map(|major| self.jump(JUMP_UNLESS_EQUAL, MAJOR, major));
+        let mut is_decided = false;
+        for rule in rules {
+            is_decided = self.decide(rule)?;
+            if is_decided {
+                break;
+            }
+        }
+        self.land(others)?;
+        Ok(is_decided)
+    }
+
+    /// A rule whose kind and major number fit. Whether nothing goes on past it.
+    fn decide(&mut self, rule: &Rule) -> Result<bool, TooMany> {
+        let minor = rule.minor.map(u32::cast_signed);
+        if rule.access == Access::ALL {
+            match minor {
+                Some(minor) => self.jump_to(rule.allow, JUMP_IF_EQUAL, MINOR, minor),
+                None => self.jump_to(rule.allow, JUMP, 0, 0),
+            }
+            return Ok(minor.is_none());
+        }
+        let others = minor.map(|minor| self.jump(JUMP_UNLESS_EQUAL, MINOR, minor));
+        let bits = i32::from(rule.access.0);
+        if rule.allow {
+            self.text.push(plain(AND, WANTED, !bits));
+            self.jump_to(true, JUMP_IF_EQUAL, WANTED, 0);
+        } else {
+            // The context is read by now, and its register free.
+            self.text.push(copy(CONTEXT, WANTED));
+            self.text.push(plain(AND, CONTEXT, bits));
+            self.jump_to(false, JUMP_UNLESS_EQUAL, CONTEXT, 0);
+        }
+        self.land(others)?;
+        Ok(false)
+    }
+
+    /// The answers, of which `rest` is for what no rule has decided.
+    fn end(mut self, rest: bool) -> Result<Vec<Instruction>, TooMany> {
+        let (allowing, denying) = (
+            std::mem::take(&mut self.allowing),
+            std::mem::take(&mut self.denying),
+        );
+        let (same, other) = match rest {
+            true => (allowing, denying),
+            false => (denying, allowing),
+        };
+        self.land(same)?;
+        self.text.extend(answer(rest));
+        if !other.is_empty() {
+            self.land(other)?;
+            self.text.extend(answer(!rest));
+        }
+        Ok(self.text)
+    }
+}
+
+const fn copy(to: u8, from: u8) -> Instruction {
+    plain(MOVE_REGISTER, to | from << 4, 0)
 }
 
 const fn answer(allow: bool) -> [Instruction; 2] {
     [plain(MOVE, ANSWER, allow as i32), plain(EXIT, 0, 0)]
-}
-
-/// The program for `rules`.
-pub(super) fn assemble(rules: &[Rule]) -> Vec<Instruction> {
-    // struct bpf_cgroup_dev_ctx: access and kind in the halves of a word, then the numbers.
-    let mut program = vec![
-        load(KIND, 0),
-        Instruction {
-            code: MOVE_REGISTER,
-            registers: WANTED | KIND << 4,
-            offset: 0,
-            immediate: 0,
-        },
-        plain(SHIFT_RIGHT, WANTED, 16),
-        plain(AND, KIND, 0xffff),
-        load(MAJOR, 4),
-        load(MINOR, 8),
-    ];
-    for rule in rules.iter().rev() {
-        if rule.is_for_all() {
-            program.extend(answer(rule.allow));
-            // The kernel refuses a program with instructions that are never reached.
-            return program;
-        }
-        block(&mut program, rule);
-    }
-    program.extend(answer(false));
-    program
-}
-
-fn block(program: &mut Vec<Instruction>, rule: &Rule) {
-    let small = |number: Option<u32>| number.map(i32::try_from).transpose();
-    let (Ok(major), Ok(minor)) = (small(rule.major), small(rule.minor)) else {
-        // The kernel's own numbers are of 12 and 20 bits: there is no such device.
-        return;
-    };
-    let mut body = Vec::with_capacity(4);
-    let bits = i32::from(rule.access.0);
-    match (rule.allow, rule.access == Access::ALL) {
-        (_, true) => {}
-        (true, false) => {
-            body.push(plain(AND, WANTED, !bits));
-            body.push(jump(JUMP_UNLESS_EQUAL, WANTED, 0, 2));
-        }
-        (false, false) => {
-            // The context is read by now, and its register free.
-            body.push(Instruction {
-                code: MOVE_REGISTER,
-                registers: CONTEXT | WANTED << 4,
-                offset: 0,
-                immediate: 0,
-            });
-            body.push(plain(AND, CONTEXT, bits));
-            body.push(jump(JUMP_IF_EQUAL, CONTEXT, 0, 2));
-        }
-    }
-    body.extend(answer(rule.allow));
-    let conditions = [
-        (KIND, rule.kind.map(number)),
-        (MAJOR, major),
-        (MINOR, minor),
-    ];
-    let conditions: Vec<_> = conditions
-        .into_iter()
-        .filter_map(|(register, value)| Some((register, value?)))
-        .collect();
-    // Each leads past those after it and the body, which are eight instructions at the most.
-    let mut past = conditions.len() as i16 - 1 + body.len() as i16;
-    for (register, value) in conditions {
-        program.push(jump(JUMP_UNLESS_EQUAL, register, value, past));
-        past -= 1;
-    }
-    program.extend(body);
 }

@@ -18,6 +18,7 @@ pub(in crate::launch::group) struct Access(pub(super) u8);
 impl Access {
     pub(super) const NONE: Access = Access(0);
     pub(super) const ALL: Access = Access(7);
+    pub(super) const MAKING: Access = Access(1);
     const LETTERS: [(char, u8); 3] = [('r', 2), ('w', 4), ('m', 1)];
 
     pub(super) fn parse(letters: &str) -> Option<Access> {
@@ -36,13 +37,23 @@ impl Access {
         Access(self.0 & other.0)
     }
 
-    pub(super) fn without(self, other: Access) -> Access {
+    pub(super) const fn without(self, other: Access) -> Access {
         Access(self.0 & !other.0)
     }
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
+}
+
+/// Devices as the kernel writes them.
+pub(super) fn written(kind: Kind, major: Option<u32>, minor: Option<u32>) -> String {
+    let number = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
+    let kind = match kind {
+        Kind::Block => 'b',
+        Kind::Character => 'c',
+    };
+    format!("{kind} {}:{}", number(major), number(minor))
 }
 
 /// A rule. `None` stands for every kind and every number.
@@ -56,10 +67,15 @@ pub(in crate::launch::group) struct Rule {
 }
 
 impl Rule {
-    const fn allowing(kind: Kind, major: Option<u32>, minor: Option<u32>, access: Access) -> Rule {
+    const fn allowing(
+        kind: Option<Kind>,
+        major: Option<u32>,
+        minor: Option<u32>,
+        access: Access,
+    ) -> Rule {
         Rule {
             allow: true,
-            kind: Some(kind),
+            kind,
             major,
             minor,
             access,
@@ -70,6 +86,21 @@ impl Rule {
     pub(super) fn is_for_all(&self) -> bool {
         let all = self.kind.is_none() && self.major.is_none() && self.minor.is_none();
         all && self.access == Access::ALL
+    }
+
+    /// The kinds that it is about.
+    pub(super) fn kinds(&self) -> &'static [Kind] {
+        match self.kind {
+            None => &[Kind::Block, Kind::Character],
+            Some(Kind::Block) => &[Kind::Block],
+            Some(Kind::Character) => &[Kind::Character],
+        }
+    }
+
+    /// Its devices as the kernel writes them.
+    pub(super) fn devices(&self) -> Vec<String> {
+        let of_kind = |kind: &Kind| written(*kind, self.major, self.minor);
+        self.kinds().iter().map(of_kind).collect()
     }
 
     fn parse(index: usize, given: &LinuxDeviceCgroup) -> Result<Rule, GroupError> {
@@ -95,6 +126,8 @@ impl Rule {
             // What is denied without saying how is denied altogether.
             None | Some("") if !given.allow() => Access::ALL,
             None | Some("") => return Err(invalid("device access field cannot be empty".into())),
+            // Callers say so of a rule for all; more than is named may only be denied.
+            Some(letters) if !given.allow() && letters.contains('a') => Access::ALL,
             Some(letters) => Access::parse(letters)
                 .ok_or_else(|| invalid(format!("access {letters:?} is not of r, w and m")))?,
         };
@@ -111,14 +144,13 @@ impl Rule {
 /// What every container may do whatever its list says, as callers are used to from runc: make nodes
 /// of any device (which opens none), use the pseudo devices that the specification has in every
 /// container, its terminals, and tun, which early containers had and programs still count on.
-const ALWAYS: [Rule; 11] = {
-    const C: Kind = Kind::Character;
+const ALWAYS: [Rule; 10] = {
+    const C: Option<Kind> = Some(Kind::Character);
     const fn whole(major: u32, minor: u32) -> Rule {
         Rule::allowing(C, Some(major), Some(minor), Access::ALL)
     }
     [
-        Rule::allowing(C, None, None, Access(1)),
-        Rule::allowing(Kind::Block, None, None, Access(1)),
+        Rule::allowing(None, None, None, Access::MAKING),
         whole(1, 3),
         whole(1, 5),
         whole(1, 7),

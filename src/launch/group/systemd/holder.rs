@@ -49,7 +49,7 @@ fn wait() -> ! {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let killed = process::signal_by(self.pidfd.as_fd(), libc::SIGKILL);
+        let killed = process::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
         let reaped = process::wait_for(self.pid);
         tracing::debug!(
             ?killed,

@@ -50,6 +50,7 @@ fn create(name: &str, resources: &str, annotations: &[(&str, &str)]) -> Result<G
         rootless: whose() == Whose::User,
         resources: Some(&resources),
         systemd: true,
+        disabled: false,
         annotations: Some(&annotations),
     })
 }
@@ -99,10 +100,17 @@ fn end(group: &Group, pids: &[i32]) {
 #[test]
 fn a_scope_is_made_limited_changed_and_ended() {
     with_systemd("a_scope_is_made_limited_changed_and_ended", || {
-        let limits = r#"{"memory": {"limit": 67108864}, "pids": {"limit": 1},
-            "cpu": {"quota": 20000, "period": 50000, "shares": 1024, "cpus": "0"}}"#;
+        // Users have no cpuset of systemd's by default.
+        let cpus = match whose() {
+            Whose::System => r#", "cpus": "0""#,
+            Whose::User => "",
+        };
+        let limits = format!(
+            r#"{{"memory": {{"limit": 67108864}}, "pids": {{"limit": 1}},
+            "cpu": {{"quota": 20000, "period": 50000, "shares": 1024{cpus}}}}}"#
+        );
         let stop = ("org.systemd.property.TimeoutStopSec", "uint32 7");
-        let mut group = create("a", limits, &[stop]).unwrap();
+        let mut group = create("a", &limits, &[stop]).unwrap();
         let record = group.record().clone();
         assert_eq!(record.scope.as_ref().unwrap().name, "bt-a.scope");
         assert!(record.v2().unwrap().ends_with("bttest.slice/bt-a.scope"));
@@ -116,7 +124,7 @@ fn a_scope_is_made_limited_changed_and_ended() {
             ("CPUQuotaPerSecUSec", "400ms"),
             ("CPUQuotaPeriodUSec", "50ms"),
             ("CPUWeight", "100"),
-            ("AllowedCPUs", "0"),
+            ("AllowedCPUs", if cpus.is_empty() { "" } else { "0" }),
             ("Delegate", "yes"),
             ("TimeoutStopUSec", "7s"),
             ("ActiveState", "active"),

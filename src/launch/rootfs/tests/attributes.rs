@@ -214,6 +214,34 @@ fn the_root_has_its_own_propagation() {
 }
 
 #[test]
+fn what_is_shared_with_the_host_stays_so() {
+    if !is_root("what_is_shared_with_the_host_stays_so") {
+        return;
+    }
+    for root in ["shared", "rshared"] {
+        let mut world = world();
+        world.linux["rootfsPropagation"] = json!(root);
+        world.mounts = json!([
+            bind("/one", &["rbind", "rshared"]),
+            bind("/other", &["rbind"]),
+            bind("/slave", &["rbind", "rslave"]),
+        ]);
+        world.run(|mounts| {
+            // Two mounts made shared by themselves would not be peers.
+            for below in ["", "/below"] {
+                let of = |path: &str| mount_of(mounts, &format!("{path}{below}")).propagation;
+                assert!(of("/one").starts_with("shared:"), "{root}: {}", of("/one"));
+                assert!(!of("/one").contains("master:"), "{root}: {}", of("/one"));
+                assert_eq!(of("/one"), of("/other"), "{root}");
+                // Where the whole tree of the root is to share, a slave shares what it hears.
+                let group = of("/one").replace("shared:", "master:");
+                assert!(of("/slave").ends_with(&group), "{root}: {}", of("/slave"));
+            }
+        });
+    }
+}
+
+#[test]
 fn a_remount_changes_what_is_there() {
     if !is_root("a_remount_changes_what_is_there") {
         return;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::{Assembled, Cgroups, Rootfs, RootfsFacts};
 use crate::launch::Failure;
 use crate::sys::clone::{self, Cloned};
-use crate::sys::{forked, mount, process};
+use crate::sys::{capabilities, forked, mount, process};
 
 /// Whether this is root. Where tests must not be passed over, anything else is a failure.
 pub fn is_root(test: &str) -> bool {
@@ -23,6 +23,13 @@ pub fn is_root(test: &str) -> bool {
         writeln!(io::stderr(), "{test}: not tested, because it needs root").unwrap();
     }
     root
+}
+
+/// Whether the kernel is of this version or a later one.
+pub fn is_linux(version: (u32, u32)) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map_while(|part| part.parse().ok());
+    (numbers.next(), numbers.next()) >= (Some(version.0), Some(version.1))
 }
 
 /// One line of a mountinfo.
@@ -79,8 +86,13 @@ pub struct World {
     pub no_pivot: bool,
     /// Namespaces that it shares with the host after all.
     pub shares: i32,
-    /// How many ids its user namespace has.
+    /// How many ids its user namespace has, and the first of them outside.
     pub ids: u32,
+    pub first_id: u32,
+    /// The first group outside, where it is another number.
+    pub first_gid: Option<u32>,
+    /// The caller may not make devices.
+    pub without_mknod: bool,
     pub mounts: Value,
     pub linux: Value,
     pub root: Value,
@@ -90,6 +102,9 @@ pub struct World {
     image: Vec<Step>,
     outside: Vec<Step>,
 }
+
+/// Its number in `linux/capability.h`.
+const CAP_MKNOD: u64 = 27;
 
 const NAMESPACES: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -108,6 +123,9 @@ impl World {
             no_pivot: false,
             shares: 0,
             ids: 65536,
+            first_id: 100_000,
+            first_gid: None,
+            without_mknod: false,
             mounts: json!([]),
             linux: json!({"namespaces": [
                 {"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"},
@@ -135,9 +153,9 @@ impl World {
     pub fn spec(&self) -> oci_spec::runtime::Spec {
         let mut linux = self.linux.clone();
         if self.user {
-            let map = json!([{"containerID": 0, "hostID": 100_000, "size": self.ids}]);
-            linux["uidMappings"] = map.clone();
-            linux["gidMappings"] = map;
+            let map = |id: u32| json!([{"containerID": 0, "hostID": id, "size": self.ids}]);
+            linux["uidMappings"] = map(self.first_id);
+            linux["gidMappings"] = map(self.first_gid.unwrap_or(self.first_id));
             let namespaces = linux["namespaces"].as_array_mut().unwrap();
             namespaces.push(json!({"type": "user"}));
         }
@@ -211,6 +229,34 @@ impl World {
         self.host_mounts(false)
     }
 
+    /// The mountinfo of the host while a container stands that has the host's mount namespace, and
+    /// once its mounts were taken away.
+    pub fn host_mounts_with_and_after(&self) -> (String, String) {
+        let text = forked::ask(|| {
+            self.build();
+            let rootfs = Rootfs::prepare(&self.spec(), &self.bundle, &self.facts()).unwrap();
+            let own = rootfs.own_mount().expect("it has mounts").clone();
+            let told = self.born(|| {
+                let live = || -> Result<(), Failure> {
+                    let mut stands = rootfs.assemble()?;
+                    stands.pivot(self.no_pivot)?;
+                    stands.finish()
+                };
+                live().map_or_else(|failure| failure.to_string(), |()| String::new())
+            });
+            assert_eq!(told, "");
+            let table = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let with = table();
+            own.take_away().unwrap();
+            let after = table();
+            // What is gone already is no error.
+            own.take_away().unwrap();
+            format!("{with}=\n{after}")
+        });
+        let (with, after) = text.split_once("=\n").unwrap();
+        (with.to_owned(), after.to_owned())
+    }
+
     fn host_mounts(&self, with: bool) -> Vec<String> {
         let text = forked::ask(|| {
             self.build();
@@ -254,7 +300,16 @@ impl World {
             step(&self.bundle.join("rootfs"));
         }
         if self.user {
-            give_away(&self.bundle.join("rootfs"));
+            give_away(&self.bundle.join("rootfs"), self.first_id);
+        }
+        if self.without_mknod {
+            let rest = capabilities::permitted().unwrap() & !(1 << CAP_MKNOD);
+            let sets = capabilities::Sets {
+                effective: rest,
+                permitted: rest,
+                ..capabilities::Sets::default()
+            };
+            capabilities::apply(&sets).unwrap();
         }
     }
 
@@ -283,8 +338,9 @@ impl World {
             Cloned::Parent { pid, .. } => {
                 drop((telling, waiting));
                 if self.user {
-                    for map in ["uid_map", "gid_map"] {
-                        let text = format!("0 100000 {}", self.ids);
+                    let first_gid = self.first_gid.unwrap_or(self.first_id);
+                    for (map, first) in [("uid_map", self.first_id), ("gid_map", first_gid)] {
+                        let text = format!("0 {first} {}", self.ids);
                         std::fs::write(format!("/proc/{pid}/{map}"), text).unwrap();
                     }
                 }
@@ -300,12 +356,12 @@ impl World {
 }
 
 /// The image of a container with a user namespace is its root's.
-fn give_away(path: &Path) {
+fn give_away(path: &Path, owner: u32) {
     let found = std::fs::symlink_metadata(path).unwrap();
-    std::os::unix::fs::lchown(path, Some(100_000), Some(100_000)).unwrap();
+    std::os::unix::fs::lchown(path, Some(owner), Some(owner)).unwrap();
     if found.is_dir() {
         for entry in std::fs::read_dir(path).unwrap() {
-            give_away(&entry.unwrap().path());
+            give_away(&entry.unwrap().path(), owner);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The limits of a policy narrow those of a configuration, and of every update after it.
 
+use std::time::Duration;
+
 use oci_spec::runtime::{LinuxPids, LinuxResources, Spec};
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
@@ -18,16 +20,30 @@ pub struct Bounds {
     pids: Option<u64>,
     cpus: Option<f64>,
     files: Option<u64>,
+    wall: Option<Duration>,
+    output: Option<u64>,
 }
 
 impl Bounds {
-    pub(super) fn of(limits: &Limits) -> Bounds {
+    pub(super) fn of(limits: &Limits, has_terminal: bool) -> Bounds {
         Bounds {
             memory: limits.memory,
             pids: limits.pids,
             cpus: limits.cpus,
             files: limits.files,
+            wall: limits.wall,
+            output: limits.output.filter(|_| !has_terminal),
         }
+    }
+
+    /// How long the program may run.
+    pub(in crate::oci::container) fn wall(&self) -> Option<Duration> {
+        self.wall
+    }
+
+    /// How many bytes its processes may write to the caller.
+    pub(in crate::oci::container) fn output(&self) -> Option<u64> {
+        self.output
     }
 
     /// Whether a control group has to hold something of it.
@@ -119,6 +135,17 @@ impl Bounds {
                 "limits.files",
                 self.files
                     .map(|count| format!("at most {count}, by RLIMIT_NOFILE")),
+            ),
+            (
+                "limits.wall",
+                self.wall
+                    .map(|time| format!("at most {time:?} from the start, by the supervisor")),
+            ),
+            (
+                "limits.output",
+                self.output.map(|bytes| {
+                    format!("at most {bytes} bytes of all processes, which the supervisor copies")
+                }),
             ),
         ];
         let held = all.into_iter().filter_map(|(name, detail)| {

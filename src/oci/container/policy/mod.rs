@@ -11,14 +11,18 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::VerbError;
+use super::record::ProcessRecord;
 use crate::launch::container::{Confinement, ContainerPolicy};
 use crate::launch::{Mechanism, State};
-use crate::policy::{Layer, LoadError, OnViolation, Policy, Vars, shipped_names, shipped_text};
+use crate::policy::{CHANNEL, Layer, LoadError, Policy, Vars, shipped_names, shipped_text};
 
 pub use limits::Bounds;
 
 /// The annotation by which a configuration names a policy. It can only narrow.
 pub const ANNOTATION: &str = "buntime.dev/policy";
+
+/// The annotation by which a configuration asks for a channel to the supervisor: `"true"`.
+pub const CHANNEL_ANNOTATION: &str = "buntime.dev/channel";
 
 /// Where an administrator keeps the policies that a configuration may name.
 pub const DIRECTORY: &str = "/etc/buntime/policies";
@@ -35,6 +39,24 @@ pub struct PolicyChoice {
     pub allow_degraded: bool,
     /// Where the policies are that an annotation names.
     pub directory: PathBuf,
+    /// The log of events of containers with a policy; by itself [`default_events`] where a policy
+    /// has `audit.enabled`.
+    pub events: Option<PathBuf>,
+}
+
+/// Where events are recorded when the caller names no file: root's log, or the user's own.
+#[must_use]
+pub fn default_events() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let base = match super::is_ordinary_user() {
+        false => PathBuf::from("/var/log"),
+        true => match (set("XDG_STATE_HOME"), set("HOME")) {
+            (Some(state), _) => PathBuf::from(state),
+            (None, Some(home)) => PathBuf::from(home).join(".local/state"),
+            (None, None) => super::Runtime::default_root(),
+        },
+    };
+    base.join("buntime").join("events.jsonl")
 }
 
 impl Default for PolicyChoice {
@@ -43,6 +65,7 @@ impl Default for PolicyChoice {
             policies: Vec::new(),
             allow_degraded: false,
             directory: PathBuf::from(DIRECTORY),
+            events: None,
         }
     }
 }
@@ -57,6 +80,41 @@ pub struct Document {
     pub text: String,
 }
 
+/// The documents of a container's policy, with what `~` and `$PWD` stand for in them: that is the
+/// container's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Texts {
+    documents: Vec<Document>,
+    cwd: PathBuf,
+    home: Option<PathBuf>,
+}
+
+impl Texts {
+    fn of(documents: Vec<Document>, spec: &Spec) -> Texts {
+        let process = spec.process().as_ref();
+        let env = process.and_then(|process| process.env().as_ref());
+        let mut entries = env.into_iter().flatten().rev();
+        Texts {
+            documents,
+            cwd: process.map_or_else(|| PathBuf::from("/"), |process| process.cwd().clone()),
+            home: entries
+                .find_map(|entry| entry.strip_prefix("HOME="))
+                .map(Into::into),
+        }
+    }
+
+    /// The layers, lowest first.
+    ///
+    /// # Errors
+    /// What is wrong with a document.
+    pub fn layers(&self) -> Result<Vec<Layer>, LoadError> {
+        let vars = Vars::of(self.cwd.clone(), self.home.clone().map(Into::into));
+        let parse = |one: &Document| Layer::parse(one.text.as_bytes(), &one.name, &vars);
+        self.documents.iter().map(parse).collect()
+    }
+}
+
 /// What is kept of a container's policy in its state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -69,6 +127,13 @@ pub struct PolicyRecord {
     pub confinement: Option<Confinement>,
     /// What the container may use at most.
     pub bounds: Bounds,
+    /// Where events are recorded, if anywhere.
+    pub events: Option<PathBuf>,
+    /// Whether there is a channel to the supervisor.
+    #[serde(default)]
+    pub channel: bool,
+    /// Who stands beside the container, once it is made.
+    pub supervisor: Option<ProcessRecord>,
 }
 
 /// What `state` says of a container's policy.
@@ -76,19 +141,58 @@ pub struct PolicyRecord {
 pub struct Shown {
     names: Vec<String>,
     enforced: Vec<Mechanism>,
+    supervisor: Option<Supervisor>,
+    /// The folder in which the container finds its channel to the supervisor.
+    channel: Option<&'static str>,
+}
+
+/// Who stands beside a container.
+#[derive(Debug, Serialize)]
+struct Supervisor {
+    pid: i32,
+    /// False: it has ended, and with it the container; nothing runs in it any more.
+    alive: bool,
 }
 
 impl PolicyRecord {
-    pub(super) fn shown(&self) -> Shown {
-        let mut enforced = Vec::new();
-        if let Some(held) = &self.confinement {
-            enforced.extend(held.mechanisms.iter().cloned());
-            enforced.extend(self.bounds.mechanisms());
-        }
+    /// What holds, the container's limits and log among it.
+    pub(super) fn enforced(&self, confinement: &Confinement) -> Vec<Mechanism> {
+        let mut enforced = confinement.mechanisms.clone();
+        enforced.extend(self.bounds.mechanisms());
+        enforced.push(self.audit());
         enforced.extend(self.unheld.iter().cloned());
+        enforced
+    }
+
+    fn audit(&self) -> Mechanism {
+        let (state, detail) = match &self.events {
+            None => (State::None, "audit is off: nothing is recorded".to_owned()),
+            Some(path) => (
+                State::Partial,
+                format!(
+                    "{}: the life of the container, and not what the kernel denies by itself",
+                    path.display()
+                ),
+            ),
+        };
+        Mechanism {
+            mechanism: "audit".to_owned(),
+            state,
+            detail,
+        }
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        let held = self.confinement.as_ref();
+        let alive = |known: ProcessRecord| matches!(known.hold(), Ok(Some(_)));
         Shown {
             names: self.names.clone(),
-            enforced,
+            enforced: held.map_or_else(|| self.unheld.clone(), |held| self.enforced(held)),
+            supervisor: self.supervisor.map(|known| Supervisor {
+                pid: known.pid,
+                alive: alive(known),
+            }),
+            channel: self.channel.then_some(CHANNEL),
         }
     }
 }
@@ -96,7 +200,7 @@ impl PolicyRecord {
 /// A policy that was chosen and read.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub documents: Vec<Document>,
+    pub texts: Texts,
     pub record: PolicyRecord,
     pub request: ContainerPolicy,
 }
@@ -116,19 +220,22 @@ impl PolicyChoice {
         if documents.is_empty() {
             return Ok(None);
         }
-        let layers = layers(&documents, spec)?;
+        let texts = Texts::of(documents, spec);
+        let documents = &texts.documents;
+        let layers = texts.layers()?;
         let policy = Policy::merge(layers.clone(), Vec::new())
-            .map_err(|error| refused(&documents, error.to_string()))?;
-        mounts::check(spec).map_err(|cause| refused(&documents, cause))?;
+            .map_err(|error| refused(documents, error.to_string()))?;
+        mounts::check(spec).map_err(|cause| refused(documents, cause))?;
+        let channel = asks_for_channel(spec).map_err(|cause| refused(documents, cause))?;
         let unheld = unheld(&policy, spec, landlock_abi);
-        let bounds = Bounds::of(policy.limits());
+        let bounds = Bounds::of(policy.limits(), has_terminal(spec));
         bounds.narrow_spec(spec);
         if let (Some(first), false) = (unheld.first(), self.allow_degraded) {
             let cause = format!(
                 "{}: {}; take it out of the policy, or start without it (--allow-degraded)",
                 first.mechanism, first.detail
             );
-            return Err(refused(&documents, cause));
+            return Err(refused(documents, cause));
         }
         Ok(Some(Chosen {
             record: PolicyRecord {
@@ -136,6 +243,12 @@ impl PolicyChoice {
                 unheld,
                 confinement: None,
                 bounds,
+                events: match (&self.events, policy.audit().enabled) {
+                    (None, true) => Some(default_events()),
+                    (named, _) => named.clone(),
+                },
+                channel,
+                supervisor: None,
             },
             request: ContainerPolicy {
                 layers,
@@ -143,8 +256,9 @@ impl PolicyChoice {
                 landlock_abi,
                 own_processes: makes(spec, LinuxNamespaceType::Pid),
                 own_network: makes(spec, LinuxNamespaceType::Network),
+                channel,
             },
-            documents,
+            texts,
         }))
     }
 
@@ -237,20 +351,17 @@ fn read(path: &Path) -> Result<Document, VerbError> {
     })
 }
 
-/// What `~` and `$PWD` stand for is the container's own.
-fn layers(documents: &[Document], spec: &Spec) -> Result<Vec<Layer>, VerbError> {
-    let process = spec.process().as_ref();
-    let cwd = process.map_or_else(|| PathBuf::from("/"), |process| process.cwd().clone());
-    let env = process.and_then(|process| process.env().as_ref());
-    let home = env
-        .into_iter()
-        .flatten()
-        .rev()
-        .find_map(|entry| entry.strip_prefix("HOME="))
-        .map(Into::into);
-    let vars = Vars::of(cwd, home);
-    let parse = |one: &Document| Layer::parse(one.text.as_bytes(), &one.name, &vars);
-    Ok(documents.iter().map(parse).collect::<Result<_, _>>()?)
+/// Whether the configuration asks for a channel.
+fn asks_for_channel(spec: &Spec) -> Result<bool, String> {
+    let annotations = spec.annotations().as_ref();
+    let asked = annotations.and_then(|annotations| annotations.get(CHANNEL_ANNOTATION));
+    match asked.map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(format!(
+            "annotations.{CHANNEL_ANNOTATION} is {other:?}: write \"true\" or \"false\""
+        )),
+    }
 }
 
 /// What nothing here carries out.
@@ -263,17 +374,9 @@ fn unheld(policy: &Policy, spec: &Spec, landlock_abi: u32) -> Vec<Mechanism> {
             detail,
         });
     };
-    if policy.limits().output.is_some() {
-        let detail = "what a container writes goes to its caller, and nothing here counts it";
+    if policy.limits().output.is_some() && has_terminal(spec) {
+        let detail = "what is written to a terminal goes to its owner, and nothing here counts it";
         note("limits.output", detail.to_owned());
-    }
-    if policy.limits().wall.is_some() {
-        let detail = "nothing here ends a container by the clock";
-        note("limits.wall", detail.to_owned());
-    }
-    if policy.on_violation() == OnViolation::Kill {
-        let detail = "the kernel denies by itself, and nothing here is told of it to kill for it";
-        note("onViolation", detail.to_owned());
     }
     // ABI 3 holds truncations.
     if landlock_abi < 3 {
@@ -302,6 +405,13 @@ fn unheld(policy: &Policy, spec: &Spec, landlock_abi: u32) -> Vec<Mechanism> {
     unheld
 }
 
+fn has_terminal(spec: &Spec) -> bool {
+    let process = spec.process().as_ref();
+    process
+        .and_then(|process| process.terminal())
+        .unwrap_or(false)
+}
+
 /// Whether the configuration makes a namespace of this kind.
 fn makes(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     let linux = spec.linux().as_ref();
@@ -313,8 +423,8 @@ fn makes(spec: &Spec, kind: LinuxNamespaceType) -> bool {
 }
 
 /// The documents as they are kept.
-pub(super) fn kept(documents: &[Document]) -> Result<Vec<u8>, VerbError> {
-    serde_json::to_vec(documents)
+pub(super) fn kept(texts: &Texts) -> Result<Vec<u8>, VerbError> {
+    serde_json::to_vec(&texts.documents)
         .map_err(|error| VerbError::system("write", "the container's policy")(error.into()))
 }
 

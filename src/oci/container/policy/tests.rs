@@ -28,7 +28,7 @@ fn a_limit_is_narrowed_and_never_lifted() {
         pids: Some(10),
         ..crate::policy::Limits::default()
     };
-    let bounds = Bounds::of(&limits);
+    let bounds = Bounds::of(&limits, false);
     for (asked, held) in [(50, 50), (100, 100), (200, 100), (-1, 100), (0, 100)] {
         let text = format!("{{\"memory\": {{\"limit\": {asked}}}}}");
         let mut resources = serde_json::from_str(&text).unwrap();

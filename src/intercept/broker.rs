@@ -1,0 +1,328 @@
+//! The broker: it hears calls, makes those that may be made, and keeps those that wait for a word
+//! of the supervisor.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::act::{Act, Done, Looking, Prepared, kept};
+use super::calls::{self, Call};
+use super::exec::{Execution, Executions, Seen};
+use super::need::{Judge, Need};
+use super::question::Question;
+use super::reply::{answer, hand_over, refuse};
+use super::view::{Caller, View};
+use crate::policy::{Intercept, Policy};
+use crate::sys::clone;
+use crate::sys::seccomp::{self, Answer, Notification};
+use crate::sys::trace::Stop;
+
+/// How often a call is looked at anew when something came between.
+const TRIES: usize = 16;
+
+/// Puts a question to the supervisor.
+pub type Ask<'a> = &'a mut dyn FnMut(&Question) -> io::Result<()>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Broker {
+    view: View,
+    judge: Judge,
+    waiting: HashMap<u64, Waiting>,
+    asked: u64,
+    openings: Vec<Opening>,
+    executions: Executions,
+    decides_executions: bool,
+}
+
+/// A call that waits for the supervisor.
+struct Waiting {
+    id: u64,
+    caller: Caller,
+    call: Call,
+    /// What is to be asked after this.
+    next: Vec<Need>,
+    act: Act,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Waiting")
+            .field("id", &self.id)
+            .field("call", &self.call)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A process of ours that waits until somebody opens the other end of a pipe.
+#[derive(Debug)]
+struct Opening {
+    process: i32,
+    id: u64,
+}
+
+impl Broker {
+    /// Takes up its work in the worker's root: from here on paths mean what they mean to the worker.
+    /// The files that `intercept` names as linked are known under every name that they have.
+    ///
+    /// # Errors
+    /// What the kernel says of /proc or of a linked file.
+    pub fn open(policy: Policy, intercept: &Intercept) -> io::Result<Broker> {
+        let mut known: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
+        for path in &intercept.linked {
+            let stat = rustix::fs::stat(path)?;
+            let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
+            names.push(path.clone());
+        }
+        Ok(Broker {
+            view: View::open()?,
+            judge: Judge::new(policy, known),
+            waiting: HashMap::new(),
+            asked: 0,
+            openings: Vec::new(),
+            executions: Executions::default(),
+            decides_executions: intercept.decides_executions(),
+        })
+    }
+
+    /// Whether it decides about executions too.
+    #[must_use]
+    pub fn decides_executions(&self) -> bool {
+        self.decides_executions
+    }
+
+    /// The descriptors that it keeps.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        self.view.descriptors()
+    }
+
+    /// Answers a call, or keeps it until the supervisor has said what it is asked by `ask`.
+    ///
+    /// # Errors
+    /// The listener fails. A caller that is gone is none.
+    pub fn hear(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        notification: &Notification,
+        ask: Ask<'_>,
+    ) -> io::Result<()> {
+        let id = notification.id;
+        let caller = Caller {
+            tid: notification.pid,
+        };
+        match calls::copied(&self.view, notification) {
+            // A process that took over the number meanwhile is not the caller.
+            Ok(_) if !seccomp::still_waits(listener, id) => Ok(()),
+            Ok(call) => self.look(listener, (id, caller), call, ask),
+            Err(errno) => refuse(listener, id, errno),
+        }
+    }
+
+    /// Goes on with the call about which `number` was asked. A number of no call is passed over.
+    ///
+    /// # Errors
+    /// As [`Broker::hear`].
+    pub fn answered(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        number: u64,
+        permit: bool,
+        ask: Ask<'_>,
+    ) -> io::Result<()> {
+        let Some(waiting) = self.waiting.remove(&number) else {
+            return Ok(());
+        };
+        if !permit {
+            return refuse(listener, waiting.id, Errno::ACCESS);
+        }
+        if !waiting.next.is_empty() {
+            return self.wait(listener, waiting, ask);
+        }
+        if !seccomp::still_waits(listener, waiting.id) {
+            return Ok(());
+        }
+        let Waiting {
+            id,
+            caller,
+            call,
+            act,
+            ..
+        } = waiting;
+        match act(&self.view, caller) {
+            Ok(Done::Again) => self.look(listener, (id, caller), call, ask),
+            done => self.reply(listener, (id, caller), done),
+        }
+    }
+
+    fn look(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        (id, caller): (u64, Caller),
+        call: Call,
+        ask: Ask<'_>,
+    ) -> io::Result<()> {
+        for _ in 0..TRIES {
+            let looking = Looking {
+                view: &self.view,
+                judge: &self.judge,
+                caller,
+            };
+            let Prepared { needs, act } = match looking.prepare(&call) {
+                Ok(prepared) => prepared,
+                Err(errno) => return refuse(listener, id, errno),
+            };
+            let next = self.judge.open_questions(needs);
+            if !next.is_empty() {
+                let waiting = Waiting {
+                    id,
+                    caller,
+                    call,
+                    next,
+                    act,
+                };
+                return self.wait(listener, waiting, ask);
+            }
+            match act(&self.view, caller) {
+                Ok(Done::Again) => {}
+                done => return self.reply(listener, (id, caller), done),
+            }
+        }
+        // Somebody changes the place all the time.
+        refuse(listener, id, Errno::AGAIN)
+    }
+
+    fn wait(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        mut waiting: Waiting,
+        ask: Ask<'_>,
+    ) -> io::Result<()> {
+        let Some(need) = waiting.next.pop() else {
+            return refuse(listener, waiting.id, Errno::ACCESS);
+        };
+        self.asked += 1;
+        let pid = self.view.status(waiting.caller, "Tgid:", 10);
+        let question = Question {
+            number: self.asked,
+            pid: pid.unwrap_or(waiting.caller.tid),
+            asked: need.question(),
+        };
+        match ask(&question) {
+            Ok(()) => {
+                self.waiting.insert(self.asked, waiting);
+                Ok(())
+            }
+            // What cannot be recorded or asked is not done.
+            Err(_) => refuse(listener, waiting.id, Errno::ACCESS),
+        }
+    }
+
+    fn reply(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        (id, caller): (u64, Caller),
+        done: Result<Done, Errno>,
+    ) -> io::Result<()> {
+        match done {
+            Ok(Done::Execute(execution)) => self.execute(listener, (id, caller), execution),
+            Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
+            Ok(Done::Descriptor(descriptor, close_on_exec)) => {
+                hand_over(listener, id, &descriptor, close_on_exec)
+            }
+            Ok(Done::Wait(object, flags)) => self.open_elsewhere(listener, id, &object, flags),
+            Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
+            Err(errno) => refuse(listener, id, errno),
+        }
+    }
+
+    /// Lets an execution go on, which is looked at again when it has happened.
+    fn execute(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        (id, caller): (u64, Caller),
+        execution: Execution,
+    ) -> io::Result<()> {
+        if let Err(errno) = self.executions.follow(caller, execution) {
+            return refuse(listener, id, errno);
+        }
+        // Followed is whoever has the number now: if that is not the caller, it is let go again.
+        if seccomp::still_waits(listener, id) {
+            answer(listener, id, Answer::Continue)?;
+        }
+        self.executions.expect(caller)
+    }
+
+    /// Hears that a thread has stopped. Gives the program that was executed and must not have been,
+    /// which is killed.
+    ///
+    /// # Errors
+    /// It cannot be gone on with.
+    pub fn stopped(&mut self, thread: u32, stop: Stop) -> io::Result<Option<PathBuf>> {
+        match self.executions.stopped(&self.view, thread, stop)? {
+            Seen::Nothing => Ok(None),
+            Seen::Another(path) => Ok(Some(path)),
+        }
+    }
+
+    /// Opens a pipe in a process of its own, which may wait for ever.
+    fn open_elsewhere(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        id: u64,
+        object: &OwnedFd,
+        flags: OFlags,
+    ) -> io::Result<()> {
+        match clone::fork() {
+            Ok(0) => {
+                let opened = self.view.reopen_in_a_child(object, kept(flags));
+                let close_on_exec = flags.contains(OFlags::CLOEXEC);
+                let told = match opened {
+                    Ok(opened) => hand_over(listener, id, &opened, close_on_exec),
+                    Err(errno) => refuse(listener, id, errno),
+                };
+                clone::exit_now(i32::from(told.is_err()))
+            }
+            Ok(process) => {
+                self.openings.push(Opening { process, id });
+                Ok(())
+            }
+            Err(_) => refuse(listener, id, Errno::NOMEM),
+        }
+    }
+
+    /// Whether a process of its own waits, so that [`Broker::tend`] is to be called now and then.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.openings.is_empty()
+    }
+
+    /// Ends what waits for callers that are gone.
+    pub fn tend(&mut self, listener: BorrowedFd<'_>) {
+        for opening in &self.openings {
+            if !seccomp::still_waits(listener, opening.id) {
+                // Its end is heard of in any case, and it has nothing left to do.
+                let ended = crate::sys::process::kill(opening.process, libc::SIGKILL);
+                tracing::debug!(?ended, "a caller left while its pipe was opened");
+            }
+        }
+    }
+
+    /// Hears that the process `process` has ended. One of its own that was ended before it answered
+    /// leaves nobody waiting.
+    ///
+    /// # Errors
+    /// As [`Broker::hear`].
+    pub fn reaped(&mut self, listener: BorrowedFd<'_>, process: i32) -> io::Result<()> {
+        self.executions.ended(process as u32);
+        let mut found = self.openings.iter();
+        let Some(at) = found.position(|opening| opening.process == process) else {
+            return Ok(());
+        };
+        let opening = self.openings.swap_remove(at);
+        refuse(listener, opening.id, Errno::INTR)
+    }
+}

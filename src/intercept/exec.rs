@@ -1,0 +1,227 @@
+//! Executions: no answer performs one, so it goes on in the kernel and is looked at once more when
+//! the program is there and none of its instructions has run.
+//!
+//! What is decided is the object that the path means now. Another thread can rewrite the path, or
+//! put another file there, before the kernel reads it: then another program than the one that was
+//! decided about stands there, and is killed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::elf;
+use super::need::{Judge, Need};
+use super::view::{Caller, Found, Target, View};
+use crate::policy::Perm;
+use crate::sys::trace::{self, Stop};
+
+/// Interpreters of scripts that are scripts, as the kernel counts them.
+const SCRIPTS: usize = 5;
+
+/// Bytes of a script's first line that the kernel reads (`BINPRM_BUF_SIZE`).
+const FIRST_LINE: usize = 256;
+
+/// A program that may be executed.
+#[derive(Debug)]
+pub(super) struct Execution {
+    /// Device and inode of what the kernel will run: of a script its interpreter.
+    program: (u64, u64),
+    /// The SHA-256 that its contents were decided with.
+    sha256: Option<String>,
+}
+
+/// The executions that are under way, by thread.
+#[derive(Debug, Default)]
+pub(super) struct Executions(HashMap<u32, Execution>);
+
+/// What is known when a thread that was followed has stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing that matters.
+    Nothing,
+    /// It has executed what nobody had decided about, and is killed.
+    Another(PathBuf),
+}
+
+/// Looks at what a path would execute, and gives what that needs.
+pub(super) fn look(
+    view: &View,
+    judge: &Judge,
+    caller: Caller,
+    target: &Target,
+    follow: bool,
+) -> Result<(Vec<Need>, Execution), Errno> {
+    let mut found = view.find(caller, target, follow)?;
+    let mut needs = Vec::new();
+    for _ in 0..SCRIPTS {
+        if found.kind() != FileType::RegularFile {
+            return Err(Errno::ACCESS);
+        }
+        let file = opened(view, &found)?;
+        if elf::is_shared_object(&file)? {
+            needs.extend(judge.names(&found).cloned().map(Need::Load));
+        }
+        let sha256 = match judge.compares_digests() {
+            true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
+            false => None,
+        };
+        // The kernel lets run what may be allowed by either section, so that both are asked here.
+        for path in judge.names(&found) {
+            needs.push(Need::Fs(Perm::Execute, path.clone()));
+            needs.push(Need::Exec(path.clone(), sha256.clone()));
+        }
+        let Some(interpreter) = interpreter(&file)? else {
+            let program = (found.stat.st_dev, found.stat.st_ino);
+            return Ok((needs, Execution { program, sha256 }));
+        };
+        // A script is read again by its interpreter, so its digest says nothing of what will run
+        // where it can be changed.
+        if sha256.is_some() && !is_read_only(&file)? {
+            return Err(Errno::ACCESS);
+        }
+        let base = (interpreter.first() != Some(&b'/'))
+            .then(|| view.base(caller, libc::AT_FDCWD))
+            .transpose()?;
+        let path = interpreter;
+        found = view.find(caller, &Target { base, path }, true)?;
+    }
+    Err(Errno::LOOP)
+}
+
+/// Opened for its contents. What may not be read is no script, and has no digest.
+fn opened(view: &View, found: &Found) -> Result<OwnedFd, Errno> {
+    view.reopen(
+        &found.object,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+    )
+}
+
+fn is_read_only(file: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstatvfs(file)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn digest(file: &OwnedFd) -> io::Result<String> {
+    let mut file = File::from(file.try_clone()?);
+    let mut hasher = Sha256::new();
+    io::copy(&mut file, &mut hasher)?;
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// What the first line of a script names; `None` for what is no script.
+fn interpreter(file: &OwnedFd) -> Result<Option<Vec<u8>>, Errno> {
+    let mut bytes = [0; FIRST_LINE];
+    let read = rustix::io::pread(file, &mut bytes, 0)?;
+    let Some(line) = bytes[..read].strip_prefix(b"#!") else {
+        return Ok(None);
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut words = line.split(is_space).filter(|word| !word.is_empty());
+    // Without a name the kernel does not execute it either.
+    let name = words.next().ok_or(Errno::NOEXEC)?;
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(Some(name.to_vec()))
+}
+
+impl Executions {
+    /// Follows the caller to its execution, which is about to be let go on.
+    pub fn follow(&mut self, caller: Caller, execution: Execution) -> Result<(), Errno> {
+        trace::seize(caller.tid).map_err(|_| Errno::ACCESS)?;
+        self.0.insert(caller.tid, execution);
+        Ok(())
+    }
+
+    /// Has the caller stop when its call is over, whether it has executed something or not.
+    pub fn expect(&self, caller: Caller) -> io::Result<()> {
+        match trace::interrupt(caller.tid) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Hears that a thread has stopped.
+    ///
+    /// # Errors
+    /// It cannot be gone on with, and is not known to be gone.
+    pub fn stopped(&mut self, view: &View, thread: u32, stop: Stop) -> io::Result<Seen> {
+        let done = match stop {
+            Stop::Executed => return self.executed(view, thread),
+            Stop::Asked => {
+                self.0.remove(&thread);
+                trace::let_go(thread)
+            }
+            Stop::Signal(signal) => trace::go_on(thread, signal),
+        };
+        gone_is_fine(done).map(|()| Seen::Nothing)
+    }
+
+    fn executed(&mut self, view: &View, thread: u32) -> io::Result<Seen> {
+        let former = trace::former_thread(thread).unwrap_or(thread);
+        let expected = self.0.remove(&former).or_else(|| self.0.remove(&thread));
+        let program = running(view, thread);
+        let is_expected = match (&program, &expected) {
+            (Ok(running), Some(expected)) => is_the_same(running, expected),
+            _ => false,
+        };
+        if is_expected {
+            gone_is_fine(trace::let_go(thread))?;
+            return Ok(Seen::Nothing);
+        }
+        gone_is_fine(crate::sys::process::kill(thread as i32, libc::SIGKILL))?;
+        let path = openat(
+            &view.processes,
+            format!("{thread}/exe"),
+            PATH,
+            Mode::empty(),
+        )
+        .and_then(|object| view.found(object))
+        .ok()
+        .and_then(|found| found.paths.into_iter().next());
+        Ok(Seen::Another(path.unwrap_or_else(|| "?".into())))
+    }
+
+    /// Hears that a thread has ended.
+    pub fn ended(&mut self, thread: u32) {
+        self.0.remove(&thread);
+    }
+}
+
+const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// What the thread runs, opened for its contents: nobody can write to it while it runs.
+fn running(view: &View, thread: u32) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(
+        &view.processes,
+        format!("{thread}/exe"),
+        flags,
+        Mode::empty(),
+    )
+}
+
+fn is_the_same(running: &OwnedFd, expected: &Execution) -> bool {
+    let stat = fstat(running);
+    let is_it = stat.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == expected.program);
+    let has_digest = match &expected.sha256 {
+        None => true,
+        Some(sha256) => digest(running).is_ok_and(|digest| digest == *sha256),
+    };
+    is_it && has_digest
+}
+
+fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other,
+    }
+}

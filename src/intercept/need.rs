@@ -1,0 +1,160 @@
+//! What a call needs, and what the policy says of it.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, OFlags};
+
+use super::question::Asked;
+use super::view::Found;
+use crate::policy::{Perm, Policy, Request, Verdict};
+
+/// One thing that must be allowed for a call to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A permission on a path.
+    Fs(Perm, PathBuf),
+    /// A change of what is known of a path: mode, owner, times, attributes.
+    Change(PathBuf),
+    /// To run a shared object as a program: nobody may.
+    Load(PathBuf),
+    /// A program with this SHA-256, where rules compare it.
+    Exec(PathBuf, Option<String>),
+}
+
+impl Need {
+    pub fn question(&self) -> Asked {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        match self {
+            Need::Fs(perm, path) => Asked::Fs {
+                path: bytes(path),
+                perm: *perm,
+            },
+            Need::Change(path) => Asked::Change { path: bytes(path) },
+            Need::Load(path) => Asked::Load { path: bytes(path) },
+            Need::Exec(path, sha256) => Asked::Exec {
+                path: bytes(path),
+                sha256: sha256.clone(),
+            },
+        }
+    }
+}
+
+/// The permissions for opening something of this kind with these flags.
+pub(super) fn to_open(kind: FileType, flags: OFlags) -> Vec<Perm> {
+    let mode = flags & OFlags::ACCMODE;
+    let mut perms = Vec::new();
+    if mode != OFlags::WRONLY {
+        perms.push(match kind {
+            FileType::Directory if !flags.contains(OFlags::TMPFILE) => Perm::ReadDir,
+            _ => Perm::ReadFile,
+        });
+    }
+    // What neither reads nor writes by its mode is open for both.
+    if mode != OFlags::RDONLY || flags.contains(OFlags::TRUNC) {
+        perms.push(Perm::WriteFile);
+    }
+    perms
+}
+
+/// What it takes to make something of this kind.
+pub(super) fn to_make(kind: FileType) -> Perm {
+    match kind {
+        FileType::Directory => Perm::MakeDir,
+        FileType::Symlink => Perm::MakeSym,
+        FileType::Fifo => Perm::MakeFifo,
+        FileType::Socket => Perm::MakeSock,
+        FileType::CharacterDevice => Perm::MakeChar,
+        FileType::BlockDevice => Perm::MakeBlock,
+        FileType::RegularFile | FileType::Unknown => Perm::MakeReg,
+    }
+}
+
+/// What it takes to remove something of this kind.
+pub(super) fn to_remove(kind: FileType) -> Perm {
+    match kind {
+        FileType::Directory => Perm::RemoveDir,
+        _ => Perm::RemoveFile,
+    }
+}
+
+/// The policy, and the files that it knows under every name.
+#[derive(Debug)]
+pub(super) struct Judge {
+    policy: Policy,
+    /// Names of files with several, by device and inode.
+    linked: HashMap<(u64, u64), Vec<PathBuf>>,
+    /// Whether operations on files are recorded also where they are allowed.
+    records_files: bool,
+    /// The same of executions.
+    records_executions: bool,
+}
+
+impl Judge {
+    pub fn new(policy: Policy, linked: HashMap<(u64, u64), Vec<PathBuf>>) -> Judge {
+        let audit = policy.audit();
+        let named = |name: &str| audit.events.iter().any(|event| event == name);
+        Judge {
+            records_files: audit.enabled && named("fs"),
+            records_executions: audit.enabled && named("exec"),
+            linked,
+            policy,
+        }
+    }
+
+    /// Whether what a program contains matters to some rule.
+    pub fn compares_digests(&self) -> bool {
+        self.policy.compares_digests()
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The names under which rules may speak of an object: where it was found, and those by which it
+    /// is known wherever it is found.
+    pub fn names<'n>(&'n self, found: &'n Found) -> impl Iterator<Item = &'n PathBuf> {
+        let id = (found.stat.st_dev, found.stat.st_ino);
+        found
+            .paths
+            .iter()
+            .chain(self.linked.get(&id).into_iter().flatten())
+    }
+
+    /// What must be recorded or asked before a call with these needs is made: only the denial where
+    /// there is one.
+    pub fn open_questions(&self, needs: Vec<Need>) -> Vec<Need> {
+        let mut open: Vec<Need> = Vec::new();
+        for need in needs {
+            let verdict = self.verdict(&need);
+            if verdict == Verdict::Deny {
+                return vec![need];
+            }
+            let is_recorded = match need {
+                Need::Exec(..) | Need::Load(_) => self.records_executions,
+                Need::Fs(..) | Need::Change(_) => self.records_files,
+            };
+            if (verdict != Verdict::Allow || is_recorded) && !open.contains(&need) {
+                open.push(need);
+            }
+        }
+        open
+    }
+
+    fn verdict(&self, need: &Need) -> Verdict {
+        match need {
+            Need::Fs(perm, path) => {
+                let request = Request::Fs { path, perm: *perm };
+                self.policy.decide(&request).verdict
+            }
+            Need::Change(path) => self.policy.change(path).verdict,
+            Need::Load(_) => Verdict::Deny,
+            Need::Exec(path, sha256) => {
+                let sha256 = sha256.as_deref();
+                let request = Request::Exec { path, sha256 };
+                self.policy.decide(&request).verdict
+            }
+        }
+    }
+}

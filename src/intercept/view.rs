@@ -1,0 +1,347 @@
+//! The worker's files and processes as the interceptor reaches them.
+//!
+//! It stands in the worker's own root, so paths mean the same here and there, but for what the
+//! kernel makes for each process: `/proc/self` and the links below `/proc/PID` are another
+//! process's here. [`super::resolve`] gives them the caller's meaning.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+
+use crate::sys::memory;
+
+/// Bytes of a path with its NUL, as `PATH_MAX` of linux/limits.h.
+const LONGEST_PATH: usize = 4096;
+
+/// What the end of a path is called by the kernel when its last name is gone.
+const GONE: &[u8] = b" (deleted)";
+
+/// The thread that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// Its thread id inside the sandbox.
+    pub tid: u32,
+}
+
+/// A path of a call, copied once, and where it is resolved from.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The directory of a relative path; `None` for an absolute one.
+    pub base: Option<OwnedFd>,
+    /// The bytes; empty where the call speaks of `base` itself.
+    pub path: Vec<u8>,
+}
+
+impl Target {
+    pub fn base(&self) -> BorrowedFd<'_> {
+        self.base.as_ref().map_or(CWD, AsFd::as_fd)
+    }
+}
+
+/// Something that is there.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// It, opened with `O_PATH`: whatever happens to its name, this stays the same object.
+    pub object: OwnedFd,
+    /// What the kernel says of it.
+    pub stat: Stat,
+    /// Its absolute path. None for what has no name, such as a pipe; two where the kernel's answer
+    /// can mean either.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Found {
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+}
+
+/// A name in a directory, at which something is made, changed or removed.
+#[derive(Debug)]
+pub(super) struct Spot {
+    /// The directory.
+    pub parent: OwnedFd,
+    /// The last part of the path as it was given, with its slashes.
+    pub name: OsString,
+    /// The absolute path.
+    pub path: PathBuf,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct View {
+    /// `/proc` of the sandbox.
+    pub(super) processes: OwnedFd,
+    /// Our own descriptors as files, by which an object is opened again.
+    own: OwnedFd,
+    /// Our own process id, as the sandbox numbers it.
+    pub(super) ourselves: u32,
+    /// Where file systems of processes are mounted.
+    process_mounts: Vec<PathBuf>,
+    /// The device of files that live in memory and were never in a directory.
+    memory: u64,
+}
+
+impl View {
+    /// Opens what it needs. Every path means what it means to the worker from here on.
+    ///
+    /// # Errors
+    /// What the kernel says, as where no /proc is mounted.
+    pub fn open() -> io::Result<View> {
+        let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let processes = rustix::fs::open("/proc", place, Mode::empty())?;
+        let own = openat(&processes, "self/fd", place, Mode::empty())?;
+        let memory = rustix::fs::memfd_create(c"device", MemfdFlags::CLOEXEC)?;
+        Ok(View {
+            processes,
+            own,
+            ourselves: std::process::id(),
+            process_mounts: process_mounts(&std::fs::read("/proc/self/mountinfo")?),
+            memory: fstat(&memory)?.st_dev,
+        })
+    }
+
+    /// The descriptors that it keeps.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.processes.as_fd(), self.own.as_fd()]
+    }
+
+    /// Copies the path at `pointer` of the caller, which is relative to its descriptor `dirfd`. Where
+    /// `may_be_empty`, an empty path or a null pointer speaks of the descriptor itself.
+    pub fn target(
+        &self,
+        caller: Caller,
+        dirfd: u64,
+        pointer: u64,
+        may_be_empty: bool,
+    ) -> Result<Target, Errno> {
+        let path = match (pointer, may_be_empty) {
+            (0, true) => Vec::new(),
+            _ => self.text(caller, pointer)?,
+        };
+        if path.is_empty() && !may_be_empty {
+            return Err(Errno::NOENT);
+        }
+        let base = match path.first() {
+            Some(b'/') => None,
+            _ => Some(self.base(caller, dirfd as i32)?),
+        };
+        Ok(Target { base, path })
+    }
+
+    /// Copies a text that ends with a NUL.
+    pub fn text(&self, caller: Caller, pointer: u64) -> Result<Vec<u8>, Errno> {
+        let text = memory::read_text(caller.tid, pointer, LONGEST_PATH)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::FAULT))?;
+        match text.len() < LONGEST_PATH {
+            true => Ok(text),
+            false => Err(Errno::NAMETOOLONG),
+        }
+    }
+
+    /// The caller's descriptor `number`, or its working directory for `AT_FDCWD`.
+    pub fn base(&self, caller: Caller, number: i32) -> Result<OwnedFd, Errno> {
+        let link = match number {
+            libc::AT_FDCWD => format!("{}/cwd", caller.tid),
+            0.. => format!("{}/fd/{number}", caller.tid),
+            _ => return Err(Errno::BADF),
+        };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        openat(&self.processes, link, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT if number != libc::AT_FDCWD => Errno::BADF,
+            other => other,
+        })
+    }
+
+    /// A number of the caller's /proc/TID/status, in the given base.
+    pub fn status(&self, caller: Caller, field: &str, base: u32) -> Result<u32, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let path = format!("{}/status", caller.tid);
+        let file = openat(&self.processes, path, flags, Mode::empty())?;
+        let text = io::read_to_string(std::fs::File::from(file)).map_err(|_| Errno::SRCH)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|number| u32::from_str_radix(number.trim(), base).ok())
+            .ok_or(Errno::SRCH)
+    }
+
+    /// Says what an object is and where.
+    pub fn found(&self, object: OwnedFd) -> Result<Found, Errno> {
+        let stat = fstat(&object)?;
+        let paths = if stat.st_dev == self.memory {
+            Vec::new()
+        } else {
+            let text = readlinkat(&self.own, DecInt::from_fd(&object), Vec::new())?;
+            names(text.as_bytes(), stat.st_nlink == 0)?
+        };
+        let found = Found {
+            object,
+            stat,
+            paths,
+        };
+        self.refuse_ourselves(&found)?;
+        Ok(found)
+    }
+
+    /// Opens an object again, with these flags.
+    pub fn reopen(&self, object: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        openat(&self.own, DecInt::from_fd(object), flags, Mode::empty())
+    }
+
+    /// The same in a process that was forked from the one that opened the view.
+    pub fn reopen_in_a_child(&self, object: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        use std::os::fd::AsRawFd;
+        let path = format!("self/fd/{}", object.as_raw_fd());
+        openat(&self.processes, path, flags, Mode::empty())
+    }
+
+    /// Opens something in a directory of ours, such as a file without a name.
+    pub fn open_in(&self, folder: &OwnedFd, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        openat(&self.own, DecInt::from_fd(folder), flags, mode)
+    }
+
+    /// The terminal of the caller's session, which `/dev/tty` is to it.
+    pub fn terminal(&self, caller: Caller) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let path = format!("{}/stat", caller.tid);
+        let file = openat(&self.processes, path, flags, Mode::empty())?;
+        let text = io::read_to_string(std::fs::File::from(file)).map_err(|_| Errno::SRCH)?;
+        // The name stands in parentheses, and may have any bytes but the last of them.
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let number: Option<u32> = fields
+            .split_whitespace()
+            .nth(4)
+            .and_then(|n| n.parse().ok());
+        let number = number.filter(|number| *number != 0).ok_or(Errno::NXIO)?;
+        // Both parts of the number are spread over its bits (proc(5)); pseudo-terminals are 136.
+        let (major, minor) = (
+            (number >> 8) & 0xfff,
+            (number & 0xff) | ((number >> 12) & 0xfff00),
+        );
+        if major != 136 {
+            return Err(Errno::NXIO);
+        }
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::open(format!("/dev/pts/{minor}"), flags, Mode::empty())
+    }
+
+    /// A path by which the object is reached for calls that take nothing else.
+    pub fn path_of(&self, object: &OwnedFd) -> String {
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", object.as_raw_fd())
+    }
+
+    /// Whether a path lies among the files that the kernel makes for each process.
+    pub fn is_of_processes(&self, path: &Path) -> bool {
+        self.process_mounts
+            .iter()
+            .any(|mount| path.starts_with(mount))
+    }
+
+    /// What the kernel shows of this process to itself is not the worker's: only what it shows of
+    /// every process to everybody is.
+    fn refuse_ourselves(&self, found: &Found) -> Result<(), Errno> {
+        const OPEN: [&str; 5] = ["stat", "status", "statm", "cmdline", "comm"];
+        let own = self.ourselves.to_string();
+        for path in &found.paths {
+            let below = self
+                .process_mounts
+                .iter()
+                .find_map(|mount| path.strip_prefix(mount).ok());
+            let Some(mut names) = below.map(Path::iter) else {
+                continue;
+            };
+            if names.next().is_some_and(|name| *name == *own)
+                && let Some(name) = names.next()
+                && (!OPEN.iter().any(|open| name == *open) || names.next().is_some())
+            {
+                return Err(Errno::ACCESS);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel calls an object, as absolute paths.
+fn names(text: &[u8], is_gone: bool) -> Result<Vec<PathBuf>, Errno> {
+    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    match (text.first(), text.strip_suffix(GONE)) {
+        // Outside of the worker's root.
+        (None | Some(b'('), _) => Err(Errno::ACCESS),
+        (Some(b'/'), None) => Ok(vec![path(text)]),
+        (Some(b'/'), Some(before)) if is_gone => Ok(vec![path(before)]),
+        // A name that ends like this, or one of several names of a file, which is gone.
+        (Some(b'/'), Some(before)) => Ok(vec![path(text), path(before)]),
+        // A pipe, a socket, a namespace.
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Where `mountinfo` (proc(5)) has file systems of processes.
+fn process_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in mountinfo.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let place = fields.nth(4);
+        let kind = fields.skip_while(|field| *field != b"-").nth(1);
+        if let (Some(place), Some(b"proc")) = (place, kind) {
+            found.push(PathBuf::from(OsString::from_vec(unescaped(place))));
+        }
+    }
+    found
+}
+
+/// Spaces and the like stand there as a backslash and three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| *first == b'\\');
+        let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_calls_an_object() {
+        let paths = |text: &str, is_gone| names(text.as_bytes(), is_gone);
+        let path = PathBuf::from;
+        assert_eq!(paths("/a/b", false), Ok(vec![path("/a/b")]));
+        assert_eq!(paths("/a (deleted)", true), Ok(vec![path("/a")]));
+        assert_eq!(
+            paths("/a (deleted)", false),
+            Ok(vec![path("/a (deleted)"), path("/a")])
+        );
+        assert_eq!(paths("pipe:[7]", false), Ok(vec![]));
+        assert_eq!(paths("(unreachable)/a", false), Err(Errno::ACCESS));
+        assert_eq!(paths("", false), Err(Errno::ACCESS));
+    }
+
+    #[test]
+    fn mounts_of_processes_are_found() {
+        let text = b"22 1 0:20 / /proc rw - proc proc rw\n23 1 0:21 / /a\\040b rw shared:1 - proc p rw\n24 1 0:22 / /tmp rw - tmpfs proc rw\n";
+        assert_eq!(
+            process_mounts(text),
+            [PathBuf::from("/proc"), PathBuf::from("/a b")]
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! What a network namespace of its own can be given: a route that keeps everything inside, and a
+//! redirect of every connection to one listener.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::Probe;
+use super::namespaces::enter;
+use super::place::Place;
+use super::remedy::Remedy;
+use super::stop::Stop;
+use crate::sys::interface;
+use crate::sys::netfilter;
+use crate::sys::route::Route;
+
+/// A documentation address (RFC 5737), which no host has.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn probes() -> Vec<Probe> {
+    let probe = |name, needed_for, kernel, trial: fn(&Place) -> Result<(), Stop>| {
+        let remedy = Remedy::new("unshare and socket", kernel)
+            .namespaces("user.max_user_namespaces")
+            .namespaces("user.max_net_namespaces");
+        Probe::new("network", name, needed_for, remedy, trial)
+    };
+    vec![
+        probe(
+            "local default route",
+            "nothing today; rules that allow connections to hosts",
+            "Linux",
+            |_| kept_inside().map(drop),
+        ),
+        probe(
+            "redirect (nftables)",
+            "nothing today; rules that allow connections to hosts",
+            "Linux 4.18 or newer with CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_REDIR (modprobe \
+             nf_tables nft_redir nft_chain_nat)",
+            |_| redirected(),
+        ),
+    ]
+}
+
+/// A network in which every address is its own, with a listener for all of them.
+fn kept_inside() -> Result<TcpListener, Stop> {
+    enter(libc::CLONE_NEWNET as u64)?;
+    interface::loopback_up().map_err(Stop::refused("bringing the loopback up"))?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(Stop::unprepared("listening"))?;
+    let port = listener
+        .local_addr()
+        .map_err(Stop::unprepared("listening"))?
+        .port();
+    let there = SocketAddr::from((ELSEWHERE, port));
+    if TcpStream::connect_timeout(&there, PATIENCE).is_ok() {
+        return Err(Stop::untried(
+            "the new network leads outside before there is a route",
+        ));
+    }
+    let mut route = Route::open().map_err(Stop::refused("opening rtnetlink"))?;
+    let loopback = route
+        .index("lo")
+        .map_err(Stop::refused("finding the loopback"))?;
+    route
+        .keep_all_addresses(loopback)
+        .map_err(Stop::refused("adding a local default route"))?;
+    TcpStream::connect_timeout(&there, PATIENCE)
+        .map_err(Stop::refused("connecting to an address outside"))?;
+    Ok(listener)
+}
+
+fn redirected() -> Result<(), Stop> {
+    let listener = kept_inside()?;
+    let port = listener
+        .local_addr()
+        .map_err(Stop::unprepared("listening"))?
+        .port();
+    netfilter::redirect_all(port).map_err(Stop::refused("adding a redirect over nfnetlink"))?;
+    let other = SocketAddr::from((ELSEWHERE, if port == 80 { 81 } else { 80 }));
+    match TcpStream::connect_timeout(&other, PATIENCE) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Stop::NoEffect(format!(
+            "a connection is not redirected: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,47 @@
+//! The calls that the interceptor answers.
+
+use syscalls::Sysno;
+
+use super::SeccompError;
+use super::conditions::{constant, equal, masked, rules};
+use super::rules::{Clause, Table};
+use crate::intercept::{Holding, held};
+use crate::policy::PermSet;
+
+/// Flags of an open that changes something, or may: `O_TMPFILE` without its `O_DIRECTORY`.
+const CHANGING: u64 =
+    (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+
+/// Sends to the listener what may need one of `perms`. Of what was refused by an argument the
+/// broker refuses the same.
+pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError> {
+    for (sysno, holding) in held(perms) {
+        // No permission is needed for a descriptor that names a file and does not open it.
+        let names = constant(libc::O_PATH);
+        let named = |flags| vec![masked(flags, names, names)];
+        match holding {
+            Holding::Always => table.ask(sysno),
+            Holding::Opening(flags) => {
+                let only = rules(sysno, &[named(flags)])?;
+                table.put(sysno, vec![Clause::AdmitOrAsk { only }]);
+            }
+            Holding::Changing(flags) => {
+                let only = rules(sysno, &[named(flags), vec![masked(flags, CHANGING, 0)]])?;
+                table.put(sysno, vec![Clause::AdmitOrAsk { only }]);
+            }
+            Holding::Unknown => table.refuse(sysno, libc::ENOSYS),
+        }
+    }
+    if perms.is_empty() {
+        return Ok(());
+    }
+    // The paths of a process that hides its memory cannot be read. It is told that it has, as
+    // nobody else is here from whom it could be hidden.
+    let hides = [equal(0, constant(libc::PR_SET_DUMPABLE))];
+    let clause = Clause::Refuse {
+        when: rules(Sysno::prctl, &[hides])?,
+        errno: 0,
+    };
+    table.append(Sysno::prctl, clause);
+    Ok(())
+}

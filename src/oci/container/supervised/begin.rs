@@ -1,0 +1,70 @@
+//! The start of a supervisor.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use super::outputs::Outputs;
+use super::send;
+use super::words::{Answer, Beginning};
+use crate::launch::container::ChannelEnds;
+use crate::oci::container::record::ProcessRecord;
+
+/// Starts the supervisor of a container whose first process waits; gives what it is known by once
+/// it has recorded that and watches the container.
+///
+/// # Errors
+/// Why there is none; nothing of it is left then.
+pub(in crate::oci::container) fn begin(
+    beginning: &Beginning,
+    channel: Option<&ChannelEnds>,
+    outputs: Option<&Outputs>,
+) -> io::Result<ProcessRecord> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // This very file, also where it has been replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("buntime")
+        .args(["supervise", &beginning.id])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    // The command has a copy of its standard input, and the end of it is to be seen.
+    drop(command);
+    let ends = channel
+        .iter()
+        .flat_map(|ends| [ends.listener.as_fd(), ends.segment.as_fd()]);
+    let copied = outputs.map(Outputs::descriptors).unwrap_or_default();
+    let descriptors: Vec<_> = ends.chain(copied).collect();
+    match agree(ours, beginning, &descriptors, &child) {
+        Ok(known) => Ok(known),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+fn agree(
+    mut stream: UnixStream,
+    beginning: &Beginning,
+    descriptors: &[BorrowedFd<'_>],
+    child: &Child,
+) -> io::Result<ProcessRecord> {
+    send(&mut stream, beginning, descriptors)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::other("it ended without a word"));
+    }
+    match serde_json::from_slice(&answer)? {
+        Answer::Done => ProcessRecord::of(child.id().cast_signed()),
+        Answer::Refused { cause } => Err(io::Error::other(cause)),
+    }
+}

@@ -1,0 +1,137 @@
+//! The answers of the oracle that are about more than one permission of one path: moving, and
+//! changing what is known of a file.
+
+use std::path::Path;
+
+use super::merge::Policy;
+use super::names::Names;
+use super::perm::PermSet;
+use super::request::{Decision, Request, RuleRef, Verdict};
+
+impl Policy {
+    /// Whether what is at `from` may get the name `to`, by a rename or a hard link, without
+    /// anything becoming permitted by that: for each permission, and for execution with any digest,
+    /// the verdict at `to` is no less severe. Of a directory (`dir`) that holds for everything that
+    /// could lie below it. Both are absolute paths without symbolic links, the moved name included.
+    /// An exchange of two paths has to be carried both ways.
+    ///
+    /// It speaks of moving alone: removing at the one place and making at the other are permissions
+    /// of their own.
+    ///
+    /// # Errors
+    /// A rule that would be lost. For a directory it may be one that would not: rules that are
+    /// written differently are taken to mean different things. A call then fails with EXDEV, as
+    /// under Landlock, and programs fall back to copying.
+    pub fn carries(&self, from: &Path, to: &Path, dir: bool) -> Result<(), RuleRef> {
+        let (Some(from), Some(to)) = (Names::of(from), Names::of(to)) else {
+            return Err(RuleRef::named("malformed request", "malformed request"));
+        };
+        for index in [&self.fs, &self.exec] {
+            if let Some(rule) = index.loses(from.as_slice(), to.as_slice(), dir) {
+                return Err(index.numbered(rule).clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether mode, owner, times and attributes of a path may be changed: the least severe verdict
+    /// over [`PermSet::CHANGE`]. Who may change nothing at a path may not change these either.
+    pub fn change(&self, path: &Path) -> Decision {
+        let decisions = PermSet::CHANGE
+            .iter()
+            .map(|perm| self.decide(&Request::Fs { path, perm }));
+        let mildest = decisions.min_by_key(|decision| decision.verdict);
+        mildest.unwrap_or_else(|| Decision {
+            verdict: Verdict::Deny,
+            rule: RuleRef::named("malformed request", "malformed request"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layer::{Layer, Vars};
+    use super::*;
+
+    /// A policy that denies by default, with these rules about files and programs.
+    fn policy(fs: &str, exec: &str) -> Policy {
+        let text = format!(
+            r#"{{"version": 1, "defaults": {{"fs": "deny", "exec": "deny"}},
+                "fs": {{"rules": [{fs}]}}, "exec": {{"rules": [{exec}]}}}}"#
+        );
+        let vars = Vars::of("/w".into(), None);
+        let layer = Layer::parse(text.as_bytes(), "p.json", &vars).unwrap();
+        Policy::merge(vec![layer], Vec::new()).unwrap()
+    }
+
+    fn moves(policy: &Policy, from: &str, to: &str, dir: bool) -> bool {
+        policy.carries(Path::new(from), Path::new(to), dir).is_ok()
+    }
+
+    const WORK: &str = r#"{"action": "allow", "path": "/w"}"#;
+
+    #[test]
+    fn ordinary_work_goes_on() {
+        let policy = policy(
+            &format!(
+                r#"{WORK}, {{"action": "deny", "path": "/w/**/*.key"}}, {{"action": "warn", "path": "/w/log"}},
+                {{"action": "deny", "path": "/w/.env"}}"#
+            ),
+            "",
+        );
+        for (from, to) in [("/w/a", "/w/b"), ("/w/a/x", "/w/y"), ("/w/a", "/w/log/a")] {
+            assert!(moves(&policy, from, to, false), "{from} {to}");
+            assert!(moves(&policy, from, to, true), "{from} {to}");
+        }
+        assert!(moves(&policy, "/w/a.tmp", "/w/a.key", false));
+        for (from, to, rule) in [
+            ("/w/a.key", "/w/a", "fs[1]"),
+            ("/w/log/a", "/w/a", "fs[2]"),
+            ("/w/.env", "/w/env", "fs[3]"),
+            ("/x", "/w/x", "defaults.fs"),
+        ] {
+            let error = policy.carries(Path::new(from), Path::new(to), false);
+            assert_eq!(error.unwrap_err().what, rule, "{from} {to}");
+        }
+        assert!(!moves(&policy, "x", "/w/x", false));
+    }
+
+    #[test]
+    fn a_directory_takes_no_file_out_of_a_rule() {
+        let secret = format!(r#"{WORK}, {{"action": "deny", "path": "/w/a/secret"}}"#);
+        let keys = format!(
+            r#"{WORK}, {{"action": "allow", "path": "/x"}}, {{"action": "deny", "path": "/w/*/*.key"}}"#
+        );
+        let (secret, keys) = (policy(&secret, ""), policy(&keys, ""));
+        assert!(!moves(&secret, "/w/a", "/w/b", true));
+        assert!(
+            moves(&secret, "/w/a", "/w/b", false),
+            "a file has none below"
+        );
+        assert!(moves(&secret, "/w/b", "/w/a", true));
+        assert!(moves(&keys, "/w/a", "/w/b", true));
+        assert!(moves(&keys, "/x/a", "/w/a", true));
+        assert!(!moves(&keys, "/w/a", "/x/a", true));
+        assert!(!moves(&keys, "/w/a", "/w/b/c", true));
+        // Below what is denied more may be allowed: that is lost and not gained.
+        let open = policy(r#"{"action": "allow", "path": "/w/a/b"}"#, "");
+        assert!(moves(&open, "/w/a", "/w/c", true));
+        assert!(!moves(&open, "/w/c", "/w/a", true));
+    }
+
+    #[test]
+    fn a_program_gets_no_name_under_which_it_may_run() {
+        let digest = "a".repeat(64);
+        let exec = format!(
+            r#"{{"action": "allow", "path": "/w/bin"}}, {{"action": "allow", "path": "/w/x", "sha256": "{digest}"}},
+            {{"action": "allow", "path": "/w/y", "sha256": "{digest}"}}"#
+        );
+        let policy = policy(WORK, &exec);
+        assert!(!moves(&policy, "/w/tool", "/w/bin/tool", false));
+        assert!(!moves(&policy, "/w/tool", "/w/x", false));
+        assert!(moves(&policy, "/w/x", "/w/y", false));
+        assert!(moves(&policy, "/w/x", "/w/tool", false));
+        assert!(moves(&policy, "/w/x/a", "/w/y", true));
+        assert!(!moves(&policy, "/w", "/w/bin", true));
+    }
+}

@@ -1,0 +1,41 @@
+//! What of the plan is the interceptor's.
+
+use std::path::PathBuf;
+
+use super::descend::Outline;
+use super::spots::Spot;
+use super::state::State;
+use crate::policy::merge::Policy;
+use crate::policy::perm::PermSet;
+use crate::policy::plan::{EntryKind, Intercept};
+use crate::policy::request::Request;
+
+/// The interceptor's part, if it has one.
+pub(super) fn of(policy: &Policy, outline: &Outline, live: PermSet) -> Option<Intercept> {
+    if live.is_empty() {
+        return None;
+    }
+    let spots = outline.spots.iter().zip(&outline.states);
+    let linked: Vec<PathBuf> = spots
+        .filter(|(spot, state)| is_linked(policy, spot, state, live))
+        .map(|(spot, _)| spot.path.clone())
+        .collect();
+    Some(Intercept {
+        perms: live,
+        linked,
+    })
+}
+
+/// Whether a file has other names, and is judged more severely than what lies around it.
+fn is_linked(policy: &Policy, spot: &Spot, state: &State, live: PermSet) -> bool {
+    let there = state.visible && matches!(spot.kind, EntryKind::File | EntryKind::Other);
+    let Some(around) = spot.path.parent() else {
+        return false;
+    };
+    let verdict = |path, perm| policy.decide(&Request::Fs { path, perm }).verdict;
+    there
+        && spot.links > 1
+        && live
+            .iter()
+            .any(|perm| verdict(&spot.path, perm) > verdict(around, perm))
+}

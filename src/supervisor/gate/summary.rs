@@ -1,0 +1,33 @@
+//! What a person hears of a session's decisions once it is over.
+
+use std::collections::BTreeMap;
+
+use super::{Gate, Remark};
+use crate::audit::Answer;
+use crate::policy::{RuleRef, Verdict};
+
+impl Gate {
+    /// For each rule that warns or asks, how often it did.
+    pub(in crate::supervisor) fn summary(&self) -> Vec<Remark> {
+        let mut counts: BTreeMap<(RuleRef, Verdict), (u64, u64)> = BTreeMap::new();
+        for counted in self.tally.counted() {
+            if matches!(counted.verdict, Verdict::Warn | Verdict::Ask) {
+                let key = (counted.rule.clone(), counted.verdict);
+                let (allowed, denied) = counts.entry(key).or_default();
+                match counted.answer {
+                    Answer::Allowed | Answer::Held => *allowed += counted.count,
+                    Answer::Denied | Answer::Killed => *denied += counted.count,
+                }
+            }
+        }
+        let counts = counts.into_iter();
+        counts
+            .map(|((rule, verdict), (allowed, denied))| Remark::Counted {
+                rule,
+                verdict,
+                allowed,
+                denied,
+            })
+            .collect()
+    }
+}

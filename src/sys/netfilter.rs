@@ -1,0 +1,174 @@
+//! nf_tables over nfnetlink: one redirect, in one batch, for the calling thread's network namespace.
+//!
+//! Numbers of netlink itself are in the byte order of the machine, those of nf_tables in that of the
+//! network (`linux/netfilter/nf_tables.h`).
+
+use std::io;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
+/// `NFNL_SUBSYS_NFTABLES` of `linux/netfilter/nfnetlink.h`.
+const SUBSYSTEM: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEW_TABLE: u16 = SUBSYSTEM << 8;
+const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
+const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 1 << 15;
+/// The size of `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// Both the names of the table and of its chain.
+const NAME: &[u8] = b"buntime\0";
+
+/// Sends every TCP connection that begins in this network to `port` on its own loopback.
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN over the namespace, `EPROTONOSUPPORT` without nfnetlink, `EINVAL`
+/// or `ENOENT` where the kernel lacks nf_tables or an expression.
+pub fn redirect_all(port: u16) -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(netlink::NETFILTER),
+    )?;
+    let mut batch = Vec::new();
+    message(&mut batch, BATCH_BEGIN, 0, 0, SUBSYSTEM, &[]);
+    let made = [table(), chain(), rule(port)];
+    let kinds = [NEW_TABLE, NEW_CHAIN, NEW_RULE];
+    for (sequence, (kind, body)) in (1..).zip(kinds.into_iter().zip(&made)) {
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_ACK;
+        message(&mut batch, kind, flags, sequence, 0, body);
+    }
+    message(&mut batch, BATCH_END, 0, 4, SUBSYSTEM, &[]);
+    rustix::net::send(&socket, &batch, SendFlags::empty())?;
+    let mut space = vec![0; 1 << 16];
+    let mut taken = 0;
+    while taken < made.len() {
+        let (length, _) = rustix::net::recv(&socket, &mut space[..], RecvFlags::empty())?;
+        taken += acknowledged(&space[..length])?;
+    }
+    Ok(())
+}
+
+/// How many of our messages the kernel says that it has carried out.
+fn acknowledged(mut answers: &[u8]) -> io::Result<usize> {
+    let word = |bytes: &[u8], at: usize| {
+        let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
+        four.map(u32::from_ne_bytes)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    };
+    let mut taken = 0;
+    while !answers.is_empty() {
+        let length = word(answers, 0)? as usize;
+        let kind = word(answers, 4)? & 0xffff;
+        if length < HEADER || kind != libc::NLMSG_ERROR as u32 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        match word(answers, HEADER)?.cast_signed() {
+            0 => taken += 1,
+            error => return Err(io::Error::from_raw_os_error(error.saturating_neg())),
+        }
+        answers = answers
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    Ok(taken)
+}
+
+fn message(batch: &mut Vec<u8>, kind: u16, flags: i32, sequence: u32, about: u16, body: &[u8]) {
+    let length = HEADER + 4 + body.len();
+    let family = if about == 0 { libc::NFPROTO_IPV4 } else { 0 };
+    batch.extend((length as u32).to_ne_bytes());
+    batch.extend(kind.to_ne_bytes());
+    batch.extend(((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
+    batch.extend(sequence.to_ne_bytes());
+    batch.extend(0_u32.to_ne_bytes());
+    // A `struct nfgenmsg`.
+    batch.extend([family as u8, 0]);
+    batch.extend(about.to_be_bytes());
+    batch.extend(body);
+    batch.resize(batch.len().next_multiple_of(4), 0);
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn nested(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
+    attribute(kind | NESTED, &parts.concat())
+}
+
+fn number(kind: u16, value: u32) -> Vec<u8> {
+    attribute(kind, &value.to_be_bytes())
+}
+
+fn table() -> Vec<u8> {
+    // NFTA_TABLE_NAME
+    attribute(1, NAME)
+}
+
+/// Of the type nat, at the hook for what begins here.
+fn chain() -> Vec<u8> {
+    const LOCAL_OUT: u32 = 3;
+    const BEFORE_ROUTING: i32 = -100;
+    // NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY
+    let hook = [
+        number(1, LOCAL_OUT),
+        number(2, BEFORE_ROUTING.cast_unsigned()),
+    ];
+    // NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_TYPE
+    [
+        attribute(1, NAME),
+        attribute(3, NAME),
+        nested(4, &hook),
+        attribute(7, b"nat\0"),
+    ]
+    .concat()
+}
+
+/// `meta l4proto tcp redirect to :port`
+fn rule(port: u16) -> Vec<u8> {
+    const REGISTER: u32 = 1;
+    const PROTOCOL: u32 = 16;
+    let expression = |name: &[u8], data: &[Vec<u8>]| {
+        // NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA
+        nested(1, &[attribute(1, name), nested(2, data)])
+    };
+    let value = |bytes: &[u8]| attribute(1, bytes);
+    let expressions = [
+        // NFTA_META_DREG, NFTA_META_KEY
+        expression(b"meta\0", &[number(1, REGISTER), number(2, PROTOCOL)]),
+        // NFTA_CMP_SREG, NFTA_CMP_OP (equal), NFTA_CMP_DATA
+        expression(
+            b"cmp\0",
+            &[
+                number(1, REGISTER),
+                number(2, 0),
+                nested(3, &[value(&[libc::IPPROTO_TCP as u8])]),
+            ],
+        ),
+        // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA
+        expression(
+            b"immediate\0",
+            &[
+                number(1, REGISTER),
+                nested(2, &[value(&port.to_be_bytes())]),
+            ],
+        ),
+        // NFTA_REDIR_REG_PROTO_MIN
+        expression(b"redir\0", &[number(1, REGISTER)]),
+    ];
+    // NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS
+    [
+        attribute(1, NAME),
+        attribute(2, NAME),
+        nested(4, &expressions),
+    ]
+    .concat()
+}

@@ -1,0 +1,213 @@
+//! What a call needs, read slowly from the documents and from nothing of the code under test, and
+//! what the oracle says of that.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use buntime::policy::{Decision, Perm, PermSet, Policy, Request, Verdict};
+use serde_json::{Value, json};
+
+use super::world::{Kind, kind_of, leads};
+
+/// One call of a worker.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub name: &'static str,
+    pub path: String,
+    pub to: String,
+    pub flags: i32,
+    pub mode: u32,
+    pub how: u8,
+}
+
+impl Call {
+    pub fn line(&self) -> String {
+        let call: Value = json!({"call": self.name, "path": self.path, "to": self.to,
+            "flags": self.flags, "mode": self.mode, "how": self.how});
+        format!("{call}\n")
+    }
+}
+
+/// What must be allowed for a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    Perm(Perm, PathBuf),
+    Change(PathBuf),
+    /// What was at the first path must not gain anything at the second.
+    Carried(PathBuf, PathBuf, bool),
+}
+
+/// The needs of a call in the tree as it is; `None` where it fails before it needs anything.
+pub fn needs(root: &Path, call: &Call) -> Option<Vec<Need>> {
+    let perm = |perm, path: &Path| Need::Perm(perm, path.to_owned());
+    let at = |follow| leads(root, &call.path, follow);
+    match call.name {
+        "open" => opening(root, call),
+        "truncate" => {
+            let path = at(true)?;
+            (kind_of(&path)? == Kind::File).then(|| vec![perm(Perm::WriteFile, &path)])
+        }
+        "mkdir" => made(&at(false)?, Perm::MakeDir),
+        "symlink" => made(&at(false)?, Perm::MakeSym),
+        "fifo" => made(&at(false)?, Perm::MakeFifo),
+        "node" => made(&at(false)?, Perm::MakeReg),
+        "rmdir" | "unlink" => {
+            let path = at(false)?;
+            let kind = kind_of(&path)?;
+            let is_right = (kind == Kind::Dir) == (call.name == "rmdir");
+            is_right.then(|| vec![perm(removing(kind), &path)])
+        }
+        "chmod" | "times" | "attribute" => {
+            let path = at(true)?;
+            kind_of(&path)?;
+            Some(vec![Need::Change(path)])
+        }
+        "link" => {
+            let (from, to) = (at(false)?, leads(root, &call.to, false)?);
+            let kind = kind_of(&from).filter(|kind| *kind != Kind::Dir)?;
+            let mut needs = made(&to, making(kind))?;
+            needs.push(Need::Carried(from, to, false));
+            Some(needs)
+        }
+        "rename" => renaming(root, call),
+        other => panic!("no call {other}"),
+    }
+}
+
+fn opening(root: &Path, call: &Call) -> Option<Vec<Need>> {
+    let has = |flag: i32| call.flags & flag != 0;
+    let exclusive = has(libc::O_CREAT) && has(libc::O_EXCL);
+    let follow = !exclusive && !has(libc::O_NOFOLLOW);
+    let path = leads(root, &call.path, follow)?;
+    let kind = kind_of(&path);
+    let mut needs = Vec::new();
+    match kind {
+        None if has(libc::O_CREAT) => needs.push(Need::Perm(Perm::MakeReg, path.clone())),
+        None => return None,
+        Some(Kind::Link) => return None,
+        Some(_) if exclusive => return None,
+        Some(Kind::Dir) if has(libc::O_CREAT) => return None,
+        Some(_) => {}
+    }
+    let mode = call.flags & libc::O_ACCMODE;
+    if mode != libc::O_WRONLY {
+        let reads = if kind == Some(Kind::Dir) {
+            Perm::ReadDir
+        } else {
+            Perm::ReadFile
+        };
+        needs.push(Need::Perm(reads, path.clone()));
+    }
+    if mode != libc::O_RDONLY || has(libc::O_TRUNC) {
+        needs.push(Need::Perm(Perm::WriteFile, path));
+    }
+    Some(needs)
+}
+
+fn made(path: &Path, perm: Perm) -> Option<Vec<Need>> {
+    kind_of(path)
+        .is_none()
+        .then(|| vec![Need::Perm(perm, path.to_owned())])
+}
+
+fn renaming(root: &Path, call: &Call) -> Option<Vec<Need>> {
+    let (from, to) = (
+        leads(root, &call.path, false)?,
+        leads(root, &call.to, false)?,
+    );
+    let kind = kind_of(&from)?;
+    let is_dir = kind == Kind::Dir;
+    let mut needs = vec![
+        Need::Perm(removing(kind), from.clone()),
+        Need::Perm(making(kind), to.clone()),
+        Need::Carried(from, to.clone(), is_dir),
+    ];
+    if let Some(replaced) = kind_of(&to) {
+        needs.push(Need::Perm(removing(replaced), to));
+    }
+    Some(needs)
+}
+
+fn making(kind: Kind) -> Perm {
+    match kind {
+        Kind::File => Perm::MakeReg,
+        Kind::Dir => Perm::MakeDir,
+        Kind::Link => Perm::MakeSym,
+        Kind::Fifo => Perm::MakeFifo,
+    }
+}
+
+fn removing(kind: Kind) -> Perm {
+    match kind {
+        Kind::Dir => Perm::RemoveDir,
+        _ => Perm::RemoveFile,
+    }
+}
+
+/// The tree as the policy speaks of it, and the oracle.
+pub struct Oracle<'o> {
+    pub policy: &'o Policy,
+    /// Where the tree is that is looked at.
+    pub here: &'o Path,
+    /// Where the worker has its own.
+    pub there: &'o Path,
+    /// Files that a rule named at the start, by their inodes here, and the paths it named.
+    pub linked: Vec<(u64, PathBuf)>,
+}
+
+impl Oracle<'_> {
+    /// The most severe answer to any of the needs.
+    pub fn verdict(&self, needs: &[Need]) -> Verdict {
+        let verdicts = needs.iter().map(|need| self.one(need));
+        verdicts.max().unwrap_or(Verdict::Allow)
+    }
+
+    fn one(&self, need: &Need) -> Verdict {
+        match need {
+            Need::Perm(perm, path) => {
+                let names = self.names(path, PermSet::FILE.contains(*perm));
+                let verdicts = names.iter().map(|path| self.decide(path, *perm).verdict);
+                verdicts.max().unwrap_or(Verdict::Deny)
+            }
+            Need::Change(path) => {
+                let of_name = |path: &PathBuf| {
+                    let verdicts = PermSet::CHANGE
+                        .iter()
+                        .map(|perm| self.decide(path, perm).verdict);
+                    verdicts.min().unwrap_or(Verdict::Deny)
+                };
+                let names = self.names(path, true);
+                names.iter().map(of_name).max().unwrap_or(Verdict::Deny)
+            }
+            Need::Carried(from, to, is_dir) => {
+                let (from, to) = (self.inside(from), self.inside(to));
+                match self.policy.carries(&from, &to, *is_dir) {
+                    Ok(()) => Verdict::Allow,
+                    Err(_) => Verdict::Deny,
+                }
+            }
+        }
+    }
+
+    /// The path inside and, of the file itself, the paths by which rules know it.
+    fn names(&self, path: &Path, of_file: bool) -> Vec<PathBuf> {
+        let mut names = vec![self.inside(path)];
+        let inode = path.symlink_metadata().map(|found| found.ino()).ok();
+        if let (true, Some(inode)) = (of_file, inode) {
+            let linked = self.linked.iter().filter(|(known, _)| *known == inode);
+            names.extend(linked.map(|(_, path)| path.clone()));
+        }
+        names
+    }
+
+    fn decide(&self, path: &Path, perm: Perm) -> Decision {
+        self.policy.decide(&Request::Fs { path, perm })
+    }
+
+    fn inside(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(self.here) {
+            Ok(below) => self.there.join(below),
+            Err(_) => path.to_owned(),
+        }
+    }
+}

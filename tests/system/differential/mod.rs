@@ -1,0 +1,530 @@
+//! The oracle and the kernel: policies at random, calls at random made by a real worker as raw
+//! system calls, and for each the same answer from both.
+//!
+//! The same calls are made in a second tree without any sandbox, as far as the oracle permits them:
+//! what is permitted gives the same there and inside, what is not fails inside, and at the end both
+//! trees are the same.
+
+mod expected;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::{Path, PathBuf};
+use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
+
+use buntime::policy::{
+    Entry, EntryKind, Layer, MaskKind, Perm, PermSet, Plan, Policy, Vars, Verdict, World,
+};
+use serde_json::{Value, json};
+
+use self::expected::{Call, Need, Oracle, needs};
+use self::world::{described, leads, plant};
+use crate::support::{
+    Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
+};
+
+const CALLS: &str = include_str!("calls.py");
+
+/// Calls that are made under one policy.
+const CALLS_OF_ONE: usize = 60;
+
+/// A sequence of numbers that its seed decides.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn of<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
+        &choices[self.next() as usize % choices.len()]
+    }
+
+    fn one_in(&mut self, odds: u64) -> bool {
+        self.next().is_multiple_of(odds)
+    }
+}
+
+const PATTERNS: [&str; 24] = [
+    "a",
+    "a/x.txt",
+    "a/k.pem",
+    "a/sub",
+    "a/sub/y.txt",
+    "b",
+    "b/x.txt",
+    "b/hard",
+    "b/new",
+    "a/new",
+    "d",
+    "top.txt",
+    "d/deep/new",
+    "*/k.pem",
+    "**/*.txt",
+    "a/*",
+    "b/[kx]*",
+    "**/sub/**",
+    "a/?.txt",
+    "**/new*",
+    "*",
+    "d/**",
+    "a/**/y.txt",
+    "**/k.pem",
+];
+
+/// Those of them that name what is not there.
+const MISSING: [&str; 3] = ["b/new", "a/new", "d/deep/new"];
+
+const PATHS: [&str; 26] = [
+    "a",
+    "b",
+    "d",
+    "a/x.txt",
+    "a/k.pem",
+    "a/sub",
+    "a/sub/y.txt",
+    "b/x.txt",
+    "b/k.pem",
+    "b/hard",
+    "top.txt",
+    "link/x.txt",
+    "link/k.pem",
+    "a/l",
+    "a/up/top.txt",
+    "b/dangling",
+    "a/new",
+    "b/new",
+    "d/new",
+    "new",
+    "a/sub/new.txt",
+    "d/../b/x.txt",
+    "./a//k.pem",
+    "missing/x",
+    "a/x.txt/y",
+    "link",
+];
+
+const SETS: [&[&str]; 8] = [
+    &["read_file", "read_dir"],
+    &["write_file", "write_dir"],
+    &["read_file"],
+    &["write_file"],
+    &["make_reg", "remove_file"],
+    &[
+        "read_file",
+        "write_file",
+        "make_reg",
+        "make_dir",
+        "remove_file",
+        "remove_dir",
+        "make_sym",
+        "make_fifo",
+    ],
+    &["read_dir", "make_dir"],
+    &["read_file", "read_dir", "write_file", "write_dir"],
+];
+
+fn policy(chance: &mut Chance, root: &str) -> Value {
+    let base = *chance.of(&[SETS[7], SETS[7], SETS[5], SETS[0]]);
+    let mut rules = vec![json!({"action": "allow", "path": root, "perms": base})];
+    for _ in 0..chance.next() % 5 {
+        let action = *chance.of(&["deny", "deny", "deny", "warn", "ask", "allow"]);
+        let pattern = *chance.of(&PATTERNS);
+        // What is not there is not shown for a rule that allows it: only its directory could be.
+        let action = if MISSING.contains(&pattern) {
+            "deny"
+        } else {
+            action
+        };
+        let path = format!("{root}/{pattern}");
+        let mut rule = json!({"action": action, "path": path});
+        if action == "allow" || chance.one_in(2) {
+            rule["perms"] = json!(chance.of(&SETS));
+        }
+        // Nothing is made or removed in a directory that is shown read-only.
+        if action != "deny" && base == SETS[0] && !pattern.contains(['*', '?', '[']) {
+            rule["perms"] = json!(["read_file"]);
+        }
+        rules.push(rule);
+    }
+    json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": "deny"},
+        "fs": {"rules": rules},
+        "audit": {"enabled": true}
+    })
+}
+
+fn call(chance: &mut Chance) -> Call {
+    let name = *chance.of(&[
+        "open",
+        "open",
+        "open",
+        "open",
+        "open",
+        "truncate",
+        "mkdir",
+        "rmdir",
+        "unlink",
+        "rename",
+        "rename",
+        "link",
+        "symlink",
+        "fifo",
+        "node",
+        "chmod",
+        "times",
+        "attribute",
+    ]);
+    let flags = match name {
+        "open" => {
+            let modes = [libc::O_RDONLY, libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR];
+            let more = [
+                0,
+                0,
+                libc::O_CREAT,
+                libc::O_CREAT | libc::O_EXCL,
+                libc::O_TRUNC,
+                libc::O_CREAT | libc::O_TRUNC,
+                libc::O_NOFOLLOW,
+                libc::O_APPEND,
+            ];
+            *chance.of(&modes) | *chance.of(&more)
+        }
+        _ => 0,
+    };
+    Call {
+        name,
+        path: (*chance.of(&PATHS)).to_owned(),
+        to: (*chance.of(&PATHS)).to_owned(),
+        flags,
+        mode: *chance.of(&[0o600, 0o644, 0o755, 0o700]),
+        how: (chance.next() % 3) as u8,
+    }
+}
+
+/// A program that makes calls without any sandbox, as the tree's owner.
+struct Native {
+    process: Process,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Native {
+    fn start(root: &Path) -> Native {
+        let user = USER.to_string();
+        let mut process = Command::new("setpriv")
+            .args([
+                "--reuid",
+                &user,
+                "--regid",
+                &user,
+                "--clear-groups",
+                "--inh-caps=-all",
+            ])
+            .args([PYTHON, "-I", "-c", CALLS])
+            .arg(root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("setpriv runs");
+        Native {
+            input: process.stdin.take().expect("it has an input"),
+            output: BufReader::new(process.stdout.take().expect("it has an output")),
+            process,
+        }
+    }
+
+    fn make(&mut self, call: &Call) -> Value {
+        self.input
+            .write_all(call.line().as_bytes())
+            .expect("it reads");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it answers");
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("{call:?}: {line:?}"))
+    }
+
+    fn end(mut self) {
+        drop(self.input);
+        self.process.wait().expect("it ends");
+    }
+}
+
+/// What the oracle is asked with: the paths that rules name, as they are in the tree.
+fn resolved(document: &Value, root: &Path) -> (Policy, World) {
+    let vars = Vars {
+        home: "/home".into(),
+        pwd: "/".into(),
+        workspace: "/".into(),
+    };
+    let layer =
+        Layer::parse(document.to_string().as_bytes(), "p.json", &vars).expect("it is valid");
+    let policy = Policy::merge(vec![layer], Vec::new()).expect("it is one layer");
+    let entries: BTreeMap<PathBuf, Entry> = policy
+        .literal_paths()
+        .into_iter()
+        .map(|path| {
+            let found = path.symlink_metadata().ok();
+            let kind = match &found {
+                None => EntryKind::Missing,
+                Some(found) if found.is_dir() => EntryKind::Dir,
+                Some(_) => EntryKind::File,
+            };
+            let links = found.map_or(0, |found| if found.is_dir() { 1 } else { found.nlink() });
+            let real = path.clone();
+            (
+                path,
+                Entry {
+                    kind,
+                    links,
+                    in_bundle: false,
+                    real,
+                },
+            )
+        })
+        .collect();
+    let world = World {
+        entries,
+        namespaces: true,
+        landlock_abi: 7,
+        ..World::default()
+    };
+    assert!(root.is_dir());
+    (policy.resolve(&world), world)
+}
+
+/// How often each call was answered how, and by which mechanism.
+#[derive(Default)]
+struct Counts(BTreeMap<(&'static str, Verdict, &'static str), u64>);
+
+struct Pair {
+    scratch: Scratch,
+    inside: PathBuf,
+    native: PathBuf,
+}
+
+impl Pair {
+    fn planted(place: &Path) -> Pair {
+        let scratch = Scratch::new();
+        let (inside, native) = (place.join("inside"), place.join("native"));
+        for root in [&inside, &native] {
+            if root.exists() {
+                fs::remove_dir_all(root).expect("an old tree is removed");
+            }
+            fs::create_dir_all(root).expect("a folder");
+            plant(root);
+        }
+        give_away(&native);
+        Pair {
+            scratch,
+            inside,
+            native,
+        }
+    }
+}
+
+fn give_away(path: &Path) {
+    lchown(path, Some(USER), Some(USER)).expect("it is given away");
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).expect("a folder is read") {
+            give_away(&entry.expect("an entry").path());
+        }
+    }
+}
+
+/// What the plan of a policy does to the tree.
+struct Ways {
+    /// Some of it is a mount of its own: nothing is moved or linked from one mount to another, and
+    /// whoever tries it is told so, and copies.
+    mounts: bool,
+    /// What cannot be passed through either, wherever the way leads.
+    hidden: Vec<PathBuf>,
+    live: PermSet,
+    linked: Vec<PathBuf>,
+}
+
+impl Ways {
+    fn of(plan: Option<Plan>) -> Ways {
+        let masks = plan.iter().flat_map(|plan| &plan.masks);
+        let hidden = masks.clone().filter(|mask| mask.kind == MaskKind::Hidden);
+        let hidden = hidden.map(|mask| mask.path.clone()).collect();
+        let mounts = plan.is_none() || masks.count() > 0;
+        let intercept = plan.and_then(|plan| plan.intercept).unwrap_or_default();
+        Ways {
+            mounts,
+            hidden,
+            live: intercept.perms,
+            linked: intercept.linked,
+        }
+    }
+
+    /// Whether a call that is allowed was kept from its effect by the mounts alone.
+    fn stand_between(&self, pair: &Pair, call: &Call, errno: &Value) -> bool {
+        let moves = matches!(call.name, "rename" | "link" | "rmdir");
+        if *errno == libc::EXDEV || *errno == libc::EBUSY {
+            return moves && self.mounts;
+        }
+        let is_hidden = |real: &Path| {
+            let below = real.strip_prefix(&pair.native).unwrap_or(real);
+            let real = pair.inside.join(below);
+            self.hidden.iter().any(|hidden| real.starts_with(hidden))
+        };
+        let mut paths = [&call.path, &call.to].into_iter();
+        *errno == libc::EACCES && paths.any(|path| passes(&pair.native, path, is_hidden))
+    }
+
+    fn mechanism(&self, needs: &[Need]) -> &'static str {
+        let perm = needs.iter().find_map(|need| match need {
+            Need::Perm(perm, _) => Some(*perm),
+            _ => None,
+        });
+        match self.live.contains(perm.unwrap_or(Perm::WriteFile)) {
+            true => "interceptor",
+            false => "static",
+        }
+    }
+
+    /// The files that rules know under every name, by their inodes in the other tree.
+    fn linked(&self, pair: &Pair) -> Vec<(u64, PathBuf)> {
+        let linked = self.linked.iter().map(|path| {
+            let below = path.strip_prefix(&pair.inside).expect("it is in the tree");
+            let found = pair.native.join(below).symlink_metadata();
+            (found.expect("it is there").ino(), path.clone())
+        });
+        linked.collect()
+    }
+}
+
+/// What a worker under the policy says of the calls; `None` where the policy is refused.
+fn inside(pair: &Pair, document: &Value, calls: &[Call], log: &str) -> Option<Vec<Value>> {
+    let file = pair.scratch.file("p.json", document.to_string().as_bytes());
+    let done = Child::new(binary())
+        .args(["run", "--policy", &file, "--events", log, "--quiet", "--"])
+        .args([PYTHON, "-I", "-c", CALLS])
+        .arg(&pair.inside)
+        .input(calls.iter().map(Call::line).collect::<String>())
+        .run();
+    let said = done.stderr();
+    if done.status.code() == Some(125) {
+        let is_refused = said.contains("cannot enforce the policy exactly");
+        assert!(is_refused, "{document}: {said}");
+        return None;
+    }
+    let stdout = done.stdout();
+    let answers = stdout.lines().map(serde_json::from_str);
+    let answers: Vec<Value> = answers.collect::<Result<_, _>>().expect("answers");
+    assert_eq!(answers.len(), calls.len(), "{document}\n{said}");
+    Some(answers)
+}
+
+/// Makes calls under one policy; gives how many pairs were compared, or `None` where the policy is
+/// refused.
+fn compare(chance: &mut Chance, place: &Path, counts: &mut Counts) -> Option<usize> {
+    let pair = Pair::planted(place);
+    let document = policy(chance, &pair.inside.display().to_string());
+    let log = pair.scratch.entry("events.jsonl");
+    let calls: Vec<Call> = (0..CALLS_OF_ONE).map(|_| call(chance)).collect();
+    let (oracle, world) = resolved(&document, &pair.inside);
+    let answers = inside(&pair, &document, &calls, &log)?;
+    let ways = Ways::of(oracle.compile(&world).ok());
+    let asked = Oracle {
+        policy: &oracle,
+        here: &pair.native,
+        there: &pair.inside,
+        linked: ways.linked(&pair),
+    };
+    let mut native = Native::start(&pair.native);
+    let mut warned = Vec::new();
+    for (number, (call, answer)) in calls.iter().zip(&answers).enumerate() {
+        let needed = needs(&pair.native, call);
+        let verdict = needed.as_deref().map(|needs| asked.verdict(needs));
+        let told = || format!("call {number} {call:?} needs {needed:?}: {verdict:?}\n{document}");
+        let errno = &answer[0];
+        match verdict {
+            Some(verdict) if !verdict.permits() => {
+                assert_ne!(*errno, 0, "it was done: {}", told());
+            }
+            _ if ways.stand_between(&pair, call, errno) => {}
+            Some(_) => {
+                let outside = native.make(call);
+                assert_eq!(*answer, outside, "inside, and without: {}", told());
+            }
+            // It fails in any case, and may do so for another reason.
+            None => {
+                assert_ne!(native.make(call)[0], 0, "it needs nothing: {}", told());
+                assert_ne!(*errno, 0, "it was done inside alone: {}", told());
+            }
+        }
+        if verdict == Some(Verdict::Warn) && *errno == 0 {
+            warned.push(told());
+        }
+        if let (Some(needs), Some(verdict)) = (&needed, verdict) {
+            let way = ways.mechanism(needs);
+            *counts.0.entry((call.name, verdict, way)).or_default() += 1;
+        }
+    }
+    native.end();
+    let trees = (described(&pair.inside), described(&pair.native));
+    assert_eq!(trees.0, trees.1, "{document}");
+    let events = recorded(&log);
+    let of_warn = events.iter().filter(|event| event["verdict"] == "warn");
+    assert!(of_warn.count() >= warned.len(), "not all of {warned:#?}");
+    Some(calls.len())
+}
+
+/// Whether the way to a path leads through a directory of this kind.
+fn passes(root: &Path, path: &str, is_one: impl Fn(&Path) -> bool) -> bool {
+    let ends = path.match_indices('/').map(|(end, _)| &path[..end]);
+    ends.filter(|part| !part.is_empty())
+        .filter_map(|part| leads(root, part, true))
+        .any(|real| is_one(&real))
+}
+
+#[test]
+fn the_kernel_does_what_the_oracle_says() {
+    let _alone = alone();
+    if !is_root("the_kernel_does_what_the_oracle_says") {
+        return;
+    }
+    let given = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let seed = given("BUNTIME_SEED").unwrap_or(1);
+    let wanted = given("BUNTIME_PAIRS").unwrap_or(1800);
+    eprintln!("BUNTIME_SEED={seed}");
+    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let place = outside_of_tmp().join(format!("differential-{}", std::process::id()));
+    fs::create_dir_all(&place).expect("a folder");
+    let mut counts = Counts::default();
+    let (mut pairs, mut refused) = (0, 0);
+    while pairs < wanted {
+        match compare(&mut chance, &place, &mut counts) {
+            Some(compared) => pairs += compared as u64,
+            None => refused += 1,
+        }
+    }
+    fs::remove_dir_all(&place).expect("the trees are removed");
+    for ((call, verdict, mechanism), count) in &counts.0 {
+        eprintln!("{call} {verdict} {mechanism}: {count}");
+    }
+    let all: u64 = counts.0.values().sum();
+    let allowed: u64 = counts
+        .0
+        .iter()
+        .filter(|((_, verdict, _), _)| verdict.permits())
+        .map(|(_, count)| count)
+        .sum();
+    eprintln!(
+        "{pairs} pairs, {all} of them decided, {allowed} permitted; {refused} policies refused"
+    );
+    assert!(allowed * 4 >= all, "{allowed} of {all} were permitted");
+    assert!(refused < pairs / 100, "{refused} policies were refused");
+}

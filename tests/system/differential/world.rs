@@ -1,0 +1,131 @@
+//! The tree that calls are made in, and what a path means in it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Dir,
+    Link,
+    Fifo,
+}
+
+/// Fills an empty folder with what the policies and calls speak of.
+pub fn plant(root: &Path) {
+    for folder in ["a/sub", "b", "d"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    for file in [
+        "a/x.txt",
+        "a/k.pem",
+        "a/sub/y.txt",
+        "b/x.txt",
+        "b/k.pem",
+        "top.txt",
+    ] {
+        fs::write(root.join(file), file).expect("a file");
+    }
+    fs::hard_link(root.join("a/x.txt"), root.join("b/hard")).expect("a link");
+    symlink("a", root.join("link")).expect("a link");
+    symlink("../b/x.txt", root.join("a/l")).expect("a link");
+    symlink("..", root.join("a/up")).expect("a link");
+    symlink("nowhere", root.join("b/dangling")).expect("a link");
+    open_to_all(root);
+}
+
+fn open_to_all(path: &Path) {
+    let is_dir = path.symlink_metadata().expect("an entry").is_dir();
+    if path.is_symlink() {
+        return;
+    }
+    let mode = if is_dir { 0o777 } else { 0o666 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode is changed");
+    if is_dir {
+        for entry in fs::read_dir(path).expect("a folder is read") {
+            open_to_all(&entry.expect("an entry").path());
+        }
+    }
+}
+
+/// Everything in a tree, one line each: path, kind, mode and contents.
+pub fn described(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder is read") {
+            let path = entry.expect("an entry").path();
+            let found = path.symlink_metadata().expect("an entry");
+            let name = path
+                .strip_prefix(root)
+                .expect("it is below")
+                .display()
+                .to_string();
+            let mode = found.permissions().mode();
+            let content = match kind_of(&path) {
+                Some(Kind::File) => {
+                    String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned()
+                }
+                Some(Kind::Link) => fs::read_link(&path).expect("a link").display().to_string(),
+                Some(Kind::Dir) => {
+                    left.push(path);
+                    String::new()
+                }
+                _ => String::new(),
+            };
+            let attribute = if found.is_symlink() {
+                ""
+            } else {
+                attribute(&root.join(&name))
+            };
+            lines.push(format!("{name} {mode:o} {content:?}{attribute}"));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn attribute(path: &Path) -> &'static str {
+    let mut value = [0; 8];
+    match rustix::fs::getxattr(path, c"user.x", &mut value[..]) {
+        Ok(_) => " +x",
+        Err(_) => "",
+    }
+}
+
+/// What stands at the path itself.
+pub fn kind_of(path: &Path) -> Option<Kind> {
+    let found = path.symlink_metadata().ok()?.file_type();
+    Some(
+        match (found.is_dir(), found.is_symlink(), found.is_file()) {
+            (true, _, _) => Kind::Dir,
+            (_, true, _) => Kind::Link,
+            (_, _, true) => Kind::File,
+            _ => Kind::Fifo,
+        },
+    )
+}
+
+/// Where a path of the tree leads: the path without links, which may not exist yet itself.
+/// `None` where its folder is not there.
+pub fn leads(root: &Path, path: &str, follow: bool) -> Option<PathBuf> {
+    leads_within(root, path, follow, 40)
+}
+
+fn leads_within(root: &Path, path: &str, follow: bool, links: usize) -> Option<PathBuf> {
+    let full = root.join(path);
+    if follow && let Ok(real) = full.canonicalize() {
+        return Some(real);
+    }
+    if follow && kind_of(&full) == Some(Kind::Link) {
+        let target = full.parent()?.join(fs::read_link(&full).ok()?);
+        let relative = target.strip_prefix(root).ok()?.to_str()?.to_owned();
+        return leads_within(root, &relative, true, links.checked_sub(1)?);
+    }
+    match Path::new(path).components().next_back() {
+        Some(Component::Normal(name)) => Some(full.parent()?.canonicalize().ok()?.join(name)),
+        _ => full.canonicalize().ok(),
+    }
+}
