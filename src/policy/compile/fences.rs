@@ -124,6 +124,11 @@ impl Descent<'_> {
             );
             return PermSet::ALL;
         }
+        // A mount cannot be removed or replaced, and this file may be.
+        let replaced = spot.wanted(self.live).intersects(ENTRIES);
+        if replaced && !spot.is_dir() && self.leave(lost) {
+            return PermSet::NONE;
+        }
         // What may be allowed here or below by a live decision must stay within reach of it.
         let left = want.union(spot.kept(self.live));
         if left.is_empty() {
