@@ -156,12 +156,19 @@ fn tell_parents(spots: &mut [Spot], world: &World, live: PermSet) {
         let made = spot.kind == EntryKind::Missing || world.private.iter().any(own);
         let runs = made && spot.runs && spot.live(live).contains(Perm::Execute);
         let below = spot.below;
-        let parent = &mut spots[parent];
-        parent.below = parent.below.union(below);
-        if runs {
-            parent.runs = true;
-            parent.allowed = parent.allowed.with(Perm::Execute);
+        spots[parent].below = spots[parent].below.union(below);
+        if !runs {
+            continue;
         }
+        // Below a file nothing is made before a directory has taken its place.
+        let mut around = parent;
+        while !spots[around].is_dir()
+            && let Some(parent) = spots[around].parent
+        {
+            around = parent;
+        }
+        spots[around].runs = true;
+        spots[around].allowed = spots[around].allowed.with(Perm::Execute);
     }
 }
 
