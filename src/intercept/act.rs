@@ -263,8 +263,8 @@ impl Looking<'_> {
     }
 
     fn rename(&self, from: &Target, to: &Target, flags: RenameFlags) -> Result<Prepared, Errno> {
-        let from = self.view.spot(self.caller, from)?;
-        let to = self.view.spot(self.caller, to)?;
+        let from = self.searched(from)?;
+        let to = self.searched(to)?;
         let kinds = (kind_at(&from)?.ok_or(Errno::NOENT)?, kind_at(&to)?);
         let (kind, replaced) = kinds;
         self.carries(&from.path, &to, kind == FileType::Directory)?;
@@ -288,6 +288,14 @@ impl Looking<'_> {
             Ok(Done::Value(0))
         };
         Ok(Prepared::new(needs, act))
+    }
+
+    /// A place in a directory that may be searched: of two paths the kernel walks each to its end
+    /// before it looks for either name.
+    fn searched(&self, target: &Target) -> Result<Spot, Errno> {
+        let spot = self.view.spot(self.caller, target)?;
+        statat(&spot.parent, c".", AtFlags::empty())?;
+        Ok(spot)
     }
 
     fn remove(&self, target: &Target, flags: AtFlags) -> Result<Prepared, Errno> {

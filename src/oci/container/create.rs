@@ -306,12 +306,12 @@ impl Runtime {
         hold(&mut process, policy.as_ref().map(|policy| &policy.record));
         let isolation = Isolation::of(&spec)?;
         check(&spec, &isolation)?;
-        let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
+        let root = spec.root().as_ref().map(|root| root.path());
         let root = root.ok_or_else(|| ContainerError::invalid("root", "it is missing"))?;
-        if root == bundle.join("") {
+        if root.as_os_str().is_empty() {
             return Err(ContainerError::invalid("root.path", "it is empty").into());
         }
-        let rootfs = resolved(&root, "find the root file system")?;
+        let rootfs = resolved(&bundle.join(root), "find the root file system")?;
         Ok(Prepared {
             spec,
             process,

@@ -110,6 +110,22 @@ fn run_gives_the_exit_status() {
 }
 
 #[test]
+fn a_bundle_may_be_its_own_root() {
+    let Some(yard) = Yard::new("a_bundle_may_be_its_own_root") else {
+        return;
+    };
+    let mut spec = yard.spec("one", &["cat", "/config.json"]);
+    spec["root"]["path"] = json!(".");
+    let text = spec.to_string();
+    yard.scratch.file("rootfs/config.json", text.as_bytes());
+    let bundle = yard.scratch.entry("rootfs");
+    yard.call(&["run", "--bundle", &bundle, "one"])
+        .expect(0)
+        .prints(&text);
+    yard.ends_clean();
+}
+
+#[test]
 fn a_creation_that_fails_leaves_nothing() {
     let Some(yard) = Yard::new("a_creation_that_fails_leaves_nothing") else {
         return;
@@ -156,6 +172,7 @@ fn a_creation_that_fails_leaves_nothing() {
         (set("/process/user/uid", json!(-1)), "process.user.uid"),
         (set("/root", json!(null)), "root"),
         (set("/root/path", json!(none)), "none"),
+        (set("/root/path", json!("")), "root.path"),
         (set("/mounts/4/source", json!(none)), "none"),
         (set("/mounts/0/type", json!("nosuchfs")), "nosuchfs"),
         (set("/linux/namespaces/1/path", json!(none)), "none"),

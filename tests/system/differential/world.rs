@@ -15,7 +15,7 @@ pub enum Kind {
 
 /// Fills an empty folder with what the policies and calls speak of.
 pub fn plant(root: &Path) {
-    for folder in ["a/sub", "b", "d"] {
+    for folder in ["a/sub", "b", "d/empty"] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
     for file in [
