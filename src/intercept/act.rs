@@ -152,6 +152,8 @@ impl Looking<'_> {
 
     fn open_new(&self, spot: Spot, flags: OFlags, mode: u32) -> Prepared {
         let mut needs = vec![Need::Fs(Perm::MakeReg, spot.path.clone())];
+        // There is nothing in it yet to be cut off.
+        let flags = flags.difference(OFlags::TRUNC);
         let opening = to_open(FileType::RegularFile, flags).into_iter();
         needs.extend(opening.map(|perm| Need::Fs(perm, spot.path.clone())));
         let act = move |view: &View, caller| {

@@ -15,6 +15,12 @@ const ENTRIES: PermSet = PermSet::CHANGE
     .without(Perm::WriteFile)
     .without(Perm::WriteDir);
 
+/// Whether Landlock lets a file be truncated that may not be written: truncate(2), and open(2) for
+/// reading with `O_TRUNC`.
+fn truncates(landlock_abi: u32) -> bool {
+    (1..3).contains(&landlock_abi)
+}
+
 impl Descent<'_> {
     /// Makes Landlock and the masks agree with the oracle at a visible spot.
     pub(super) fn fence(&mut self, spot: &Spot, mut state: State) -> State {
@@ -41,6 +47,10 @@ impl Descent<'_> {
         }
         if self.world.in_volume(&spot.path) {
             state = self.guard_volume(spot, want, state);
+        }
+        let written = want.union(state.blocked).contains(Perm::WriteFile);
+        if truncates(self.world.landlock_abi) && state.writable && !written {
+            self.leave(PermSet::of(&[Perm::WriteFile]));
         }
         // To remove a file, or to put another in its place, is its directory's to permit, unless it is
         // a mount: where a rule says less of the file itself, only a live decision knows.

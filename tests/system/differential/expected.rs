@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use buntime::policy::{Decision, Perm, PermSet, Policy, Request, Verdict};
 use serde_json::{Value, json};
 
-use super::world::{Kind, kind_of, leads};
+use super::world::{Kind, kind_of, leads, same_file};
 
 /// One call of a worker.
 #[derive(Debug, Clone)]
@@ -25,6 +25,14 @@ impl Call {
         let call: Value = json!({"call": self.name, "path": self.path, "to": self.to,
             "flags": self.flags, "mode": self.mode, "how": self.how});
         format!("{call}\n")
+    }
+
+    /// The call that makes an empty file where this one would open one.
+    pub fn node(&self) -> Call {
+        Call {
+            name: "node",
+            ..self.clone()
+        }
     }
 }
 
@@ -98,7 +106,8 @@ fn opening(root: &Path, call: &Call) -> Option<Vec<Need>> {
         };
         needs.push(Need::Perm(reads, path.clone()));
     }
-    if mode != libc::O_RDONLY || has(libc::O_TRUNC) {
+    let cuts = has(libc::O_TRUNC) && kind.is_some();
+    if mode != libc::O_RDONLY || cuts {
         needs.push(Need::Perm(Perm::WriteFile, path));
     }
     Some(needs)
@@ -160,6 +169,28 @@ impl Oracle<'_> {
     pub fn verdict(&self, needs: &[Need]) -> Verdict {
         let verdicts = needs.iter().map(|need| self.one(need));
         verdicts.max().unwrap_or(Verdict::Allow)
+    }
+
+    /// Whether an open that is denied has made its file: the kernel makes it first, and asks then
+    /// whether it may be opened.
+    pub fn made(&self, needs: &[Need]) -> bool {
+        let opens = needs.len() > 1 && !needs.iter().any(|need| matches!(need, Need::Carried(..)));
+        let makes = |need: &Need| matches!(need, Need::Perm(Perm::MakeReg, _));
+        opens
+            && needs
+                .first()
+                .is_some_and(|need| makes(need) && self.one(need).permits())
+    }
+
+    /// Whether another name of the same file gives what is needed of it: Landlock knows the file.
+    pub fn permits_by_another_name(&self, needs: &[Need]) -> bool {
+        needs.iter().all(|need| match need {
+            Need::Perm(perm, path) if PermSet::FILE.contains(*perm) => {
+                let mut names = same_file(self.here, path).into_iter();
+                names.any(|path| self.decide(&self.inside(&path), *perm).verdict.permits())
+            }
+            _ => self.one(need).permits(),
+        })
     }
 
     fn one(&self, need: &Need) -> Verdict {

@@ -1,7 +1,7 @@
 //! The tree that calls are made in, and what a path means in it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 /// What stands at a path.
@@ -93,6 +93,28 @@ fn attribute(path: &Path) -> &'static str {
         Ok(_) => " +x",
         Err(_) => "",
     }
+}
+
+/// All names that the file has in the tree.
+pub fn same_file(root: &Path, path: &Path) -> Vec<PathBuf> {
+    let object = |path: &Path| {
+        let found = path.symlink_metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let wanted = object(path);
+    let (mut names, mut left) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder is read") {
+            let found = entry.expect("an entry").path();
+            if wanted.is_some() && object(&found) == wanted {
+                names.push(found.clone());
+            }
+            if kind_of(&found) == Some(Kind::Dir) {
+                left.push(found);
+            }
+        }
+    }
+    names
 }
 
 /// What stands at the path itself.
