@@ -21,6 +21,7 @@ mod interpreters;
 mod killed;
 mod leaks;
 mod records;
+mod sockets;
 mod terminal;
 mod venv;
 mod waiting;
