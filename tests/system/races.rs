@@ -1,4 +1,4 @@
-//! Races for what is opened, executed and connected to, while others swap links, exchange folders and
+//! Races for what is opened, executed, connected to and bound, while others swap links, exchange folders and
 //! rewrite arguments: nothing that the policy denies is ever had. The same race against a supervisor
 //! that looks and then lets the kernel go on must be won, or it shows nothing.
 //!
@@ -36,9 +36,11 @@ impl Ground {
         let ground = Ground(root.display().to_string());
         for folder in ["opened", "secret", "race/folder"] {
             fs::create_dir_all(ground.entry(folder)).expect("a folder");
+            let mode = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(ground.entry(folder), mode).expect("its mode");
             ground.put(kind, &format!("{folder}/it"), folder == "secret");
         }
-        symlink("../opened/it", ground.entry("race/link")).expect("a link");
+        symlink("../opened", ground.entry("race/link")).expect("a link");
         symlink("../secret", ground.entry("race/other")).expect("a link");
         for (name, program) in [("racer.py", RACER), ("unsound.py", UNSOUND)] {
             fs::write(ground.entry(name), program).expect("a file");
@@ -105,7 +107,7 @@ impl Ground {
             ["race/link", "race/fresh", "race/folder", "race/other"].map(|name| self.entry(name));
         let swap: Box<dyn Fn() + Send> = match way {
             "link" => Box::new(move || {
-                for aim in ["../secret/it", "../opened/it"] {
+                for aim in ["../secret", "../opened"] {
                     symlink(aim, &fresh).expect("a link");
                     fs::rename(&fresh, &link).expect("a link is replaced");
                 }
@@ -199,4 +201,5 @@ races! {
     for_what_is_opened: "open"
     for_what_is_executed: "exec"
     for_what_is_connected_to: "connect"
+    for_what_is_bound: "bind"
 }

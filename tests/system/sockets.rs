@@ -126,7 +126,7 @@ impl Tree {
     /// What the program of all calls prints.
     fn calls(&self, command: Child) -> Vec<(String, String)> {
         let done = command
-            .args([PYTHON, &self.entry("calls.py"), &self.root])
+            .args([&self.entry("calls.py"), &self.root])
             .run()
             .expect(0);
         let lines = done.stdout();
@@ -159,17 +159,18 @@ fn with_names_are_used_inside_as_outside_but_for_what_is_denied() {
         return;
     }
     let outside = Tree::new("outside");
-    let user = Child::new("setpriv").args(["--reuid", &USER.to_string(), "--clear-groups", "--"]);
-    let expected = outside.calls(user);
+    let user = ["--reuid", &USER.to_string(), "--clear-groups", "--", PYTHON];
+    let expected = outside.calls(Child::new("setpriv").args(user));
     assert!(outside.reached.load(Ordering::SeqCst) > 10);
     for of_user in [false, true] {
         let scratch = Scratch::new();
         let inside = Tree::new("inside");
         let policy = scratch.file("p.json", inside.policy(&[]).to_string().as_bytes());
-        let flags = ["run", "--policy", &policy, "--quiet", "--"];
-        let run = Child::new(scratch.binary()).clean_path().args(flags);
+        let run = Child::new(scratch.binary()).clean_path();
+        let run = run.args(["run", "--policy", &policy, "--quiet"]);
+        // With the hook of the Python worker, and without.
         let run = match of_user {
-            true => run.of_user(&scratch.home()),
+            true => run.args(["--", PYTHON]).of_user(&scratch.home()),
             false => run.current_dir("/"),
         };
         let found = inside.calls(run);

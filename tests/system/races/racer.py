@@ -1,4 +1,4 @@
-"""Opens, executes or connects to what is swapped all the time, and counts what the policy denies and
+"""Opens, executes, connects to or binds what is swapped all the time, and counts what the policy denies and
 it got all the same.
 
 usage: racer.py KIND WAY ATTEMPTS ROOT [until-one-got-through]
@@ -16,9 +16,11 @@ MUST_GET_THROUGH = len(sys.argv) > 5
 # Nobody is this patient: the race has not opened.
 MOST = max(ATTEMPTS, 3_000_000)
 LIBC = ctypes.CDLL(None, use_errno=True)
-OPENED, SECRET = (f"{ROOT}/{folder}/it".encode() for folder in ("opened", "secret"))
-PATHS = {"arguments": OPENED, "link": f"{ROOT}/race/link".encode(), "exchange": f"{ROOT}/race/folder/it".encode()}
-HEAD = b"\x01\x00" if KIND == "connect" else b""
+NAME = "new" if KIND == "bind" else "it"
+PLACES = [f"{ROOT}/{folder}/{NAME}".encode() for folder in ("opened", "secret", "race/link", "race/folder", "race/other")]
+OPENED, SECRET, LINK, FOLDER, OTHER = PLACES
+PATHS = {"arguments": OPENED, "link": LINK, "exchange": FOLDER}
+HEAD = b"\x01\x00" if KIND in ("connect", "bind") else b""
 
 page = mmap.mmap(-1, 4096)
 page.write(HEAD + PATHS[WAY] + b"\0")
@@ -66,8 +68,22 @@ def connected():
         return client.recv(6, socket.MSG_WAITALL)
 
 
+def bound():
+    """Where the socket is tells which folder it was made in."""
+    with socket.socket(socket.AF_UNIX) as server:
+        if LIBC.bind(server.fileno(), ctypes.c_void_p(address), length) != 0:
+            return None
+    found = b"secret" if os.path.lexists(SECRET) else b"opened"
+    for place in PLACES:
+        try:
+            os.unlink(place)
+        except OSError:
+            pass  # It is in another folder, or that one was exchanged meanwhile.
+    return found
+
+
 def race():
-    attempt = {"open": opened, "exec": executed, "connect": connected}[KIND]
+    attempt = {"open": opened, "exec": executed, "connect": connected, "bind": bound}[KIND]
     count = {None: 0, b"opened": 0, b"secret": 0}
     tried = 0
     while True:

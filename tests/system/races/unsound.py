@@ -1,7 +1,7 @@
 """Runs a program under a supervisor that looks at the path of a call, and then lets the kernel go on
 with it: the answer that must not be given. x86-64 only.
 
-usage: unsound.py open|exec|connect PROGRAM [ARGUMENT...]
+usage: unsound.py open|exec|connect|bind PROGRAM [ARGUMENT...]
 """
 
 import ctypes
@@ -13,8 +13,8 @@ import struct
 import sys
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-# The numbers of openat, execve and connect, and which argument is the path or has it behind a head.
-CALL, ARGUMENT, HEAD = {"open": (257, 1, 0), "exec": (59, 0, 0), "connect": (42, 1, 2)}[sys.argv[1]]
+# The numbers of openat, execve, connect and bind, and which argument is the path or has it behind a head.
+CALL, ARGUMENT, HEAD = {"open": (257, 1, 0), "exec": (59, 0, 0), "connect": (42, 1, 2), "bind": (49, 1, 2)}[sys.argv[1]]
 RECEIVE, SEND = 0xC0502100, 0xC0182101
 CONTINUE = 1
 
@@ -37,13 +37,19 @@ def path_of(process, pointer):
         return memory.read(256).split(b"\0")[0]
 
 
+def is_denied(path):
+    try:
+        return b"/secret/" in os.path.realpath(path)
+    except OSError:
+        return True  # It was swapped while it was looked at.
+
+
 def answer(listener):
     notification = bytearray(80)
     fcntl.ioctl(listener, RECEIVE, notification)
     number, process = struct.unpack_from("QI", notification)
     pointer = struct.unpack_from("Q", notification, 32 + 8 * ARGUMENT)[0]
-    path = os.path.realpath(path_of(process, pointer))
-    verdict = (-errno.EACCES, 0) if b"/secret/" in path else (0, CONTINUE)
+    verdict = (-errno.EACCES, 0) if is_denied(path_of(process, pointer)) else (0, CONTINUE)
     fcntl.ioctl(listener, SEND, struct.pack("QqiI", number, 0, *verdict))
 
 
