@@ -29,10 +29,13 @@ pub(super) enum Done {
     /// It is to be executed.
     Execute(Execution),
     /// It waits for another process: somebody else has to wait, and to make it.
-    Wait(Box<dyn FnOnce(&View) -> Result<Done, Errno>>),
+    Wait(Task),
     /// Something came between, and it is to be looked at again.
     Again,
 }
+
+/// Makes a call that waits, in a process of its own.
+pub(super) type Task = Box<dyn FnOnce(&View) -> Result<Done, Errno>>;
 
 /// Makes the call.
 pub(super) type Act = Box<dyn FnOnce(&View, Caller) -> Result<Done, Errno>>;
