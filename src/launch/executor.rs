@@ -154,7 +154,7 @@ pub(super) fn filter(
     const FILTER: &str = "the system call filter";
     let reported = |c: io::Error| Failure::new("report to", "init", c);
     let courier = match holds_messages {
-        true => Some(Courier::start(to_init).map_err(reported)?),
+        true => Some(Courier::start(to_init).map_err(no_courier)?),
         false => None,
     };
     let listener = filters
@@ -171,6 +171,16 @@ pub(super) fn filter(
         }
     }
     .map_err(reported)
+}
+
+fn no_courier(cause: io::Error) -> Failure {
+    let cause = match cause.kind() {
+        io::ErrorKind::WouldBlock => "the policy decides sockets call by call, which takes a \
+                                      process more: raise the limit (--pids)"
+            .to_owned(),
+        _ => cause.to_string(),
+    };
+    Failure::new("start", "the system call filter's courier", cause)
 }
 
 /// Whether what was verified is what was required.
