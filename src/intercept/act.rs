@@ -21,7 +21,6 @@ pub(super) const SET_ID: u32 = 0o6000;
 const OWN_TERMINAL: u64 = 5 << 8;
 
 /// How a call went.
-#[derive(Debug)]
 pub(super) enum Done {
     /// It gives this.
     Value(i64),
@@ -29,11 +28,14 @@ pub(super) enum Done {
     Descriptor(OwnedFd, bool),
     /// It is to be executed.
     Execute(Execution),
-    /// It waits for another process to open the same: somebody else has to wait.
-    Wait(OwnedFd, OFlags),
+    /// It waits for another process: somebody else has to wait, and to make it.
+    Wait(Task),
     /// Something came between, and it is to be looked at again.
     Again,
 }
+
+/// Makes a call that waits, in a process of its own.
+pub(super) type Task = Box<dyn FnOnce(&View) -> Result<Done, Errno>>;
 
 /// Makes the call.
 pub(super) type Act = Box<dyn FnOnce(&View, Caller) -> Result<Done, Errno>>;
@@ -45,7 +47,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    fn new(
+    pub fn new(
         needs: Vec<Need>,
         act: impl FnOnce(&View, Caller) -> Result<Done, Errno> + 'static,
     ) -> Prepared {
@@ -94,6 +96,10 @@ impl Looking<'_> {
                 let act = move |view: &View, _| attributes::change(view, &found, &change);
                 Ok(Prepared::new(needs, act))
             }
+            Call::Bind(naming) => self.bind(naming),
+            Call::Connect(naming) => self.connect(naming),
+            Call::Send(message) => self.send(message),
+            Call::Nothing => Ok(Prepared::new(Vec::new(), |_: &View, _| Ok(Done::Value(0)))),
         }
     }
 
@@ -332,7 +338,7 @@ pub(super) fn kept(flags: OFlags) -> OFlags {
 
 /// What the caller makes gets the mode that it would have made it with. Nothing else here makes
 /// files.
-fn take_mask(view: &View, caller: Caller) -> Result<(), Errno> {
+pub(super) fn take_mask(view: &View, caller: Caller) -> Result<(), Errno> {
     let mask = view.status(caller, "Umask:", 8)?;
     rustix::process::umask(Mode::from_raw_mode(mask));
     Ok(())
@@ -341,7 +347,10 @@ fn take_mask(view: &View, caller: Caller) -> Result<(), Errno> {
 fn open_again(view: &View, caller: Caller, found: Found, flags: OFlags) -> Result<Done, Errno> {
     let waits = !flags.intersects(OFlags::NONBLOCK | OFlags::RDWR);
     if found.kind() == FileType::Fifo && waits {
-        return Ok(Done::Wait(found.object, flags));
+        return Ok(Done::Wait(Box::new(move |view: &View| {
+            let opened = view.reopen_in_a_child(&found.object, kept(flags))?;
+            Ok(Done::Descriptor(opened, flags.contains(OFlags::CLOEXEC)))
+        })));
     }
     let object = match found.kind() {
         FileType::CharacterDevice if found.stat.st_rdev == OWN_TERMINAL => view.terminal(caller)?,

@@ -3,13 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::act::{Act, Done, Looking, Prepared, kept};
+use super::act::{Act, Done, Looking, Prepared};
 use super::calls::{self, Call};
 use super::exec::{Execution, Executions, Seen};
 use super::need::{Judge, Need};
@@ -34,7 +33,7 @@ pub struct Broker {
     judge: Judge,
     waiting: HashMap<u64, Waiting>,
     asked: u64,
-    openings: Vec<Opening>,
+    helpers: Vec<Helper>,
     executions: Executions,
     decides_executions: bool,
 }
@@ -58,9 +57,9 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// A process of ours that waits until somebody opens the other end of a pipe.
+/// A process of ours that waits for somebody else in a caller's place.
 #[derive(Debug)]
-struct Opening {
+struct Helper {
     process: i32,
     id: u64,
 }
@@ -83,7 +82,7 @@ impl Broker {
             judge: Judge::new(policy, known),
             waiting: HashMap::new(),
             asked: 0,
-            openings: Vec::new(),
+            helpers: Vec::new(),
             executions: Executions::default(),
             decides_executions: intercept.decides_executions(),
         })
@@ -233,7 +232,7 @@ impl Broker {
             Ok(Done::Descriptor(descriptor, close_on_exec)) => {
                 hand_over(listener, id, &descriptor, close_on_exec)
             }
-            Ok(Done::Wait(object, flags)) => self.open_elsewhere(listener, id, &object, flags),
+            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, id, task),
             Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
             Err(errno) => refuse(listener, id, errno),
         }
@@ -268,26 +267,27 @@ impl Broker {
         }
     }
 
-    /// Opens a pipe in a process of its own, which may wait for ever.
-    fn open_elsewhere(
+    /// Makes a call in a process of its own, which may wait for ever.
+    fn wait_elsewhere(
         &mut self,
         listener: BorrowedFd<'_>,
         id: u64,
-        object: &OwnedFd,
-        flags: OFlags,
+        task: impl FnOnce(&View) -> Result<Done, Errno>,
     ) -> io::Result<()> {
         match clone::fork() {
             Ok(0) => {
-                let opened = self.view.reopen_in_a_child(object, kept(flags));
-                let close_on_exec = flags.contains(OFlags::CLOEXEC);
-                let told = match opened {
-                    Ok(opened) => hand_over(listener, id, &opened, close_on_exec),
+                let told = match task(&self.view) {
+                    Ok(Done::Descriptor(opened, close_on_exec)) => {
+                        hand_over(listener, id, &opened, close_on_exec)
+                    }
+                    Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
+                    Ok(_) => refuse(listener, id, Errno::ACCESS),
                     Err(errno) => refuse(listener, id, errno),
                 };
                 clone::exit_now(i32::from(told.is_err()))
             }
             Ok(process) => {
-                self.openings.push(Opening { process, id });
+                self.helpers.push(Helper { process, id });
                 Ok(())
             }
             Err(_) => refuse(listener, id, Errno::NOMEM),
@@ -297,16 +297,16 @@ impl Broker {
     /// Whether a process of its own waits, so that [`Broker::tend`] is to be called now and then.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.openings.is_empty()
+        !self.helpers.is_empty()
     }
 
     /// Ends what waits for callers that are gone.
     pub fn tend(&mut self, listener: BorrowedFd<'_>) {
-        for opening in &self.openings {
-            if !seccomp::still_waits(listener, opening.id) {
+        for helper in &self.helpers {
+            if !seccomp::still_waits(listener, helper.id) {
                 // Its end is heard of in any case, and it has nothing left to do.
-                let ended = crate::sys::process::kill(opening.process, libc::SIGKILL);
-                tracing::debug!(?ended, "a caller left while its pipe was opened");
+                let ended = crate::sys::process::kill(helper.process, libc::SIGKILL);
+                tracing::debug!(?ended, "a caller left while its call was made");
             }
         }
     }
@@ -318,11 +318,11 @@ impl Broker {
     /// As [`Broker::hear`].
     pub fn reaped(&mut self, listener: BorrowedFd<'_>, process: i32) -> io::Result<()> {
         self.executions.ended(process as u32);
-        let mut found = self.openings.iter();
-        let Some(at) = found.position(|opening| opening.process == process) else {
+        let mut found = self.helpers.iter();
+        let Some(at) = found.position(|helper| helper.process == process) else {
             return Ok(());
         };
-        let opening = self.openings.swap_remove(at);
-        refuse(listener, opening.id, Errno::INTR)
+        let helper = self.helpers.swap_remove(at);
+        refuse(listener, helper.id, Errno::INTR)
     }
 }

@@ -1,13 +1,15 @@
 //! From a notification to a call whose arguments were copied once.
 
 use std::ffi::CString;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use syscalls::Sysno;
 
+use super::message::Message;
+use super::sockets::Naming;
 use super::view::{Caller, Target, View};
-use crate::sys::memory;
 use crate::sys::seccomp::Notification;
 
 /// Bytes of an extended attribute, as `XATTR_SIZE_MAX` of linux/limits.h.
@@ -62,6 +64,11 @@ pub(super) enum Call {
         target: Target,
         follow: bool,
     },
+    Bind(Rc<Naming>),
+    Connect(Rc<Naming>),
+    Send(Rc<Message>),
+    /// It does nothing, and gives 0.
+    Nothing,
 }
 
 /// A change of what is known of a file.
@@ -132,8 +139,22 @@ impl Copying<'_> {
                     _ => self.change(self.maybe_empty(a, b, d)?, d, times),
                 }
             }
+            Sysno::bind => self.naming().map(Call::Bind),
+            Sysno::connect => self.naming().map(Call::Connect),
+            Sysno::sendto => Message::plain(self.view, self.caller, self.arguments).map(Call::Send),
+            Sysno::sendmsg => {
+                Message::whole(self.view, self.caller, self.arguments).map(Call::Send)
+            }
+            Sysno::sendmmsg => {
+                let first = Message::first(self.view, self.caller, self.arguments)?;
+                Ok(first.map_or(Call::Nothing, Call::Send))
+            }
             _ => self.attribute(sysno),
         }
+    }
+
+    fn naming(&self) -> Result<Rc<Naming>, Errno> {
+        Naming::copied(self.view, self.caller, self.arguments)
     }
 
     /// The calls that only x86_64 has; `None` for another.
@@ -224,16 +245,7 @@ impl Copying<'_> {
     }
 
     fn bytes(&self, pointer: u64, length: usize) -> Result<Vec<u8>, Errno> {
-        let mut bytes = vec![0; length];
-        let read = match length {
-            0 => Ok(0),
-            _ => memory::read_memory(self.caller.tid, pointer, &mut bytes),
-        };
-        match read {
-            Ok(read) if read == length => Ok(bytes),
-            Ok(_) => Err(Errno::FAULT),
-            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::FAULT)),
-        }
+        self.view.bytes(self.caller, pointer, length)
     }
 
     fn open(&self, target: Target, flags: u64, mode: u64) -> Result<Call, Errno> {

@@ -13,6 +13,8 @@ pub enum Holding {
     Opening(u8),
     /// When the flags at this argument change something.
     Changing(u8),
+    /// When the pointer at this argument is not null.
+    Pointing(u8),
     /// Never: the call is answered as on a kernel without it.
     Unknown,
 }
@@ -81,6 +83,31 @@ const ATTRIBUTES_HERE: &[Sysno] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ATTRIBUTES_HERE: &[Sysno] = &[];
 
+/// Permissions for which sockets with names are decided too: to connect to one is to write to it.
+pub const NAMED_SOCKETS: PermSet = PermSet::of(&[Perm::WriteFile, Perm::MakeSock]);
+
+/// Calls that bind, connect or send to a socket with a name.
+const SOCKETS: &[(Sysno, Holding)] = &[
+    (Sysno::bind, Holding::Always),
+    (Sysno::connect, Holding::Always),
+    (Sysno::sendto, Holding::Pointing(4)),
+    (Sysno::sendmsg, Holding::Always),
+    (Sysno::sendmmsg, Holding::Always),
+];
+
+/// What could lead the path of a socket elsewhere between the decision and the call. Moves and links
+/// are held in any case.
+const LEADING: &[Sysno] = &[
+    Sysno::symlinkat,
+    Sysno::unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    Sysno::symlink,
+    #[cfg(target_arch = "x86_64")]
+    Sysno::unlink,
+    #[cfg(target_arch = "x86_64")]
+    Sysno::rmdir,
+];
+
 /// Newer forms, whose callers fall back to the others.
 const NEWER: &[Sysno] = &[Sysno::setxattrat, Sysno::removexattrat, Sysno::file_setattr];
 
@@ -112,6 +139,12 @@ pub fn held(perms: PermSet) -> Vec<(Sysno, Holding)> {
         held.extend(attributes.map(|sysno| (*sysno, Holding::Always)));
         held.extend(NEWER.iter().map(|sysno| (*sysno, Holding::Unknown)));
     }
+    if perms.intersects(NAMED_SOCKETS) {
+        held.extend(SOCKETS);
+        let mut leading = LEADING.to_vec();
+        leading.retain(|sysno| !held.iter().any(|(there, _)| there == sysno));
+        held.extend(leading.iter().map(|sysno| (*sysno, Holding::Always)));
+    }
     held
 }
 
@@ -130,5 +163,21 @@ mod tests {
         let writing = held(PermSet::of(&[Perm::WriteFile]));
         assert!(writing.contains(&(Sysno::openat, Holding::Changing(2))));
         assert!(held(PermSet::WRITE_DIR).contains(&(Sysno::unlinkat, Holding::Always)));
+    }
+
+    #[test]
+    fn sockets_with_names_are_held_with_all_that_could_lead_them_elsewhere() {
+        let is_held = |perms: PermSet, sysno| held(perms).contains(&(sysno, Holding::Always));
+        assert!(!is_held(PermSet::READ, Sysno::connect));
+        for perm in [Perm::WriteFile, Perm::MakeSock] {
+            for sysno in [
+                Sysno::bind,
+                Sysno::sendmsg,
+                Sysno::unlinkat,
+                Sysno::symlinkat,
+            ] {
+                assert!(is_held(PermSet::of(&[perm]), sysno), "{perm:?} {sysno}");
+            }
+        }
     }
 }

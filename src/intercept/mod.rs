@@ -18,13 +18,15 @@ mod calls;
 mod elf;
 mod exec;
 mod held;
+mod message;
 mod need;
 mod question;
 mod reply;
 mod resolve;
+mod sockets;
 mod view;
 
 pub use broker::{Ask, Broker};
-pub use held::{Holding, held};
+pub use held::{Holding, NAMED_SOCKETS, held};
 pub use question::{Asked, Question};
 pub use reply::{answer, refuse};

@@ -7,13 +7,16 @@ use rustix::io::Errno;
 
 use crate::sys::seccomp::{self, Answer};
 
-/// Answers the call `id`. A caller that is gone needs no answer.
+/// Answers the call `id`. A caller that is gone needs no answer, and neither does one that has an
+/// answer and has not been woken yet: somebody of ours was faster.
 ///
 /// # Errors
 /// What the kernel says of the listener.
 pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
     match seccomp::answer(listener, id, answer) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINPROGRESS)) => {
+            Ok(())
+        }
         other => other,
     }
 }

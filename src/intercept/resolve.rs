@@ -71,11 +71,7 @@ impl View {
 
     /// Whether the directory of the path is no process's.
     fn is_plain(&self, target: &Target) -> bool {
-        let (directory, _) = split(&target.path);
-        let flags = OBJECT | OFlags::DIRECTORY;
-        let resolve = ResolveFlags::NO_MAGICLINKS;
-        let opened = openat2(target.base(), directory, flags, Mode::empty(), resolve);
-        let found = opened.and_then(|object| self.found(object));
+        let found = directory_of(target).and_then(|object| self.found(object));
         found.is_ok_and(|found| !found.paths.iter().any(|path| self.is_of_processes(path)))
     }
 
@@ -218,6 +214,14 @@ impl View {
             false => Ok(()),
         }
     }
+}
+
+/// The directory of a path, where no file of a process leads there.
+pub(super) fn directory_of(target: &Target) -> Result<OwnedFd, Errno> {
+    let (directory, _) = split(&target.path);
+    let flags = OBJECT | OFlags::DIRECTORY;
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    openat2(target.base(), directory, flags, Mode::empty(), resolve)
 }
 
 /// Puts the names of `path` before the rest of the way; gives whether it asks for a directory.

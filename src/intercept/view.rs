@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
@@ -143,6 +145,26 @@ impl View {
             true => Ok(text),
             false => Err(Errno::NAMETOOLONG),
         }
+    }
+
+    /// Copies `length` bytes.
+    pub fn bytes(&self, caller: Caller, pointer: u64, length: usize) -> Result<Vec<u8>, Errno> {
+        let mut bytes = vec![0; length];
+        let read = match length {
+            0 => Ok(0),
+            _ => memory::read_memory(caller.tid, pointer, &mut bytes),
+        };
+        match read {
+            Ok(read) if read == length => Ok(bytes),
+            Ok(_) => Err(Errno::FAULT),
+            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::FAULT)),
+        }
+    }
+
+    /// What the caller's descriptor `number` is.
+    pub fn descriptor_stat(&self, caller: Caller, number: i32) -> Result<Stat, Errno> {
+        let link = format!("{}/fd/{number}", caller.tid);
+        statat(&self.processes, link, AtFlags::empty())
     }
 
     /// The caller's descriptor `number`, or its working directory for `AT_FDCWD`.

@@ -16,13 +16,14 @@ use caps::CapSet;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
+use super::courier::Courier;
 use super::init::{self, Duties};
 use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::Program;
 use super::rlimits::ResourceLimits;
 use super::seccomp::Filters;
 use super::{Enforced, Require, State, connection, landlock};
-use crate::intercept::Broker;
+use crate::intercept::{Broker, NAMED_SOCKETS};
 use crate::policy::{Grant, Intercept, Policy};
 use crate::sys::mount::attr;
 use crate::sys::{clone, memory, process, socket, terminal};
@@ -96,12 +97,15 @@ pub(super) fn give_up(notices: &OwnedFd, failure: Failure, status: i32) -> ! {
 /// The status of a process that should have become the program, as shells give it.
 pub(super) const NOT_STARTED: i32 = 127;
 
+/// The word of the program's process that it is restricted.
+pub(super) const RESTRICTED: &[u8] = b"restricted";
+
 /// Init's wait for the first word from the program's process: it is restricted and about to run.
 /// Gives the filter's listener, where it has one.
 pub(super) fn hear_restricted(from_program: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
     let (word, mut listeners) = socket::receive_record(from_program.as_fd())
         .map_err(|c| Failure::new("hear from", "the program's process", c))?;
-    if word != b"restricted" {
+    if word != RESTRICTED {
         // It has told the supervisor why itself.
         clone::exit_now(0);
     }
@@ -141,18 +145,42 @@ pub(super) fn connect_stdio(stdio: &[Option<OwnedFd>; 3]) -> Result<(), Failure>
 }
 
 /// The last restriction: puts the filter in force, asks the kernel whether it is, and gives init
-/// its listener.
-pub(super) fn filter(filters: &Filters, to_init: &OwnedFd) -> Result<(), Failure> {
+/// its listener. Where it holds the call that sends one, a courier brings it.
+pub(super) fn filter(
+    filters: &Filters,
+    to_init: &OwnedFd,
+    holds_messages: bool,
+) -> Result<(), Failure> {
     const FILTER: &str = "the system call filter";
+    let reported = |c: io::Error| Failure::new("report to", "init", c);
+    let courier = match holds_messages {
+        true => Some(Courier::start(to_init).map_err(no_courier)?),
+        false => None,
+    };
     let listener = filters
         .install()
         .map_err(|c| Failure::new("apply", FILTER, c))?;
     if process::seccomp_mode().ok() != Some(2) {
         return Err(Failure::new("verify", FILTER, "it is not in force"));
     }
-    let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-    socket::send_record(to_init.as_fd(), b"restricted", &carried)
-        .map_err(|c| Failure::new("report to", "init", c))
+    match (courier, &listener) {
+        (Some(courier), Some(listener)) => courier.bring(listener.as_fd()),
+        (_, listener) => {
+            let carried: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+            socket::send_record(to_init.as_fd(), RESTRICTED, &carried)
+        }
+    }
+    .map_err(reported)
+}
+
+fn no_courier(cause: io::Error) -> Failure {
+    let cause = match cause.kind() {
+        io::ErrorKind::WouldBlock => "the policy decides sockets call by call, which takes a \
+                                      process more: raise the limit (--pids)"
+            .to_owned(),
+        _ => cause.to_string(),
+    };
+    Failure::new("start", "the system call filter's courier", cause)
 }
 
 /// Whether what was verified is what was required.
@@ -293,7 +321,9 @@ impl Stage {
         landlock::restrict(&self.grants, self.landlock_abi, DENY_TCP)
             .map_err(|c| Failure::new("apply", "Landlock", c))?;
         process::reset_signals().map_err(|c| Failure::new("reset", "signals", c))?;
-        filter(&self.filters, to_init)?;
+        let intercept = self.intercept.as_ref();
+        let holds_messages = intercept.is_some_and(|(i, _)| i.perms.intersects(NAMED_SOCKETS));
+        filter(&self.filters, to_init, holds_messages)?;
         self.rlimits
             .apply_asked()
             .map_err(|c| Failure::new("limit", "resources as the bundle asks", c))?;

@@ -5,10 +5,8 @@ use std::path::Path;
 use super::request::{LaunchRequest, Piece};
 use super::seccomp::SeccompRequest;
 use super::start::SYSTEM_FOLDERS;
+use crate::intercept::NAMED_SOCKETS;
 use crate::policy::{ExecPlan, MaskKind, NetPlan, Perm, PermSet};
-
-/// What a socket with a name may need: the calls that take one are not answered one by one.
-const NAMED_SOCKETS: PermSet = PermSet::of(&[Perm::WriteFile, Perm::MakeSock]);
 
 /// The filter that carries the plan of `request`.
 pub(super) fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
@@ -28,7 +26,8 @@ pub(super) fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
     }
 }
 
-/// Whether sockets with names may be made: only where no folder of the host is shown read-only. A
+/// Whether sockets with names may be made: where each call that takes a name is decided by itself,
+/// which needs Landlock, and otherwise only where no folder of the host is shown read-only. A
 /// read-only mount does not keep a socket in it from being connected to, and Landlock has no right
 /// for that; so what could hold a socket of the host, which no rule lets the program write to,
 /// takes the means away. The system's own folders hold none, and a socket that is shown by itself
@@ -36,7 +35,7 @@ pub(super) fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
 pub(super) fn unix_sockets(request: &LaunchRequest) -> bool {
     let intercept = request.plan.intercept.as_ref();
     if intercept.is_some_and(|intercept| intercept.perms.intersects(NAMED_SOCKETS)) {
-        return false;
+        return request.features.landlock_abi > 0;
     }
     let grants = &request.plan.landlock;
     let written = |path: &Path| {

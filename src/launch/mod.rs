@@ -12,6 +12,7 @@ mod child;
 mod confine;
 mod connection;
 pub mod container;
+mod courier;
 pub mod demand;
 pub mod doctor;
 pub mod enforced;

@@ -14,6 +14,7 @@ use super::rlimits::{ResourceLimits, UnheldLimit};
 use super::seccomp::Filters;
 use super::source::{OwnerMaps, Source};
 use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine};
+use crate::intercept::NAMED_SOCKETS;
 use crate::policy::ExecPlan;
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
@@ -411,11 +412,13 @@ fn describe(
         ExecPlan::Any => "every visible program".to_owned(),
     };
     enforced.full("exec", exec);
-    let sockets = if unix_sockets(request) {
-        "with names too: nothing is shown that could hold one of the host"
-    } else {
-        "no names: a folder is shown that could hold a socket of the host, or writing is decided \
-         call by call"
+    let intercept = request.plan.intercept.as_ref();
+    let decided = intercept.is_some_and(|it| it.perms.intersects(NAMED_SOCKETS));
+    let sockets = match (unix_sockets(request), decided) {
+        (true, true) => "with names too: each call that takes one is decided",
+        (true, false) => "with names too: nothing is shown that could hold one of the host",
+        (false, true) => "no names: the kernel has no Landlock to hold them with",
+        (false, false) => "no names: a folder is shown that could hold a socket of the host",
     };
     enforced.full("unix sockets", sockets);
     if let Some(cgroup) = cgroup {

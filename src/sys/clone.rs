@@ -78,6 +78,14 @@ fn clone3(
     }
 }
 
+/// Forks a process that has the same table of descriptors, and not a copy of it. As for [`fork`].
+///
+/// # Errors
+/// What clone3(2) says.
+pub fn fork_with_same_descriptors() -> io::Result<Cloned> {
+    clone3(libc::CLONE_FILES as u64, libc::SIGCHLD, None)
+}
+
 /// The number of threads of this process.
 ///
 /// # Errors

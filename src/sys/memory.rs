@@ -110,3 +110,35 @@ pub fn read_memory(tid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usiz
     };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
+
+/// Writes `bytes` to the memory of the thread `tid` at `address`.
+///
+/// # Errors
+/// As [`read_memory`]; `EFAULT` also where only a part of it can be written.
+pub fn write_memory(tid: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    let here = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let there = libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: bytes.len(),
+    };
+    // SAFETY: `here` describes exactly `bytes`, which the kernel reads; `there` is an address of
+    // another process, which only the kernel looks at.
+    let written = unsafe {
+        libc::process_vm_writev(
+            tid as libc::pid_t,
+            &raw const here,
+            1,
+            &raw const there,
+            1,
+            0,
+        )
+    };
+    match usize::try_from(written) {
+        Ok(written) if written == bytes.len() => Ok(()),
+        Ok(_) => Err(io::Error::from_raw_os_error(libc::EFAULT)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}

@@ -5,6 +5,7 @@
 //! policy, no retries beyond `EINTR`, no logging.
 #![allow(unsafe_code)]
 
+pub mod beneath;
 pub mod bpf;
 pub mod capabilities;
 pub mod clone;
@@ -14,6 +15,7 @@ pub mod handover;
 pub mod interface;
 pub mod keyring;
 pub mod memory;
+pub mod message;
 pub mod mount;
 pub mod namespace;
 pub mod netfilter;

@@ -64,9 +64,12 @@ pub fn send_record(
     record: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    if descriptors.is_empty() {
+        return send_plain(socket, record);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "too many descriptors",
@@ -79,6 +82,17 @@ pub fn send_record(
             &mut control,
             SendFlags::NOSIGNAL,
         ) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// Sends a record by a call that no filter of a worker holds.
+fn send_plain(socket: BorrowedFd<'_>, record: &[u8]) -> io::Result<()> {
+    loop {
+        match rustix::net::send(socket, record, SendFlags::NOSIGNAL) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
             Ok(_) => return Ok(()),

@@ -292,6 +292,18 @@ fn reaching_a_socket_in_a_granted_folder() {
     let folder = scratch.path().display();
     let attack = Attack::new("granted sockets", body, &places("no"));
     attack.is_denied_to(&[&format!("--allow-read={folder}")]);
+    // Where writing is decided call by call there are sockets with names, and these are decided.
+    let all = ["read_file", "read_dir", "write_file", "write_dir"];
+    let policy = serde_json::json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": "deny"},
+        "fs": {"rules": [
+            {"action": "allow", "path": scratch.path(), "perms": all},
+            {"action": "deny", "path": format!("{folder}/*.sock"), "perms": ["write_file"]}
+        ]}
+    });
+    let file = scratch.file("p.json", policy.to_string().as_bytes());
+    attack.is_denied_to(&["--policy", &file]);
     // Shown by its own name, a socket could be connected to whatever its mount is.
     let read = format!("--allow-read={stream}");
     let run = Child::new(binary())

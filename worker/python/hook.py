@@ -130,8 +130,9 @@ def install_hook(channel):
         family = connection.family
         if family == _socket.AF_UNIX:
             path = address.encode(encoding, "surrogateescape") if isinstance(address, str) else address
-            path = b"@" + bytes(path)[1:] if path[:1] == b"\0" else absolute(bytes(path))
-            return demand(NET_CONNECT, "connect", path, b"unix")
+            if path[:1] == b"\0":
+                return None  # No file has it, and the network namespace holds it.
+            return demand(NET_CONNECT, "connect", resolved(absolute(bytes(path))), b"unix")
         if family not in (_socket.AF_INET, _socket.AF_INET6):
             return None
         host, port = address[0], address[1]

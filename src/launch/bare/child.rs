@@ -201,7 +201,7 @@ impl Birth<'_> {
         landlock::restrict(&self.request.plan.landlock, abi, DENY_TCP)
             .map_err(step("apply", "Landlock"))?;
         process::reset_signals().map_err(step("reset", "signals"))?;
-        executor::filter(&self.filters()?, to_init)?;
+        executor::filter(&self.filters()?, to_init, false)?;
         self.rlimits
             .apply_asked()
             .map_err(step("limit", "resources as the bundle asks"))?;

@@ -3,7 +3,7 @@
 use syscalls::Sysno;
 
 use super::SeccompError;
-use super::conditions::{constant, equal, masked, rules};
+use super::conditions::{constant, equal, masked, rules, whole};
 use super::rules::{Clause, Table};
 use crate::intercept::{Holding, held};
 use crate::policy::PermSet;
@@ -27,6 +27,10 @@ pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError
             }
             Holding::Changing(flags) => {
                 let only = rules(sysno, &[named(flags), vec![masked(flags, CHANGING, 0)]])?;
+                table.put(sysno, vec![Clause::AdmitOrAsk { only }]);
+            }
+            Holding::Pointing(pointer) => {
+                let only = rules(sysno, &[[whole(pointer, 0)]])?;
                 table.put(sysno, vec![Clause::AdmitOrAsk { only }]);
             }
             Holding::Unknown => table.refuse(sysno, libc::ENOSYS),

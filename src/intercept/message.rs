@@ -1,0 +1,316 @@
+//! Messages that may go to a socket with a name: sendto, sendmsg and sendmmsg, made in the caller's
+//! place.
+//!
+//! Where a message goes stands behind a pointer, so each one is copied whole, with the descriptors
+//! that it carries, before it is looked at. The receiver sees the process that sends it as the
+//! sender, which is one of the sandbox with the caller's user and group.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::io::Errno;
+
+use super::act::{Done, Looking, Prepared};
+use super::sockets::{Address, errno, is_stream, sends_to_names, unix, waits};
+use super::view::{Caller, View};
+use crate::sys::{memory, message, process};
+
+/// What is copied of a stream at once, and the longest message of another kind, in bytes.
+const LONGEST: usize = 1 << 20;
+
+/// Bytes of control messages.
+const LONGEST_CONTROL: u64 = 1 << 16;
+
+/// Pieces of a message, as `UIO_MAXIOV` of linux/uio.h.
+const PIECES: u64 = 1024;
+
+/// Descriptors of one message, as `SCM_MAX_FD` of net/scm.h.
+const DESCRIPTORS: usize = 253;
+
+/// Bytes of `struct msghdr`; `struct mmsghdr` has the count of what was sent behind them.
+const HEADER: usize = 56;
+
+/// Bytes of `struct cmsghdr`, and what each control message is padded to.
+const CONTROL_HEADER: usize = 16;
+const ALIGNMENT: usize = 8;
+
+/// `SCM_CREDENTIALS` of linux/socket.h, and the bytes of `struct ucred`.
+const SCM_CREDENTIALS: i32 = 2;
+const CREDENTIALS: usize = 12;
+
+/// A message, copied once.
+#[derive(Debug)]
+pub(super) struct Message {
+    socket: OwnedFd,
+    address: Option<Address>,
+    data: Vec<u8>,
+    control: Vec<u8>,
+    /// Where in `control` the sender's process id stands.
+    senders: Vec<usize>,
+    /// The descriptors that `control` names.
+    carried: Vec<OwnedFd>,
+    flags: i32,
+    /// Where the caller wants to be told how much was sent, as one message of many.
+    count: Option<u64>,
+}
+
+/// Where a message stands in the caller's memory.
+struct Layout {
+    name: (u64, u64),
+    pieces: Vec<(u64, u64)>,
+    control: (u64, u64),
+    flags: u64,
+    count: Option<u64>,
+}
+
+impl Message {
+    /// sendto(2).
+    pub fn plain(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Rc<Message>, Errno> {
+        let [number, data, length, flags, name, name_length] = arguments;
+        let layout = Layout {
+            name: (name, name_length),
+            pieces: vec![(data, length)],
+            control: (0, 0),
+            flags,
+            count: None,
+        };
+        let socket = view.socket(caller, number as i32)?;
+        Message::copied(view, caller, socket, &layout)
+    }
+
+    /// sendmsg(2).
+    pub fn whole(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Rc<Message>, Errno> {
+        let [number, header, flags, ..] = arguments;
+        let socket = view.socket(caller, number as i32)?;
+        let layout = layout(view, caller, header, flags)?;
+        Message::copied(view, caller, socket, &layout)
+    }
+
+    /// The first message of sendmmsg(2), which may send fewer than it was asked to. `None` where it
+    /// was asked for none.
+    pub fn first(
+        view: &View,
+        caller: Caller,
+        arguments: [u64; 6],
+    ) -> Result<Option<Rc<Message>>, Errno> {
+        let [number, header, messages, flags, ..] = arguments;
+        let socket = view.socket(caller, number as i32)?;
+        if messages as u32 == 0 {
+            return Ok(None);
+        }
+        let layout = Layout {
+            count: Some(header.wrapping_add(HEADER as u64)),
+            ..layout(view, caller, header, flags)?
+        };
+        Message::copied(view, caller, socket, &layout).map(Some)
+    }
+
+    fn copied(
+        view: &View,
+        caller: Caller,
+        socket: OwnedFd,
+        layout: &Layout,
+    ) -> Result<Rc<Message>, Errno> {
+        let flags = layout.flags as i32;
+        // The pages would be ours. Who asks for this copies where it cannot be had.
+        if flags & libc::MSG_ZEROCOPY != 0 {
+            return Err(Errno::NOBUFS);
+        }
+        let address = match layout.name {
+            (0, _) | (_, 0) => None,
+            name => Some(Address::copied(view, caller, &socket, name)?),
+        };
+        let data = data(view, caller, &layout.pieces, is_stream(&socket))?;
+        let mut message = Message {
+            socket,
+            address,
+            data,
+            control: Vec::new(),
+            senders: Vec::new(),
+            carried: Vec::new(),
+            flags,
+            count: layout.count,
+        };
+        message.take_control(view, caller, layout.control)?;
+        Ok(Rc::new(message))
+    }
+
+    /// Copies the control messages, and takes the descriptors that they name: the numbers become ours.
+    fn take_control(
+        &mut self,
+        view: &View,
+        caller: Caller,
+        (pointer, length): (u64, u64),
+    ) -> Result<(), Errno> {
+        if pointer == 0 || length == 0 {
+            return Ok(());
+        }
+        if length > LONGEST_CONTROL {
+            return Err(Errno::NOBUFS);
+        }
+        self.control = view.bytes(caller, pointer, length as usize)?;
+        let mut at = 0;
+        while self.control.len() - at >= CONTROL_HEADER {
+            let header = &self.control[at..at + CONTROL_HEADER];
+            let (length, level, kind) =
+                (number(header, 0), integer(header, 8), integer(header, 12));
+            let length = usize::try_from(length).map_err(|_| Errno::INVAL)?;
+            if length < CONTROL_HEADER || length > self.control.len() - at {
+                return Err(Errno::INVAL);
+            }
+            let content = at + CONTROL_HEADER..at + length;
+            match (level, kind) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    self.take_descriptors(view, caller, content)?;
+                }
+                (libc::SOL_SOCKET, SCM_CREDENTIALS) => {
+                    if content.len() != CREDENTIALS {
+                        return Err(Errno::INVAL);
+                    }
+                    // Nobody says that another process is the sender.
+                    let sender = view.status(caller, "Tgid:", 10)?;
+                    if integer(&self.control, content.start) != sender as i32 {
+                        return Err(Errno::PERM);
+                    }
+                    self.senders.push(content.start);
+                }
+                _ => {}
+            }
+            at = (at + length.next_multiple_of(ALIGNMENT)).min(self.control.len());
+        }
+        Ok(())
+    }
+
+    fn take_descriptors(
+        &mut self,
+        view: &View,
+        caller: Caller,
+        content: std::ops::Range<usize>,
+    ) -> Result<(), Errno> {
+        for numbers in self.control[content].as_chunks_mut::<4>().0 {
+            if self.carried.len() == DESCRIPTORS {
+                return Err(Errno::INVAL);
+            }
+            let taken = view.socket(caller, i32::from_ne_bytes(*numbers))?;
+            *numbers = taken.as_raw_fd().to_ne_bytes();
+            self.carried.push(taken);
+        }
+        Ok(())
+    }
+
+    /// Sends it, to `object` where that is what its path leads to.
+    fn send(&self, view: &View, object: Option<&OwnedFd>, more: i32) -> Result<usize, Errno> {
+        let path = object.map(|object| unix(view.path_of(object).as_bytes()));
+        let given = self.address.as_ref().map(|address| &*address.bytes);
+        let address = path.as_deref().or(given).unwrap_or_default();
+        let mut control = self.control.clone();
+        for at in &self.senders {
+            control[*at..at + 4].copy_from_slice(&std::process::id().to_ne_bytes());
+        }
+        let what = (address, &*self.data, &*control);
+        message::send(self.socket.as_fd(), what, self.flags | more).map_err(|error| errno(&error))
+    }
+
+    /// What the caller is told, which may be a signal.
+    fn told(&self, view: &View, caller: Caller, sent: Result<usize, Errno>) -> Result<Done, Errno> {
+        if sent == Err(Errno::PIPE)
+            && self.flags & libc::MSG_NOSIGNAL == 0
+            && is_stream(&self.socket)
+        {
+            let process = view.status(caller, "Tgid:", 10)?;
+            process::kill(process as i32, libc::SIGPIPE).map_err(|error| errno(&error))?;
+        }
+        let sent = sent?;
+        match self.count {
+            Some(count) => {
+                let bytes = (sent as u32).to_ne_bytes();
+                memory::write_memory(caller.tid, count, &bytes).map_err(|error| errno(&error))?;
+                Ok(Done::Value(1))
+            }
+            None => Ok(Done::Value(sent as i64)),
+        }
+    }
+}
+
+impl Looking<'_> {
+    pub fn send(&self, message: &Rc<Message>) -> Result<Prepared, Errno> {
+        let address = message.address.as_ref();
+        let path = address.and_then(|address| address.path.as_ref());
+        let (needs, object) = match path.filter(|_| sends_to_names(&message.socket)) {
+            Some(target) => self
+                .reach(target)
+                .map(|(needs, object)| (needs, Some(object)))?,
+            None => (Vec::new(), None),
+        };
+        let message = Rc::clone(message);
+        let act = move |view: &View, caller| {
+            let sent = message.send(view, object.as_ref(), libc::MSG_DONTWAIT);
+            let waits = message.flags & libc::MSG_DONTWAIT == 0 && waits(&message.socket)?;
+            if sent != Err(Errno::AGAIN) || !waits {
+                return message.told(view, caller, sent);
+            }
+            Ok(Done::Wait(Box::new(move |view: &View| {
+                let sent = message.send(view, object.as_ref(), 0);
+                message.told(view, caller, sent)
+            })))
+        };
+        Ok(Prepared::new(needs, act))
+    }
+}
+
+/// Reads `struct msghdr` (64 bits) and the pieces that it names.
+fn layout(view: &View, caller: Caller, header: u64, flags: u64) -> Result<Layout, Errno> {
+    let header = view.bytes(caller, header, HEADER)?;
+    let (name, name_length) = (number(&header, 0), integer(&header, 8));
+    let (list, count) = (number(&header, 16), number(&header, 24));
+    if name_length < 0 {
+        return Err(Errno::INVAL);
+    }
+    if count > PIECES {
+        return Err(Errno::MSGSIZE);
+    }
+    let list = view.bytes(caller, list, count as usize * 16)?;
+    let pieces = list.as_chunks::<16>().0;
+    Ok(Layout {
+        // As the kernel does, where it is longer than any.
+        name: (name, name_length.min(128) as u64),
+        pieces: pieces
+            .iter()
+            .map(|piece| (number(piece, 0), number(piece, 8)))
+            .collect(),
+        control: (number(&header, 32), number(&header, 40)),
+        flags,
+        count: None,
+    })
+}
+
+/// Copies the pieces, of a stream no more than can be sent at once.
+fn data(
+    view: &View,
+    caller: Caller,
+    pieces: &[(u64, u64)],
+    is_stream: bool,
+) -> Result<Vec<u8>, Errno> {
+    let mut data = Vec::new();
+    for (pointer, length) in pieces {
+        let room = LONGEST - data.len();
+        let length = usize::try_from(*length).map_err(|_| Errno::INVAL)?;
+        if length > room && !is_stream {
+            return Err(Errno::MSGSIZE);
+        }
+        data.extend(view.bytes(caller, *pointer, length.min(room))?);
+    }
+    Ok(data)
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_ne_bytes(number)
+}
+
+fn integer(bytes: &[u8], at: usize) -> i32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&bytes[at..at + 4]);
+    i32::from_ne_bytes(number)
+}
