@@ -6,6 +6,7 @@
 //! trees are the same.
 
 mod expected;
+mod programs;
 mod world;
 
 use std::collections::BTreeMap;
@@ -270,14 +271,14 @@ fn resolved(document: &Value, root: &Path) -> (Policy, World) {
         .literal_paths()
         .into_iter()
         .map(|path| {
-            let found = path.symlink_metadata().ok();
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let found = real.metadata().ok();
             let kind = match &found {
                 None => EntryKind::Missing,
                 Some(found) if found.is_dir() => EntryKind::Dir,
                 Some(_) => EntryKind::File,
             };
             let links = found.map_or(0, |found| if found.is_dir() { 1 } else { found.nlink() });
-            let real = path.clone();
             (
                 path,
                 Entry {
@@ -486,17 +487,18 @@ fn passes(root: &Path, path: &str, is_one: impl Fn(&Path) -> bool) -> bool {
         .any(|real| is_one(&real))
 }
 
+/// A number of the environment.
+fn given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    text.parse().ok()
+}
+
 #[test]
 fn the_kernel_does_what_the_oracle_says() {
     let _alone = alone();
     if !is_root("the_kernel_does_what_the_oracle_says") {
         return;
     }
-    let given = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
     let seed = given("BUNTIME_SEED").unwrap_or(1);
     let wanted = given("BUNTIME_PAIRS").unwrap_or(1800);
     eprintln!("BUNTIME_SEED={seed}");
