@@ -77,10 +77,8 @@ pub(super) fn look(
             true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
             false => None,
         };
-        // The kernel lets run what may be allowed by either section, so that both are asked here. It
-        // reads what it executes, so that what must not be read does not run.
+        // The kernel lets run what may be allowed by either section, so that both are asked here.
         for path in judge.names(&found) {
-            needs.extend(judge.denied_reading(path));
             needs.push(Need::Fs(Perm::Execute, path.clone()));
             needs.push(Need::Exec(path.clone(), sha256.clone()));
         }

@@ -109,12 +109,6 @@ impl Judge {
             .any(|path| self.policy.compares_digest_of(path))
     }
 
-    /// Reading at the path, where that is denied.
-    pub fn denied_reading(&self, path: &Path) -> Option<Need> {
-        let reading = Need::Fs(Perm::ReadFile, path.to_owned());
-        (self.verdict(&reading) == Verdict::Deny).then_some(reading)
-    }
-
     /// Whether somebody is asked before it runs under one of these names.
     pub fn asks_about(&self, found: &Found, sha256: Option<&str>) -> bool {
         let asks = |path: &PathBuf| {

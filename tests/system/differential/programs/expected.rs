@@ -33,7 +33,8 @@ impl Oracle<'_> {
         }
         let of_program = self.of_file(&path, 0);
         Some(match call.how {
-            How::Loader => of_program.max(self.of_loader()),
+            // It reads what it loads.
+            How::Loader => of_program.max(self.of_loader()).max(self.of_reading(&path)),
             _ => of_program,
         })
     }
@@ -45,6 +46,15 @@ impl Oracle<'_> {
             true => Verdict::Deny,
             false => Verdict::Allow,
         }
+    }
+
+    fn of_reading(&self, path: &Path) -> Verdict {
+        let of_name = |path: &PathBuf| {
+            let perm = Perm::ReadFile;
+            self.policy.decide(&Request::Fs { path, perm }).verdict
+        };
+        let names = self.names(path);
+        names.iter().map(of_name).max().unwrap_or(Verdict::Deny)
     }
 
     fn of_file(&self, path: &Path, depth: usize) -> Verdict {
@@ -75,13 +85,8 @@ impl Oracle<'_> {
             path,
             sha256: Some(sha256),
         };
-        // The kernel reads what it executes; whether that is recorded or asked is another question.
-        let read = match perm(Perm::ReadFile) {
-            Verdict::Deny => Verdict::Deny,
-            _ => Verdict::Allow,
-        };
         let program = self.policy.decide(&program).verdict;
-        program.max(perm(Perm::Execute)).max(read)
+        program.max(perm(Perm::Execute))
     }
 
     fn names(&self, path: &Path) -> Vec<PathBuf> {

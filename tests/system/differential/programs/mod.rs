@@ -163,8 +163,10 @@ fn plant(root: &Path) {
 fn policy(chance: &mut Chance, root: &Path) -> Value {
     let here = root.display();
     let mut base = vec!["read_file", "read_dir", "execute"];
-    if chance.one_in(6) {
-        base.push("write_file");
+    match chance.next() % 12 {
+        0 | 1 => base.push("write_file"),
+        2 => base.retain(|perm| *perm != "read_file"),
+        _ => {}
     }
     let mut files = vec![json!({"action": "allow", "path": root, "perms": base})];
     if chance.one_in(3) {
