@@ -312,10 +312,6 @@ fn what_only_a_live_decision_can_say_is_decided_live() {
         assert_eq!(how(&plan, "fs[0]"), "interceptor", "{rule}");
 
         let exec = policy(json!({"exec": {"rules": [rule]}}));
-        if rule["action"] != "allow" {
-            refuses(&exec, &world(), "exec[0]", "not asked about, warned of");
-            continue;
-        }
         let (plan, intercept) = live(&exec, &world());
         assert!(intercept.decides_executions(), "{rule}");
         let data = bind(&plan, "/data").unwrap();
@@ -327,9 +323,12 @@ fn what_only_a_live_decision_can_say_is_decided_live() {
         assert!(how(&plan, "exec[0]").starts_with("interceptor"), "{rule}");
     }
     let digest = json!({"exec": {"rules": [{"action": "allow", "path": "/usr/bin/git", "sha256": "a".repeat(64)}]}});
-    refuses(&policy(digest), &world(), "exec[0]", "compared by digest");
-    let asked = policy(json!({"defaults": {"exec": "ask"}}));
-    refuses(&asked, &world(), "defaults.exec", "not asked about");
+    let asked = json!({"defaults": {"exec": "ask"}});
+    for (exec, rule) in [(digest, "exec[0]"), (asked, "defaults.exec")] {
+        let (plan, intercept) = live(&policy(exec), &world());
+        assert!(intercept.decides_executions(), "{rule}");
+        assert!(how(&plan, rule).starts_with("interceptor"), "{rule}");
+    }
     let risk = json!({"risk": {"rules": [{"on": "code", "pattern": "x", "raise": "deny"}]}});
     refuses(&policy(risk), &world(), "risk[0]", "classifies");
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use clap::builder::TypedValueParser;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::completions::PolicyName;
 use super::voice::harmless;
@@ -348,7 +349,27 @@ fn explanation(policy: &Policy, subject: &str) -> anyhow::Result<Explanation> {
         None if subject.contains('/') || subject.starts_with('.') => PathBuf::from(subject),
         None => look_up(subject.into())?,
     };
-    Ok(policy.explain_path(&resolved(&path)?))
+    let path = resolved(&path)?;
+    let sha256 = match policy.compares_digest_of(&path) {
+        true => digest(&path)?,
+        false => None,
+    };
+    Ok(policy.explain_path(&path, sha256.as_deref()))
+}
+
+/// The SHA-256 of the file that is there; `None` where no regular file is.
+fn digest(path: &Path) -> anyhow::Result<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let read = || format!("cannot read {}, whose digest a rule names", path.display());
+    let mut file = std::fs::File::open(path).with_context(read)?;
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut file, &mut hasher).with_context(read)?;
+    let bytes = hasher.finalize();
+    Ok(Some(
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    ))
 }
 
 /// A program by its name, found as `buntime run` finds it.

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -14,7 +15,7 @@ use super::exec::{Execution, Executions, Seen};
 use super::need::{Judge, Need};
 use super::question::Question;
 use super::reply::{answer, hand_over, refuse};
-use super::view::{Caller, View};
+use super::view::{Caller, Target, View};
 use crate::policy::{Intercept, Policy};
 use crate::sys::clone;
 use crate::sys::seccomp::{self, Answer, Notification};
@@ -92,6 +93,29 @@ impl Broker {
     #[must_use]
     pub fn decides_executions(&self) -> bool {
         self.decides_executions
+    }
+
+    /// Whether the program that was chosen on the command line may start: what denies it by its digest
+    /// is not overruled by that. Nobody else is there yet to put another program in its place.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn may_start(&self, program: &Path) -> Result<(), Errno> {
+        if !self.decides_executions {
+            return Ok(());
+        }
+        let caller = Caller {
+            tid: std::process::id(),
+        };
+        let target = Target {
+            base: None,
+            path: program.as_os_str().as_bytes().to_vec(),
+        };
+        let (needs, _) = super::exec::look(&self.view, &self.judge, caller, &target, true)?;
+        match needs.iter().any(|need| self.judge.denies_start(need)) {
+            true => Err(Errno::ACCESS),
+            false => Ok(()),
+        }
     }
 
     /// The descriptors that it keeps.

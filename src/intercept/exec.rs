@@ -60,14 +60,20 @@ pub(super) fn look(
     let mut found = view.find(caller, target, follow)?;
     let mut needs = Vec::new();
     for _ in 0..SCRIPTS {
-        if found.kind() != FileType::RegularFile {
+        match found.kind() {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err(Errno::LOOP),
+            _ => return Err(Errno::ACCESS),
+        }
+        // No rule speaks of what has no name.
+        if found.paths.is_empty() {
             return Err(Errno::ACCESS);
         }
         let file = opened(view, &found)?;
         if elf::is_shared_object(&file)? {
             needs.extend(judge.names(&found).cloned().map(Need::Load));
         }
-        let sha256 = match judge.compares_digests() {
+        let sha256 = match judge.compares_digest_of(&found) {
             true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
             false => None,
         };
@@ -78,6 +84,13 @@ pub(super) fn look(
         }
         let Some(interpreter) = interpreter(&file)? else {
             let program = (found.stat.st_dev, found.stat.st_ino);
+            // What somebody says yes to is also what runs.
+            let sha256 = match sha256 {
+                None if judge.asks_about(&found, None) => {
+                    Some(digest(&file).map_err(|_| Errno::ACCESS)?)
+                }
+                known => known,
+            };
             return Ok((needs, Execution { program, sha256 }));
         };
         // A script is read again by its interpreter, so its digest says nothing of what will run
@@ -167,7 +180,12 @@ impl Executions {
 
     fn executed(&mut self, view: &View, thread: u32) -> io::Result<Seen> {
         let former = trace::former_thread(thread).unwrap_or(thread);
-        let expected = self.0.remove(&former).or_else(|| self.0.remove(&thread));
+        // The first thread of a process is gone where another one has executed.
+        let of_first = self.0.remove(&thread);
+        let expected = match former == thread {
+            true => of_first,
+            false => self.0.remove(&former),
+        };
         let program = running(view, thread);
         let is_expected = match (&program, &expected) {
             (Ok(running), Some(expected)) => is_the_same(running, expected),
@@ -216,7 +234,8 @@ fn is_the_same(running: &OwnedFd, expected: &Execution) -> bool {
         None => true,
         Some(sha256) => digest(running).is_ok_and(|digest| digest == *sha256),
     };
-    is_it && has_digest
+    // It could have been written to since it was looked at.
+    is_it && has_digest && elf::is_shared_object(running) == Ok(false)
 }
 
 fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {

@@ -103,9 +103,19 @@ impl Judge {
         }
     }
 
-    /// Whether what a program contains matters to some rule.
-    pub fn compares_digests(&self) -> bool {
-        self.policy.compares_digests()
+    /// Whether what a program contains matters to some rule about one of these names.
+    pub fn compares_digest_of(&self, found: &Found) -> bool {
+        self.names(found)
+            .any(|path| self.policy.compares_digest_of(path))
+    }
+
+    /// Whether somebody is asked before it runs under one of these names.
+    pub fn asks_about(&self, found: &Found, sha256: Option<&str>) -> bool {
+        let asks = |path: &PathBuf| {
+            let request = Request::Exec { path, sha256 };
+            self.policy.decide(&request).verdict == Verdict::Ask
+        };
+        self.names(found).any(asks)
     }
 
     pub fn policy(&self) -> &Policy {
@@ -140,6 +150,12 @@ impl Judge {
             }
         }
         open
+    }
+
+    /// Whether a program that was chosen on the command line may not start for this. A loader that was
+    /// chosen there may.
+    pub fn denies_start(&self, need: &Need) -> bool {
+        !matches!(need, Need::Load(_)) && self.verdict(need) == Verdict::Deny
     }
 
     fn verdict(&self, need: &Need) -> Verdict {

@@ -221,6 +221,7 @@ impl Stage {
                 notice::send(self.notices.as_fd(), &ready, &carried)
                     .map_err(|c| Failure::new("report to", "the supervisor", c))?;
                 let duties = Duties {
+                    path: self.program.path.clone(),
                     listener,
                     census: None,
                     broker,

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -22,6 +23,8 @@ use crate::sys::{clone, memory, process};
 
 /// What init does beside reaping and passing on signals.
 pub(super) struct Duties {
+    /// Where the program is.
+    pub path: PathBuf,
     /// The end of the filter at which calls are heard.
     pub listener: Option<OwnedFd>,
     /// Counts the threads of a worker without namespaces.
@@ -54,6 +57,7 @@ pub(super) fn live(notices: &OwnedFd, from_program: &OwnedFd, program: i32, duti
             notices: notices.as_fd(),
             children: children.as_fd(),
             program,
+            path: duties.path,
             started: false,
             census: duties.census,
             broker: duties.broker,
@@ -84,6 +88,7 @@ struct Init<'i> {
     notices: BorrowedFd<'i>,
     children: BorrowedFd<'i>,
     program: i32,
+    path: PathBuf,
     /// Whether the program's own execution has been heard of.
     started: bool,
     census: Option<Census>,
@@ -139,7 +144,12 @@ impl Init<'_> {
                 // The launch's own, made by a process with one thread whose memory is ours: to let
                 // it go on is sound.
                 self.started = true;
-                answer(listener, call.id, Answer::Continue)
+                let path = &self.path;
+                let broker = self.broker.as_ref();
+                match broker.map_or(Ok(()), |broker| broker.may_start(path)) {
+                    Ok(()) => answer(listener, call.id, Answer::Continue),
+                    Err(errno) => refuse(listener, call.id, errno),
+                }
             }
             Some(broker) if !executes || broker.decides_executions() => {
                 broker.hear(listener, &call, &mut ask(self.notices))

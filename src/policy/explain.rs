@@ -39,13 +39,13 @@ pub struct Answer {
 }
 
 impl Policy {
-    /// What may be done to a path, and whether it may be run. The path is absolute and free of
-    /// symbolic links.
-    pub fn explain_path(&self, path: &Path) -> Explanation {
+    /// What may be done to a path, and whether it may be run with this SHA-256, in lower-case
+    /// hexadecimal, if that is known. The path is absolute and free of symbolic links.
+    pub fn explain_path(&self, path: &Path, sha256: Option<&str>) -> Explanation {
         let perms = Perm::ALL
             .into_iter()
             .map(|perm| self.answer(perm.name(), &Request::Fs { path, perm }));
-        let run = self.answer("run", &Request::Exec { path, sha256: None });
+        let run = self.answer("run", &Request::Exec { path, sha256 });
         Explanation {
             subject: path.display().to_string(),
             answers: perms.chain(std::iter::once(run)).collect(),

@@ -342,6 +342,31 @@ impl Index {
         })
     }
 
+    /// Whether a rule with a digest speaks of the path.
+    pub fn compares_digest_of(&self, names: &[Name<'_>]) -> bool {
+        let (mut branch, mut depth) = (0u32, 0);
+        loop {
+            let speaks = |conditional: &Conditional| {
+                conditional.sha256.is_some() && covers(&conditional.rest, &names[depth..])
+            };
+            if self.branches[branch as usize]
+                .conditionals
+                .iter()
+                .any(speaks)
+            {
+                return true;
+            }
+            let Some(name) = names.get(depth) else {
+                return false;
+            };
+            let Ok(child) = self.child(branch, name) else {
+                return false;
+            };
+            branch = child;
+            depth += 1;
+        }
+    }
+
     /// Whether any rule with a wildcard or digest does more than deny.
     pub fn conditionals_permit(&self) -> bool {
         let mut all = self.branches.iter().flat_map(|branch| &branch.conditionals);

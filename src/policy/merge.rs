@@ -107,11 +107,10 @@ impl Policy {
         self.mode == ExecMode::Any
     }
 
-    /// Whether some rule about a program names its SHA-256.
+    /// Whether what the program at this path contains matters to some rule.
     #[must_use]
-    pub fn compares_digests(&self) -> bool {
-        let mut rules = self.layers.iter().flat_map(|layer| &layer.exec);
-        rules.any(|rule| rule.sha256.is_some())
+    pub fn compares_digest_of(&self, path: &Path) -> bool {
+        Names::of(path).is_some_and(|names| self.exec.compares_digest_of(names.as_slice()))
     }
 
     /// The absolute literal paths that fs and exec rules name, and those at which their patterns
@@ -333,9 +332,12 @@ fn exec_index(layers: &[Layer], links: &Links<'_>) -> Index {
 
 fn exec_mode(index: &Index, layers: &[Layer], links: &Links<'_>) -> ExecMode {
     let index = index.clone().finish();
+    // A program whose digest no rule names.
+    let other = Some("");
     let open = |path: &Path| {
         Names::of(path).is_some_and(|names| {
-            index.decide(names.as_slice(), Perm::Execute, None).verdict != Verdict::Deny
+            let outcome = index.decide(names.as_slice(), Perm::Execute, other);
+            outcome.verdict != Verdict::Deny
         })
     };
     if open(Path::new("/")) {

@@ -146,7 +146,7 @@ impl Gate {
                     origin,
                     asked: None,
                 };
-                if asked.is_held(decision.verdict) {
+                if asked.is_held(&self.policy, decision.verdict) {
                     return self.leave(target, &decision);
                 }
                 self.rule(target, &decision, request.flag())
@@ -266,8 +266,8 @@ impl Gate {
     /// and answered then.
     fn leave(&mut self, asked: Target, decision: &Decision) -> Result<Ruling, LogError> {
         let answer = match decision.verdict {
-            Verdict::Ask => Answer::Held,
-            _ => Answer::Allowed,
+            Verdict::Ask | Verdict::Deny => Answer::Held,
+            Verdict::Allow | Verdict::Warn => Answer::Allowed,
         };
         self.record_decision(&asked, decision, answer)?;
         Ok(Ruling {
@@ -424,10 +424,15 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// Whether the kernel holds such an operation for this verdict, and asks again.
-    fn is_held(&self, verdict: Verdict) -> bool {
+    /// Whether the kernel holds such an operation for this verdict, and asks again. The worker does not
+    /// say what a program contains.
+    fn is_held(&self, policy: &Policy, verdict: Verdict) -> bool {
         let is_live = matches!(verdict, Verdict::Warn | Verdict::Ask);
-        is_live && !matches!(self, Self::Net(..))
+        match self {
+            Self::Net(..) => false,
+            Self::Fs(..) => is_live,
+            Self::Exec(path) => is_live || policy.compares_digest_of(path),
+        }
     }
 
     fn request(&self) -> Request<'a> {

@@ -169,6 +169,7 @@ impl Birth<'_> {
         .map_err(step("report to", "the supervisor"))?;
         let census = self.counted.map(Census::new);
         let duties = Duties {
+            path: self.request.program.path.clone(),
             listener,
             census,
             broker: None,

@@ -58,6 +58,11 @@ impl Descent<'_> {
         if !spot.is_dir() && state.blocked == before && kept.intersects(ENTRIES) {
             self.leave(kept.intersection(ENTRIES));
         }
+        // The kernel asks Landlock for reading too where it executes; what may run and not be read is
+        // read by nobody else only where that is decided live.
+        if want.contains(Perm::Execute) && !spot.allowed.contains(Perm::ReadFile) {
+            self.leave(PermSet::of(&[Perm::ReadFile]));
+        }
         if !gained.is_empty() {
             self.out.landlock.push(Grant {
                 path: spot.path.clone(),

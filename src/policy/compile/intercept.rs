@@ -6,7 +6,7 @@ use super::descend::Outline;
 use super::spots::Spot;
 use super::state::State;
 use crate::policy::merge::Policy;
-use crate::policy::perm::PermSet;
+use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{EntryKind, Intercept};
 use crate::policy::request::Request;
 
@@ -32,10 +32,11 @@ fn is_linked(policy: &Policy, spot: &Spot, state: &State, live: PermSet) -> bool
     let Some(around) = spot.path.parent() else {
         return false;
     };
-    let verdict = |path, perm| policy.decide(&Request::Fs { path, perm }).verdict;
-    there
-        && spot.links > 1
-        && live
-            .iter()
-            .any(|perm| verdict(&spot.path, perm) > verdict(around, perm))
+    let file = |path, perm| policy.decide(&Request::Fs { path, perm }).verdict;
+    let program = |path| policy.decide(&Request::Exec { path, sha256: None }).verdict;
+    let is_stricter = live
+        .iter()
+        .any(|perm| file(&spot.path, perm) > file(around, perm))
+        || (live.contains(Perm::Execute) && program(&spot.path) > program(around));
+    there && spot.links > 1 && is_stricter
 }

@@ -13,9 +13,8 @@ use crate::policy::request::{Request, RuleRef, Verdict};
 pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
     let live = live::is_possible(world);
     for layer in policy.layers.iter() {
-        match live {
-            true => programs(layer, refusals),
-            false => looked_at(layer, refusals),
+        if !live {
+            looked_at(layer, refusals);
         }
         if let Some(default) = &layer.net_default {
             action(default.verdict, &default.rule, refusals);
@@ -52,22 +51,6 @@ fn looked_at(layer: &Layer, refusals: &mut Refusals) {
                     "a digest must be compared each time a program starts, and nothing here does that yet",
                     "leave sha256 out, and name a path that the worker cannot write",
                 );
-        }
-    }
-}
-
-/// Executions that somebody is asked about, that are to be warned of, or whose digest is compared.
-fn programs(layer: &Layer, refusals: &mut Refusals) {
-    let missing = "executions are not asked about, warned of or compared by digest yet";
-    let change = "write allow or deny, without sha256";
-    let is_live = |verdict| matches!(verdict, Verdict::Warn | Verdict::Ask);
-    let defaults = layer.exec_default.iter();
-    for default in defaults.filter(|default| is_live(default.verdict)) {
-        refusals.add(&default.rule, missing, change);
-    }
-    for rule in &layer.exec {
-        if is_live(rule.action) || rule.sha256.is_some() {
-            refusals.add(&rule.rule, missing, change);
         }
     }
 }

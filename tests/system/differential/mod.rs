@@ -6,6 +6,7 @@
 //! trees are the same.
 
 mod expected;
+mod programs;
 mod world;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 
 use buntime::policy::{
-    Entry, EntryKind, Layer, Mask, MaskKind, Perm, PermSet, Plan, Policy, Vars, Verdict, World,
+    Entry, EntryKind, Layer, Mask, MaskKind, PermSet, Plan, Policy, Vars, Verdict, World,
 };
 use serde_json::{Value, json};
 
@@ -316,14 +317,14 @@ fn resolved(document: &Value, root: &Path, kernel: Kernel) -> (Policy, World) {
         .literal_paths()
         .into_iter()
         .map(|path| {
-            let found = path.symlink_metadata().ok();
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let found = real.metadata().ok();
             let kind = match &found {
                 None => EntryKind::Missing,
                 Some(found) if found.is_dir() => EntryKind::Dir,
                 Some(_) => EntryKind::File,
             };
             let links = found.map_or(0, |found| if found.is_dir() { 1 } else { found.nlink() });
-            let real = path.clone();
             (
                 path,
                 Entry {
@@ -634,12 +635,14 @@ fn passes(root: &Path, path: &str, is_one: impl Fn(&Path) -> bool) -> bool {
         .any(|real| is_one(&real))
 }
 
+/// A number of the environment.
+fn given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    text.parse().ok()
+}
+
 /// The seed, and how many pairs there are to be, where nothing else is asked for.
 fn asked_for(usual: u64) -> (u64, u64) {
-    let given = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        Some(text.parse::<u64>().expect("a number"))
-    };
     let seed = given("BUNTIME_SEED").unwrap_or(1);
     eprintln!("BUNTIME_SEED={seed}");
     (seed, given("BUNTIME_PAIRS").unwrap_or(usual))

@@ -1,0 +1,363 @@
+//! Executions at random under policies at random: for each the same answer from the oracle and from
+//! the kernel, and where it is a yes the same program as without any sandbox.
+
+mod expected;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use buntime::policy::{ExecPlan, MaskKind, Perm, Plan, Verdict};
+use serde_json::{Value, json};
+
+use self::expected::{Oracle, digest};
+use super::{Chance, Kernel, given, passes, resolved};
+use crate::support::{
+    Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
+};
+
+const EXECUTIONS: &str = include_str!("executions.py");
+
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+/// Executions under one policy.
+const EXECUTIONS_OF_ONE: usize = 40;
+
+/// What programs of the tree end with; a loader that finds nothing to load ends otherwise.
+const ENDS: [i64; 4] = [0, 1, 2, 7];
+
+/// By which call, and how the path is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum How {
+    Absolute,
+    Relative,
+    At,
+    Nofollow,
+    Empty,
+    Descriptor,
+    Loader,
+}
+
+impl How {
+    const ALL: [How; 7] = [
+        How::Absolute,
+        How::Relative,
+        How::At,
+        How::Nofollow,
+        How::Empty,
+        How::Descriptor,
+        How::Loader,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            How::Absolute => "absolute",
+            How::Relative => "relative",
+            How::At => "at",
+            How::Nofollow => "nofollow",
+            How::Empty => "empty",
+            How::Descriptor => "descriptor",
+            How::Loader => "loader",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Execution {
+    path: &'static str,
+    how: How,
+}
+
+impl Execution {
+    fn line(&self) -> String {
+        format!("{}\n", json!({"path": self.path, "how": self.how.name()}))
+    }
+}
+
+const PATHS: [&str; 21] = [
+    "p/true",
+    "p/false",
+    "p/expr",
+    "p/sh",
+    "p/s.sh",
+    "p/t.sh",
+    "p/sub/expr",
+    "q/true",
+    "q/hard",
+    "q/lnk",
+    "q/rel.sh",
+    "q/chain",
+    "q/lost.sh",
+    "link/true",
+    "link/s.sh",
+    "link/../q/true",
+    "./p//false",
+    "p",
+    "p/data",
+    "p/missing",
+    "q/dangling",
+];
+
+const PATTERNS: [&str; 20] = [
+    "p",
+    "p/true",
+    "p/false",
+    "p/expr",
+    "p/sh",
+    "p/s.sh",
+    "p/sub",
+    "p/missing",
+    "q",
+    "q/true",
+    "q/hard",
+    "q/lnk",
+    "link",
+    "p/*.sh",
+    "**/true",
+    "p/**",
+    "**/*.sh",
+    "*/[eft]*",
+    "q/?ain",
+    "**",
+];
+
+/// The programs of the tree and of which of the host's they are copies.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("p/true", "/usr/bin/true"),
+    ("p/false", "/usr/bin/false"),
+    ("p/expr", "/usr/bin/expr"),
+    ("p/sh", "/bin/sh"),
+    ("p/sub/expr", "/usr/bin/expr"),
+    ("q/true", "/usr/bin/true"),
+];
+
+fn plant(root: &Path) {
+    for folder in ["p/sub", "q"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    for (path, program) in PROGRAMS {
+        fs::copy(program, root.join(path)).expect("a copy");
+    }
+    let here = root.display();
+    for (path, text) in [
+        ("p/s.sh", format!("#!{here}/p/sh\nexit 7\n")),
+        ("p/t.sh", format!("#! {here}/link/sh -e\nexit 2\n")),
+        ("q/rel.sh", "#!p/sh\nexit 7\n".to_owned()),
+        ("q/chain", format!("#!{here}/p/s.sh\n")),
+        ("q/lost.sh", format!("#!{here}/p/missing\n")),
+    ] {
+        fs::write(root.join(path), text).expect("a script");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(root.join(path), mode).expect("its mode is changed");
+    }
+    fs::write(root.join("p/data"), "data").expect("a file");
+    fs::hard_link(root.join("p/false"), root.join("q/hard")).expect("a link");
+    symlink("../p/true", root.join("q/lnk")).expect("a link");
+    symlink("nowhere", root.join("q/dangling")).expect("a link");
+    symlink("p", root.join("link")).expect("a link");
+}
+
+fn policy(chance: &mut Chance, root: &Path) -> Value {
+    let here = root.display();
+    let mut base = vec!["read_file", "read_dir", "execute"];
+    match chance.next() % 12 {
+        0 | 1 => base.push("write_file"),
+        2 => base.retain(|perm| *perm != "read_file"),
+        _ => {}
+    }
+    let mut files = vec![json!({"action": "allow", "path": root, "perms": base})];
+    if chance.one_in(3) {
+        let perms = *chance.of(&["execute", "read_file", "write_file"]);
+        let pattern = *chance.of(&PATTERNS);
+        files
+            .push(json!({"action": "deny", "path": format!("{here}/{pattern}"), "perms": [perms]}));
+    }
+    let mut programs = Vec::new();
+    for _ in 0..chance.next() % 6 {
+        let pattern = *chance.of(&PATTERNS);
+        let action = *chance.of(&["allow", "allow", "allow", "warn", "warn", "deny", "ask"]);
+        let mut rule = json!({"action": action, "path": format!("{here}/{pattern}")});
+        if chance.one_in(4) {
+            let (path, _) = *chance.of(&PROGRAMS);
+            let path = *chance.of(&[path, path, "p/s.sh", "q/rel.sh"]);
+            let bytes = fs::read(root.join(path)).expect("a file");
+            rule["sha256"] = json!(digest(&bytes));
+        }
+        programs.push(rule);
+    }
+    let default = *chance.of(&["deny", "deny", "allow", "allow", "warn"]);
+    json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": default},
+        "fs": {"rules": files},
+        "exec": {"rules": programs},
+        "audit": {"enabled": true}
+    })
+}
+
+/// What comes of the executions: answers of the program, one for each.
+fn answers(text: &str, wanted: usize, told: &str) -> Vec<Value> {
+    let answers = text.lines().map(serde_json::from_str);
+    let answers: Vec<Value> = answers.collect::<Result<_, _>>().expect("answers");
+    assert_eq!(answers.len(), wanted, "{told}");
+    answers
+}
+
+fn outside(root: &Path, lines: &str, wanted: usize) -> Vec<Value> {
+    let user = USER.to_string();
+    let ids = ["--reuid", &user, "--regid", &user, "--clear-groups"];
+    let mut process = Command::new("setpriv")
+        .args(ids)
+        .args(["--inh-caps=-all", PYTHON, "-I", "-c", EXECUTIONS])
+        .arg(root)
+        .arg(LOADER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("setpriv runs");
+    let mut input = process.stdin.take().expect("it has an input");
+    input.write_all(lines.as_bytes()).expect("it reads");
+    drop(input);
+    let done = process.wait_with_output().expect("it ends");
+    answers(&String::from_utf8_lossy(&done.stdout), wanted, "outside")
+}
+
+/// `None` where the policy is refused.
+fn inside(root: &Path, document: &Value, lines: &str, wanted: usize) -> Option<Ran> {
+    let scratch = Scratch::new();
+    let file = scratch.file("p.json", document.to_string().as_bytes());
+    let log = scratch.entry("events.jsonl");
+    let done = Child::new(binary())
+        .args(["run", "--policy", &file, "--events", &log, "--quiet", "--"])
+        .args([PYTHON, "-I", "-c", EXECUTIONS])
+        .arg(root)
+        .arg(LOADER)
+        .input(lines)
+        .run();
+    let said = done.stderr();
+    if done.status.code() == Some(125) {
+        let is_refused = said.contains("cannot enforce the policy exactly");
+        assert!(is_refused, "{document}: {said}");
+        return None;
+    }
+    let told = format!("{document}\n{said}");
+    Some(Ran {
+        answers: answers(&done.stdout(), wanted, &told),
+        events: recorded(&log),
+    })
+}
+
+struct Ran {
+    answers: Vec<Value>,
+    events: Vec<Value>,
+}
+
+type Counts = BTreeMap<(How, Verdict, &'static str), u64>;
+
+/// Compares executions under one policy; false where that is refused.
+fn compare(chance: &mut Chance, root: &Path, counts: &mut Counts) -> bool {
+    let document = policy(chance, root);
+    let calls: Vec<Execution> = (0..EXECUTIONS_OF_ONE)
+        .map(|_| Execution {
+            path: *chance.of(&PATHS),
+            how: *chance.of(&How::ALL),
+        })
+        .collect();
+    let (policy, world) = resolved(&document, root, Kernel { abi: None });
+    let plan: Option<Plan> = policy.compile(&world).ok();
+    let lines: String = calls.iter().map(Execution::line).collect();
+    let ran = inside(root, &document, &lines, calls.len());
+    let (Some(plan), Some(ran)) = (plan, ran) else {
+        return false;
+    };
+    let native = outside(root, &lines, calls.len());
+    let intercept = plan.intercept.unwrap_or_default();
+    let linked = intercept.linked.into_iter().map(|path: PathBuf| {
+        let found = path.symlink_metadata().expect("it is there");
+        (found.ino(), path)
+    });
+    let oracle = Oracle {
+        policy: &policy,
+        root,
+        live: intercept.perms,
+        once: plan.exec == ExecPlan::Once,
+        linked: linked.collect(),
+        binds: &plan.binds,
+    };
+    let way = match intercept.perms.contains(Perm::Execute) {
+        true => "interceptor",
+        false => "static",
+    };
+    let masks = plan.masks.iter();
+    let hidden = masks.filter(|mask| mask.kind == MaskKind::Hidden);
+    let hidden: Vec<&PathBuf> = hidden.map(|mask| &mask.path).collect();
+    let is_hidden = |path: &Path| hidden.iter().any(|hidden| path.starts_with(hidden));
+    let mut warned = 0;
+    for ((call, answer), native) in calls.iter().zip(&ran.answers).zip(&native) {
+        let verdict = oracle.verdict(call);
+        let told =
+            || format!("{call:?}: {verdict:?}, inside {answer}, outside {native}\n{document}");
+        let has_run = |answer: &Value| {
+            let end = answer[1].as_i64().expect("a number");
+            answer[0] == 0 && ENDS.contains(&end)
+        };
+        match verdict {
+            Some(verdict) if !verdict.permits() => assert!(!has_run(answer), "it ran: {}", told()),
+            // No way leads through what is hidden, wherever it goes on to.
+            Some(_)
+                if answer[0] == libc::EACCES && passes(root, call.path, |path| is_hidden(path)) => {
+            }
+            Some(_) => assert_eq!(answer, native, "another end: {}", told()),
+            None => assert!(!has_run(answer) && !has_run(native), "it ran: {}", told()),
+        }
+        if let Some(verdict) = verdict {
+            warned += u64::from(verdict == Verdict::Warn && has_run(answer));
+            *counts.entry((call.how, verdict, way)).or_default() += 1;
+        }
+    }
+    let of_warn = |event: &&Value| event["verdict"] == "warn" && event["operation"] == "run";
+    let recorded = ran.events.iter().filter(of_warn).count() as u64;
+    assert!(
+        recorded >= warned,
+        "{recorded} of {warned} are recorded: {document}"
+    );
+    true
+}
+
+#[test]
+fn the_kernel_runs_what_the_oracle_says() {
+    let _alone = alone();
+    if !is_root("the_kernel_runs_what_the_oracle_says") {
+        return;
+    }
+    let seed = given("BUNTIME_SEED").unwrap_or(1);
+    let wanted = given("BUNTIME_PAIRS").unwrap_or(600);
+    eprintln!("BUNTIME_SEED={seed}");
+    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let root = outside_of_tmp().join(format!("differential-programs-{}", std::process::id()));
+    fs::create_dir_all(&root).expect("a folder");
+    plant(&root);
+    let mut counts = Counts::new();
+    let (mut pairs, mut refused) = (0, 0);
+    while pairs < wanted {
+        match compare(&mut chance, &root, &mut counts) {
+            true => pairs += EXECUTIONS_OF_ONE as u64,
+            false => refused += 1,
+        }
+    }
+    fs::remove_dir_all(&root).expect("the tree is removed");
+    let (mut all, mut allowed) = (0, 0);
+    for ((how, verdict, way), count) in &counts {
+        eprintln!("{} {verdict} {way}: {count}", how.name());
+        all += count;
+        allowed += if verdict.permits() { *count } else { 0 };
+    }
+    eprintln!(
+        "{pairs} pairs, {all} of them decided, {allowed} permitted; {refused} policies refused"
+    );
+    assert!(allowed * 4 >= all, "{allowed} of {all} were permitted");
+    assert!(refused < pairs / 20, "{refused} policies were refused");
+}
