@@ -19,12 +19,14 @@ mod elf;
 mod exec;
 mod held;
 mod need;
+mod outcome;
 mod question;
 mod reply;
 mod resolve;
 mod view;
 
-pub use broker::{Ask, Broker};
+pub use broker::{Broker, Tell, Word};
 pub use held::{Holding, held};
+pub use outcome::Outcome;
 pub use question::{Asked, Question};
 pub use reply::{answer, refuse};

@@ -103,6 +103,11 @@ impl Judge {
         }
     }
 
+    /// Whether what happens is learned from.
+    pub fn learns(&self) -> bool {
+        self.policy.learns()
+    }
+
     /// Whether what a program contains matters to some rule.
     pub fn compares_digests(&self) -> bool {
         self.policy.compares_digests()

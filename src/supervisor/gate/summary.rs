@@ -11,7 +11,8 @@ impl Gate {
     pub(in crate::supervisor) fn summary(&self) -> Vec<Remark> {
         let mut counts: BTreeMap<(RuleRef, Verdict), (u64, u64)> = BTreeMap::new();
         for counted in self.tally.counted() {
-            if matches!(counted.verdict, Verdict::Warn | Verdict::Ask) {
+            let is_warned = counted.verdict == Verdict::Warn && !self.policy.learns();
+            if is_warned || counted.verdict == Verdict::Ask {
                 let key = (counted.rule.clone(), counted.verdict);
                 let (allowed, denied) = counts.entry(key).or_default();
                 match counted.answer {
