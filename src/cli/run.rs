@@ -259,11 +259,7 @@ fn unlearned(operation: Operation, target: &str, why: Left) -> String {
     };
     let why = match why {
         Left::Hidden => format!("it is not shown; to learn it, add {flag}={target}"),
-        Left::ReadOnly => format!("it is shown to be read only; to learn it, add {flag}={target}"),
         Left::Forbidden => "the file's owner, mode or file system does not let it".to_owned(),
-        Left::Own => {
-            format!("the sandbox has its own; {flag}={target} would show the host's")
-        }
         Left::Wide => "a rule would say too much; write one by hand if it is needed".to_owned(),
     };
     format!("not learned: {} {target}: {why}", operation.verb())

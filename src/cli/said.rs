@@ -19,7 +19,7 @@ Examples:
   buntime run --allow-run -- bash
   buntime run --venv ~/env --allow-read=data --out result script.py
   buntime run --policy strict --report report.json script.py
-  buntime run --learn policy.json --allow-read=data script.py
+  buntime run --learn learned.json --allow-read=data script.py
   buntime run --timeout 10s --memory 1G --files unlimited -c 'import this'
 
 What follows the code, the script or the command goes to the program untouched.
@@ -31,10 +31,10 @@ and is refused by name. Programs without a slash, and python3, are looked for wh
 the system keeps programs and not in your PATH: give the path of others, and an
 environment that you have activated as --venv \"$VIRTUAL_ENV\".
 
-Learning: with --learn FILE, what the program finds may be used: what every program
-has, all programs of the system, and what the --allow flags name. What it did is then
-written to FILE as a policy that allows it and little more; if FILE was learned before,
-both are in it. What it asked for and was not shown is said, to be allowed next time.
+Learning: with --learn FILE, a program may use what every program has, all programs of
+the system, and what the --allow flags name. What it did is then written to FILE as a
+policy that allows it and little more; if FILE was learned before, both are in it. What
+it asked for besides is said, to be allowed next time.
 
 Standard input is handed on through a pipe, which takes up to 128 KiB more of it than
 the program reads; in a loop that reads the same input, add < /dev/null.

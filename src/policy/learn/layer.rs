@@ -5,13 +5,13 @@ use std::path::Path;
 use crate::policy::flags::PROGRAM_FOLDERS;
 use crate::policy::layer::{DefaultRule, FsRule, Layer};
 use crate::policy::matching::PathPattern;
-use crate::policy::perm::PermSet;
+use crate::policy::perm::{Perm, PermSet};
 use crate::policy::request::{RuleRef, Verdict};
 
 impl Layer {
-    /// The same layer for a run that is learned from: what the flags allow is there, and what is there
-    /// may be used; each use of it, and each program that is run, is decided as it happens. What the
-    /// layer denies by name stays denied, and so does the network.
+    /// The same layer for a run that is learned from: it lets through what the layer allows, and every
+    /// program of the system; each use of that is decided as it happens. What the layer denies, by
+    /// name or by default, stays denied.
     #[must_use]
     pub fn learning(mut self) -> Layer {
         let rule = RuleRef::named(&self.name, "--learn");
@@ -30,13 +30,21 @@ impl Layer {
                 });
             }
         }
-        let default = |verdict| DefaultRule {
-            perms: PermSet::ALL,
-            verdict,
+        // What is there may be run, if it may be read.
+        let execute = PermSet::of(&[Perm::Execute]);
+        for default in &mut self.fs_defaults {
+            default.perms = default.perms.difference(execute);
+        }
+        self.fs_defaults.push(DefaultRule {
+            perms: execute,
+            verdict: Verdict::Warn,
             rule: rule.clone(),
-        };
-        self.fs_defaults = vec![default(Verdict::Warn)];
-        self.exec_default = Some(default(Verdict::Allow));
+        });
+        self.exec_default = Some(DefaultRule {
+            perms: PermSet::ALL,
+            verdict: Verdict::Allow,
+            rule,
+        });
         self.audit.enabled = true;
         self.audit.events.push(EXECUTIONS.to_owned());
         self.learns = true;

@@ -110,7 +110,9 @@ impl Drive {
         // Of what never ran there is nothing to learn.
         let unstarted = matches!(self.fate.cause, Some(Cause::Unstarted { .. }));
         let learner = self.learner.take().filter(|_| !unstarted);
-        match learner.map(Learner::finish).transpose() {
+        let is_said = |operation, target: &str| self.gate.has_said(operation, target);
+        let learned = learner.map(|learner| learner.finish(is_said));
+        match learned.transpose() {
             Ok(remarks) => {
                 let remarks = remarks.into_iter().flatten();
                 remarks.for_each(|remark| self.audience.remark(remark));

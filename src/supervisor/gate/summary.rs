@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{Gate, Remark};
-use crate::audit::Answer;
+use crate::audit::{Answer, Operation};
 use crate::policy::{RuleRef, Verdict};
 
 impl Gate {
+    /// Whether a denial of this has been said.
+    pub(in crate::supervisor) fn has_said(&self, operation: Operation, target: &str) -> bool {
+        let known = &self.denials.known;
+        known.contains(&(operation, target.to_owned()))
+    }
+
     /// For each rule that warns or asks, how often it did.
     pub(in crate::supervisor) fn summary(&self) -> Vec<Remark> {
         let mut counts: BTreeMap<(RuleRef, Verdict), (u64, u64)> = BTreeMap::new();

@@ -1,4 +1,7 @@
 //! What a run is learned from: the calls that its broker let through, and those that found nothing.
+//!
+//! It trusts the broker, which is told nothing in return: nothing is allowed because it was learned before
+//! the run is over.
 
 mod file;
 
@@ -66,12 +69,8 @@ enum Seen {
 pub enum Left {
     /// It is not there for the program, and may be on the host.
     Hidden,
-    /// It is shown to be read only.
-    ReadOnly,
-    /// The file's own permissions stand against it.
+    /// The file's own permissions, or its file system, stand against it.
     Forbidden,
-    /// It is the sandbox's own, and a rule would speak of the host's.
-    Own,
     /// No rule can say it without saying too much.
     Wide,
 }
@@ -137,7 +136,11 @@ impl Learner {
         };
         let runs_own = operation == Operation::Run && is_below(path, &self.private);
         if !is_below(path, &self.shown) && !runs_own {
-            return self.leave(operation, path, Left::Own);
+            // What is the worker's own it has in every run, and a rule would show the host's.
+            if !is_below(path, &self.private) {
+                self.leave(operation, path, Left::Wide);
+            }
+            return;
         }
         self.see(of(path.to_vec()), Some(operation));
         for name in named {
@@ -189,8 +192,7 @@ impl Learner {
         let (operation, perm, path) = wanted(asked);
         let why = match errno {
             Errno::NOENT | Errno::NOTDIR if self.is_hidden(path, perm) => Left::Hidden,
-            Errno::ROFS => Left::ReadOnly,
-            Errno::ACCESS | Errno::PERM => Left::Forbidden,
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => Left::Forbidden,
             // That would be so without Buntime, too.
             _ => return,
         };
@@ -209,7 +211,8 @@ impl Learner {
         }
         let perm = perm.unwrap_or(Perm::ReadFile);
         let may_be_there = !SYSTEM.iter().any(|top| is_absent(top, path));
-        may_be_there && self.policy.decide(&Request::Fs { path, perm }).verdict == Verdict::Warn
+        let decision = self.policy.decide(&Request::Fs { path, perm });
+        may_be_there && decision.verdict == Verdict::Deny && decision.rule.what == "defaults.fs"
     }
 
     fn leave(&mut self, operation: Operation, path: &[u8], why: Left) {
@@ -224,11 +227,15 @@ impl Learner {
         self.left.entry((operation, text)).or_insert(why);
     }
 
-    /// Writes what was learned, with what the file has by now; gives what is to be said of it.
+    /// Writes what was learned, with what the file has by now; gives what is to be said of it, but for
+    /// the denials that were said already.
     ///
     /// # Errors
     /// It cannot be written. What was there before is as it was.
-    pub fn finish(self) -> Result<Vec<Remark>, LearnError> {
+    pub fn finish(
+        mut self,
+        is_said: impl Fn(Operation, &str) -> bool,
+    ) -> Result<Vec<Remark>, LearnError> {
         let known = self.file.read()?;
         let is_new = known.is_none();
         let before = known.as_ref().map_or(0, Learned::rules);
@@ -238,6 +245,8 @@ impl Learner {
         };
         self.file.write(&learned)?;
         let mut remarks = Vec::new();
+        self.left
+            .retain(|(operation, target), _| !is_said(*operation, target));
         let more = self.left.len().saturating_sub(SAID) as u64 + self.unseen;
         for ((operation, target), why) in self.left.into_iter().take(SAID) {
             remarks.push(Remark::Unlearned {
