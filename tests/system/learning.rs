@@ -259,7 +259,7 @@ fn what_failed_is_not_learned() {
     let _alone = alone();
     let ground = Ground::new();
     let locked = ground.write("data/locked", "locked");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("its mode can be set");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("its mode can be set");
     let code = format!("try: open({locked:?})\nexcept OSError as error: print(error.errno)");
     let done = ground.learn(&code);
     let said = done.stderr();
