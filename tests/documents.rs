@@ -53,7 +53,7 @@ const NOT_RUN: [&str; 27] = [
 
 /// Each command, and a part of what it prints on standard output, in an order in which files that
 /// one writes are there for the next.
-const RUN: [(&str, &str); 43] = [
+const RUN: [(&str, &str); 46] = [
     ("buntime doctor", "the shipped default policy\n"),
     ("buntime doctor --missing", "the shipped default policy\n"),
     ("buntime doctor --json > host.json", ""),
@@ -84,6 +84,15 @@ const RUN: [(&str, &str); 43] = [
         "Beautiful is better than ugly.",
     ),
     ("buntime run --policy policy.json script.py", "script\n"),
+    (
+        "buntime run --learn learned.json --allow-read=data script.py",
+        "script\n",
+    ),
+    (
+        "buntime run --learn learned.json --allow-read=data --allow-write=out script.py",
+        "script\n",
+    ),
+    ("buntime run --policy learned.json script.py", "script\n"),
     ("buntime policy check policy.json", "policy.json: ok\n"),
     (
         "buntime policy check policies/*.json",

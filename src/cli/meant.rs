@@ -133,6 +133,7 @@ pub(super) fn together(
             narrowing: project.policies.iter().map(|name| source(name)).collect(),
             flags: own,
             project: narrowing,
+            learn: said.policy.learn,
         },
         surroundings: Surroundings {
             env,

@@ -18,9 +18,9 @@ use super::meant::{Asked, Meant, asked, meant};
 use super::said::{LogLevel, RunArgs};
 use super::voice::{Voice, say};
 use super::{FAILED, told, unwritten};
-use crate::audit::{RefusalReport, ReportFile};
+use crate::audit::{Operation, RefusalReport, ReportFile};
 use crate::policy::Verdict;
-use crate::supervisor::{self, Capture, Finished, NOT_FOUND, Program, Remark};
+use crate::supervisor::{self, Capture, Finished, Left, NOT_FOUND, Program, Remark};
 
 /// Code on standard input is kept in memory, so it has a bound.
 const MAX_CODE: u64 = 64 * 1024 * 1024;
@@ -204,6 +204,28 @@ fn sentence(remark: &Remark) -> String {
         } => format!("rule {rule} asked: {allowed} allowed, {denied} denied"),
         Remark::Counted { rule, allowed, .. } => format!("rule {rule} warned {allowed} times"),
         Remark::MoreWarned { count } => format!("{count} more warnings were not shown"),
+        Remark::Unlearned {
+            operation,
+            target,
+            why,
+        } => unlearned(*operation, target, *why),
+        Remark::MoreUnlearned { count } => {
+            format!("{count} more things are not in what was learned")
+        }
+        Remark::Learned {
+            path,
+            rules,
+            before,
+        } => {
+            let rules = match rules {
+                0 => "no rule, for nothing was needed beyond what every program has".to_owned(),
+                1 => "1 rule".to_owned(),
+                rules => format!("{rules} rules"),
+            };
+            let before = before.map(|before| format!(" ({before} before)"));
+            let before = before.unwrap_or_default();
+            format!("learned: {path} has {rules}{before}; run under it with --policy {path}")
+        }
         Remark::Limit { limit, ended: true } => {
             format!(
                 "the {limit} limit ended the run; --{} sets it",
@@ -227,6 +249,20 @@ fn sentence(remark: &Remark) -> String {
         }
         Remark::Trouble { text } => text.clone(),
     }
+}
+
+/// What was wanted and is not in what was learned, and what can be done about it.
+fn unlearned(operation: Operation, target: &str, why: Left) -> String {
+    let flag = match operation {
+        Operation::Write | Operation::Change => "--allow-write",
+        _ => "--allow-read",
+    };
+    let why = match why {
+        Left::Hidden => format!("it is not shown; to learn it, add {flag}={target}"),
+        Left::Forbidden => "the file's owner, mode or file system does not let it".to_owned(),
+        Left::Wide => "a rule would say too much; write one by hand if it is needed".to_owned(),
+    };
+    format!("not learned: {} {target}: {why}", operation.verb())
 }
 
 /// The flag of a policy's limit.

@@ -19,6 +19,7 @@ Examples:
   buntime run --allow-run -- bash
   buntime run --venv ~/env --allow-read=data --out result script.py
   buntime run --policy strict --report report.json script.py
+  buntime run --learn learned.json --allow-read=data script.py
   buntime run --timeout 10s --memory 1G --files unlimited -c 'import this'
 
 What follows the code, the script or the command goes to the program untouched.
@@ -29,6 +30,11 @@ means everything; values are separated by commas. Network cannot be allowed toda
 and is refused by name. Programs without a slash, and python3, are looked for where
 the system keeps programs and not in your PATH: give the path of others, and an
 environment that you have activated as --venv \"$VIRTUAL_ENV\".
+
+Learning: with --learn FILE, a program may use what every program has, all programs of
+the system, and what the --allow flags name. What it did is then written to FILE as a
+policy that allows it and little more; if FILE was learned before, both are in it. What
+it asked for besides is said, to be allowed next time.
 
 Standard input is handed on through a pipe, which takes up to 128 KiB more of it than
 the program reads; in a loop that reads the same input, add < /dev/null.
@@ -82,6 +88,9 @@ pub(super) struct PolicyArgs {
     /// A policy file, or a shipped policy by name; given again, each narrows the others
     #[arg(long, value_name = "FILE|NAME", value_parser = PolicyName, hide_possible_values = true)]
     pub policy: Vec<OsString>,
+    /// Write to this file the narrowest policy that allows what the program does; again: adds to it
+    #[arg(long, value_name = "FILE")]
+    pub learn: Option<PathBuf>,
     /// Allow reading these files and directories, or all
     #[arg(long, value_name = "PATHS", num_args = 0..=1, require_equals = true, default_missing_value = LIST)]
     pub allow_read: Vec<OsString>,

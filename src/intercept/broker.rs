@@ -13,6 +13,7 @@ use super::act::{Act, Done, Looking, Prepared};
 use super::calls::{self, Call};
 use super::exec::{Execution, Executions, Seen};
 use super::need::{Judge, Need};
+use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::reply::{answer, hand_over, refuse};
 use super::view::{Caller, Target, View};
@@ -24,8 +25,17 @@ use crate::sys::trace::Stop;
 /// How often a call is looked at anew when something came between.
 const TRIES: usize = 16;
 
-/// Puts a question to the supervisor.
-pub type Ask<'a> = &'a mut dyn FnMut(&Question) -> io::Result<()>;
+/// What the supervisor is told.
+#[derive(Debug)]
+pub enum Word {
+    /// It is to answer.
+    Question(Question),
+    /// It is to know: nothing is answered before it has been told.
+    Outcome(Outcome),
+}
+
+/// Tells the supervisor.
+pub type Tell<'a> = &'a mut dyn FnMut(Word) -> io::Result<()>;
 
 /// See the module.
 #[derive(Debug)]
@@ -44,6 +54,8 @@ struct Waiting {
     id: u64,
     caller: Caller,
     call: Call,
+    /// What the call needs and not everybody may.
+    needs: Vec<Need>,
     /// What is to be asked after this.
     next: Vec<Need>,
     act: Act,
@@ -123,7 +135,7 @@ impl Broker {
         self.view.descriptors()
     }
 
-    /// Answers a call, or keeps it until the supervisor has said what it is asked by `ask`.
+    /// Answers a call, or keeps it until the supervisor has said what it is asked by `tell`.
     ///
     /// # Errors
     /// The listener fails. A caller that is gone is none.
@@ -131,7 +143,7 @@ impl Broker {
         &mut self,
         listener: BorrowedFd<'_>,
         notification: &Notification,
-        ask: Ask<'_>,
+        tell: Tell<'_>,
     ) -> io::Result<()> {
         let id = notification.id;
         let caller = Caller {
@@ -140,7 +152,7 @@ impl Broker {
         match calls::copied(&self.view, notification) {
             // A process that took over the number meanwhile is not the caller.
             Ok(_) if !seccomp::still_waits(listener, id) => Ok(()),
-            Ok(call) => self.look(listener, (id, caller), call, ask),
+            Ok(call) => self.look(listener, (id, caller), call, tell),
             Err(errno) => refuse(listener, id, errno),
         }
     }
@@ -154,7 +166,7 @@ impl Broker {
         listener: BorrowedFd<'_>,
         number: u64,
         permit: bool,
-        ask: Ask<'_>,
+        tell: Tell<'_>,
     ) -> io::Result<()> {
         let Some(waiting) = self.waiting.remove(&number) else {
             return Ok(());
@@ -163,7 +175,7 @@ impl Broker {
             return refuse(listener, waiting.id, Errno::ACCESS);
         }
         if !waiting.next.is_empty() {
-            return self.wait(listener, waiting, ask);
+            return self.wait(listener, waiting, tell);
         }
         if !seccomp::still_waits(listener, waiting.id) {
             return Ok(());
@@ -172,12 +184,21 @@ impl Broker {
             id,
             caller,
             call,
+            needs,
             act,
             ..
         } = waiting;
         match act(&self.view, caller) {
-            Ok(Done::Again) => self.look(listener, (id, caller), call, ask),
-            done => self.reply(listener, (id, caller), done),
+            Ok(Done::Again) => self.look(listener, (id, caller), call, tell),
+            done => {
+                if self.judge.learns() {
+                    let outcomes = outcome::of(&self.view, caller, &call, &needs, &done);
+                    for outcome in outcomes {
+                        tell(Word::Outcome(outcome))?;
+                    }
+                }
+                self.reply(listener, (id, caller), done)
+            }
         }
     }
 
@@ -186,7 +207,7 @@ impl Broker {
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
         call: Call,
-        ask: Ask<'_>,
+        tell: Tell<'_>,
     ) -> io::Result<()> {
         for _ in 0..TRIES {
             let looking = Looking {
@@ -196,7 +217,14 @@ impl Broker {
             };
             let Prepared { needs, act } = match looking.prepare(&call) {
                 Ok(prepared) => prepared,
-                Err(errno) => return refuse(listener, id, errno),
+                Err(errno) => {
+                    if self.judge.learns()
+                        && let Some(outcome) = outcome::of_nothing(&self.view, &call, errno)
+                    {
+                        tell(Word::Outcome(outcome))?;
+                    }
+                    return refuse(listener, id, errno);
+                }
             };
             let next = self.judge.open_questions(needs);
             if !next.is_empty() {
@@ -204,10 +232,11 @@ impl Broker {
                     id,
                     caller,
                     call,
+                    needs: next.clone(),
                     next,
                     act,
                 };
-                return self.wait(listener, waiting, ask);
+                return self.wait(listener, waiting, tell);
             }
             match act(&self.view, caller) {
                 Ok(Done::Again) => {}
@@ -222,7 +251,7 @@ impl Broker {
         &mut self,
         listener: BorrowedFd<'_>,
         mut waiting: Waiting,
-        ask: Ask<'_>,
+        tell: Tell<'_>,
     ) -> io::Result<()> {
         let Some(need) = waiting.next.pop() else {
             return refuse(listener, waiting.id, Errno::ACCESS);
@@ -234,7 +263,7 @@ impl Broker {
             pid: pid.unwrap_or(waiting.caller.tid),
             asked: need.question(),
         };
-        match ask(&question) {
+        match tell(Word::Question(question)) {
             Ok(()) => {
                 self.waiting.insert(self.asked, waiting);
                 Ok(())

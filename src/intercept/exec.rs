@@ -6,9 +6,11 @@
 //! decided about stands there, and is killed.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat};
@@ -34,6 +36,8 @@ pub(super) struct Execution {
     program: (u64, u64),
     /// The SHA-256 that its contents were decided with.
     sha256: Option<String>,
+    /// What scripts call their interpreters on the way.
+    pub interpreters: Vec<PathBuf>,
 }
 
 /// The executions that are under way, by thread.
@@ -59,6 +63,7 @@ pub(super) fn look(
 ) -> Result<(Vec<Need>, Execution), Errno> {
     let mut found = view.find(caller, target, follow)?;
     let mut needs = Vec::new();
+    let mut interpreters = Vec::new();
     for _ in 0..SCRIPTS {
         match found.kind() {
             FileType::RegularFile => {}
@@ -91,7 +96,12 @@ pub(super) fn look(
                 }
                 known => known,
             };
-            return Ok((needs, Execution { program, sha256 }));
+            let execution = Execution {
+                program,
+                sha256,
+                interpreters,
+            };
+            return Ok((needs, execution));
         };
         // A script is read again by its interpreter, so its digest says nothing of what will run
         // where it can be changed.
@@ -101,6 +111,7 @@ pub(super) fn look(
         let base = (interpreter.first() != Some(&b'/'))
             .then(|| view.base(caller, libc::AT_FDCWD))
             .transpose()?;
+        interpreters.push(PathBuf::from(OsString::from_vec(interpreter.clone())));
         let path = interpreter;
         found = view.find(caller, &Target { base, path }, true)?;
     }

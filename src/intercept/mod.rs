@@ -20,13 +20,15 @@ mod exec;
 mod held;
 mod message;
 mod need;
+mod outcome;
 mod question;
 mod reply;
 mod resolve;
 mod sockets;
 mod view;
 
-pub use broker::{Ask, Broker};
+pub use broker::{Broker, Tell, Word};
 pub use held::{Holding, NAMED_SOCKETS, held};
+pub use outcome::Outcome;
 pub use question::{Asked, Question};
 pub use reply::{answer, refuse};

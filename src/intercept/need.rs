@@ -118,6 +118,11 @@ impl Judge {
         self.names(found).any(asks)
     }
 
+    /// Whether what happens is learned from.
+    pub fn learns(&self) -> bool {
+        self.policy.learns()
+    }
+
     pub fn policy(&self) -> &Policy {
         &self.policy
     }

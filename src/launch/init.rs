@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 
 use super::bare::Census;
 use super::notice::{self, Notice, Order};
-use crate::intercept::{Broker, Question, answer, refuse};
+use crate::intercept::{Broker, Word, answer, refuse};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::{self, Stop};
 use crate::sys::{clone, memory, process};
@@ -152,7 +152,7 @@ impl Init<'_> {
                 }
             }
             Some(broker) if !executes || broker.decides_executions() => {
-                broker.hear(listener, &call, &mut ask(self.notices))
+                broker.hear(listener, &call, &mut tell(self.notices))
             }
             _ if executes => self.deny_execution(listener, &call),
             _ => self.count_thread(listener, &call),
@@ -213,7 +213,7 @@ impl Init<'_> {
             Some(Order::Signal { signal }) => self.signal(signal)?,
             Some(Order::Answer { number, permit }) => {
                 if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
-                    broker.answered(listener, number, permit, &mut ask(self.notices))?;
+                    broker.answered(listener, number, permit, &mut tell(self.notices))?;
                 }
             }
         }
@@ -278,9 +278,15 @@ impl Init<'_> {
     }
 }
 
-/// Puts the broker's questions to the supervisor.
-fn ask(notices: BorrowedFd<'_>) -> impl FnMut(&Question) -> io::Result<()> {
-    move |question| notice::send(notices, &Notice::Question(question.clone()), &[])
+/// Hands the broker's words to the supervisor.
+fn tell(notices: BorrowedFd<'_>) -> impl FnMut(Word) -> io::Result<()> {
+    move |word| {
+        let notice = match word {
+            Word::Question(question) => Notice::Question(question),
+            Word::Outcome(outcome) => Notice::Outcome(outcome),
+        };
+        notice::send(notices, &notice, &[])
+    }
 }
 
 /// Whether nothing is there. A search along `PATH` goes by that, and so do programs that can do

@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::enforced::Enforced;
-use crate::intercept::Question;
+use crate::intercept::{Outcome, Question};
 use crate::sys::socket;
 
 /// What the child or init tells the supervisor.
@@ -35,6 +35,8 @@ pub enum Notice {
     },
     /// A call waits to be recorded, or for somebody's decision.
     Question(Question),
+    /// What came of a call, where that is learned from.
+    Outcome(Outcome),
     /// A thread was refused for the limit on processes, for the first time.
     PidsReached,
     /// The program ended.

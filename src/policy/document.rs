@@ -122,7 +122,7 @@ impl WrittenApproval {
 
 /// Limits without the absent ones, which a document leaves out.
 #[derive(Serialize)]
-struct WrittenLimits {
+pub(super) struct WrittenLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

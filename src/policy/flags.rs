@@ -149,6 +149,7 @@ fn silent() -> Layer {
         approval: Approval::default(),
         risk: Vec::new(),
         narrows: true,
+        learns: false,
     }
 }
 

@@ -168,6 +168,8 @@ pub struct Layer {
     pub(super) risk: Vec<RuleRef>,
     /// Whether these are flags over files, whose every allow must be within the files'.
     pub(super) narrows: bool,
+    /// Whether what it lets through is there to be learned from.
+    pub(super) learns: bool,
 }
 
 impl Layer {

@@ -40,6 +40,19 @@ impl Limits {
         }
     }
 
+    /// The greater of each limit; none is the greatest.
+    #[must_use]
+    pub fn join(self, other: Limits) -> Limits {
+        Limits {
+            memory: greater(self.memory, other.memory),
+            cpus: greater(self.cpus, other.cpus),
+            pids: greater(self.pids, other.pids),
+            wall: greater(self.wall, other.wall),
+            output: greater(self.output, other.output),
+            files: greater(self.files, other.files),
+        }
+    }
+
     /// The other's limits where it has some, these elsewhere.
     #[must_use]
     pub fn overridden_by(self, other: Limits) -> Limits {
@@ -59,6 +72,11 @@ fn smaller<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
         (Some(one), Some(other)) => Some(if other < one { other } else { one }),
         (one, other) => one.or(other),
     }
+}
+
+fn greater<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    let (one, other) = (one?, other?);
+    Some(if other > one { other } else { one })
 }
 
 /// What is recorded.

@@ -46,6 +46,11 @@ impl Prefix {
         }
     }
 
+    /// The beginning.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn strip<'n>(&self, name: &Name<'n>) -> Option<&'n [u8]> {
         if name.head & self.mask != self.head {
             return None;

@@ -63,6 +63,7 @@ pub struct Policy {
     on_violation: OnViolation,
     approval: Approval,
     required: Plugins,
+    learns: bool,
 }
 
 impl Policy {
@@ -127,6 +128,12 @@ impl Policy {
         let named = |pattern: &PathPattern| pattern.as_literal().or_else(|| pattern.beginning());
         let paths: BTreeSet<PathBuf> = fs.chain(exec).filter_map(named).collect();
         paths.into_iter().collect()
+    }
+
+    /// Whether what happens under it is learned from.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        self.learns
     }
 
     /// What a run may use.
@@ -211,6 +218,7 @@ impl Policy {
                 .iter()
                 .map(|layer| layer.plugins)
                 .fold(Plugins::default(), Plugins::union),
+            learns: layers.iter().any(|layer| layer.learns),
             layers,
             bundle,
         }

@@ -19,6 +19,7 @@ mod explain;
 mod flags;
 mod index;
 mod layer;
+mod learn;
 mod limits;
 mod lossy;
 mod matching;
@@ -42,6 +43,7 @@ pub use degrade::{Degraded, degrade};
 pub use explain::{Answer, Explanation};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
 pub use layer::{Layer, LoadError, Problem, Vars};
+pub use learn::{Learned, LearnedError, Observation, Unlearned};
 pub use limits::{
     Approval, Audit, Limits, OnViolation, Plugins, Scope, parse_duration, parse_size,
 };
@@ -53,6 +55,7 @@ pub use plan::{
 };
 pub use refused::{Refusal, Refused};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};
+pub use scan::MAX_BYTES as MAX_POLICY_BYTES;
 pub use schema::{SchemaError, schema_violations};
 pub use shipped::{SCHEMA, shipped_names, shipped_text};
 pub use shown::{ShownPlan, ShownRule};

@@ -256,6 +256,7 @@ impl Reader<'_> {
             approval: Approval::default(),
             risk: Vec::new(),
             narrows: false,
+            learns: false,
         };
         for member in members {
             self.section(&mut layer, &member.name, &member.node);

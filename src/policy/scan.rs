@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// The deepest nesting of objects and lists.
 pub(super) const MAX_DEPTH: usize = 64;
 /// The longest document, in bytes.
-pub(super) const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// A place in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,7 @@ use super::ask::{Desk, Reply};
 use super::copies::{Copies, CopyEnd};
 use super::error::RunError;
 use super::gate::{Gate, Ruling, told};
+use super::learner::Learner;
 use super::masks::{Listening, Lost, MaskWatch};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
@@ -84,6 +85,8 @@ pub(super) struct Interactive {
 pub(super) struct Drive {
     pub sandbox: Sandbox,
     pub gate: Gate,
+    /// What the run is learned into.
+    pub learner: Option<Learner>,
     /// What is asked, and whom.
     pub desk: Desk,
     pub worker: Option<Worker>,
@@ -117,7 +120,12 @@ impl Drive {
         mut audience: Audience,
         state: watch::Sender<State>,
     ) -> Result<(Drive, Ends), RunError> {
-        let Begun { gate, started, .. } = begun;
+        let Begun {
+            gate,
+            learner,
+            started,
+            ..
+        } = begun;
         let Started {
             launched,
             bare,
@@ -160,6 +168,7 @@ impl Drive {
             sandbox,
             desk: Desk::new(gate.approval(), &program),
             gate,
+            learner,
             fate: Fate::open(worker.is_some()),
             worker,
             masks,
@@ -285,6 +294,7 @@ impl Drive {
                 self.obey(ruling);
             }
             Ok(Some(Notice::Question(question))) => self.take_question(&question),
+            Ok(Some(Notice::Outcome(outcome))) => self.take_outcome(outcome),
             Ok(Some(Notice::PidsReached)) => self.fate.pids_reached = true,
             Ok(Some(Notice::Exit {
                 code,

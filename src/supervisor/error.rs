@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::learner::LearnError;
 use super::outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::audit::{LogError, ReportError};
 use crate::launch::{FailureKind, LaunchError};
@@ -46,6 +47,9 @@ pub enum RunError {
     /// The report cannot be opened or written.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// Nothing can be learned.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
     /// The channel to the worker cannot be made.
     #[error(transparent)]
     Channel(#[from] crate::ipc::ChannelError),

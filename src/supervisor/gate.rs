@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-pub(super) use self::question::{Course, Held};
+pub(super) use self::question::{Course, Held, wanted};
 use super::printable::printable;
 use super::remark::Remark;
 use crate::audit::{Answer, Counted, Event, EventLog, LogError, Operation, Origin, Tally};
@@ -231,7 +231,9 @@ impl Gate {
         self.tally
             .add(asked.operation, &asked.target, counted, answer);
         self.record_decision(&asked, decision, answer)?;
-        if answer == Answer::Allowed && *verdict != Verdict::Warn {
+        // What is learned from is said when it is learned.
+        let is_said = *verdict != Verdict::Allow && !self.policy.learns();
+        if answer == Answer::Allowed && !is_said {
             return Ok(Ruling {
                 answer,
                 reason: String::new(),

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::error::RunError;
+use super::learner::LearnError;
 use super::options::{PolicyChoice, PolicySource};
 use crate::policy::{Flags, Layer, Limits, LoadError, Vars};
 
@@ -20,13 +21,19 @@ pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError>
         .map(load)
         .collect::<Result<Vec<_>, _>>()?;
     let over_policy = !layers.is_empty();
-    layers.push(Layer::from_flags(
-        &Flags {
-            over_policy,
-            ..choice.flags.clone()
-        },
-        &vars,
-    )?);
+    let flags = Flags {
+        over_policy,
+        ..choice.flags.clone()
+    };
+    let flags = Layer::from_flags(&flags, &vars)?;
+    layers.push(match &choice.learn {
+        None => flags,
+        Some(_) if !over_policy => flags.learning(),
+        Some(path) => {
+            let path = path.display().to_string();
+            return Err(LearnError::UnderPolicy { path }.into());
+        }
+    });
     for source in &choice.narrowing {
         regular(source)?;
         layers.push(load(source)?);
@@ -108,7 +115,7 @@ fn no_directory(source: io::Error) -> RunError {
 /// How a project's limits are named in messages.
 const PROJECT: &str = "the project's configuration";
 
-fn vars() -> Result<Vars, RunError> {
+pub(super) fn vars() -> Result<Vars, RunError> {
     let pwd = std::env::current_dir().map_err(no_directory)?;
     Ok(Vars::of(pwd, std::env::var_os("HOME")))
 }

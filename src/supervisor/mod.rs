@@ -21,6 +21,7 @@ mod error;
 mod foresee;
 mod gate;
 mod layers;
+mod learner;
 mod masks;
 mod notices;
 mod options;
@@ -43,6 +44,7 @@ pub use ask::AskRequest;
 pub use doctor::{Diagnosis, Whole, diagnose};
 pub use error::RunError;
 pub use foresee::foresee;
+pub use learner::{LearnError, Left};
 pub use options::{
     AskChoice, PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
 };

@@ -75,6 +75,9 @@ pub struct PolicyChoice {
     pub flags: Flags,
     /// Flags of a project's configuration, all of which can only narrow.
     pub project: Flags,
+    /// The file to write to what the run needed: what the flags allow, and what is there anyway, may be
+    /// used then, and nothing is refused that the kernel would not refuse. Without `policies`.
+    pub learn: Option<PathBuf>,
 }
 
 /// Which interpreter, root and directories the program gets.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::RunError;
+use super::learner::{LearnError, real};
 use super::start::{Wanted, input};
 use crate::launch::{Features, LaunchRequest, Piece};
 use crate::oci::{self, OciError, Prepared};
@@ -15,6 +16,10 @@ pub(super) fn prepare(
     features: &Features,
     bare: Option<&str>,
 ) -> Result<Prepared, RunError> {
+    if let (Some(path), Some(why)) = (&wanted.policy.learn, bare) {
+        let (path, why) = (path.display().to_string(), why.to_owned());
+        return Err(LearnError::Without { path, why }.into());
+    }
     let prepared = oci::prepare(input(
         wanted,
         layers,
@@ -32,8 +37,8 @@ pub(super) fn prepare(
     Ok(prepared)
 }
 
-/// The log and the report are evidence about the program, so it must not be able to
-/// write where they are kept: in a host path that is shown to it writable.
+/// The log and the report are evidence about the program, and what is learned holds it next time, so it
+/// must not be able to write where they are kept: in a host path that is shown to it writable.
 fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunError> {
     let granted = request.plan.binds.iter().filter(|bind| bind.writable);
     let mut writable: Vec<&Path> = granted.map(|bind| bind.path.as_path()).collect();
@@ -50,12 +55,14 @@ fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunErro
         let changed = granted.filter(|grant| grant.perms.intersects(PermSet::CHANGE));
         writable.extend(changed.map(|grant| grant.path.as_path()));
     }
+    let learned = wanted.policy.learn.as_deref().map(real);
     for (what, path) in [
-        ("the event log", wanted.events),
-        ("the report", wanted.report),
+        ("the event log", wanted.events.map(Path::canonicalize)),
+        ("the report", wanted.report.map(Path::canonicalize)),
+        ("what is learned in", learned),
     ] {
         // What cannot be resolved is no file that the program could reach.
-        let Some(Ok(path)) = path.map(Path::canonicalize) else {
+        let Some(Ok(path)) = path else {
             continue;
         };
         if let Some(place) = writable.iter().find(|place| path.starts_with(place)) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::ask::AskRequest;
+use super::learner::Left;
 use super::outcome::Outcome;
 use crate::audit::Operation;
 use crate::policy::{RuleRef, Verdict};
@@ -60,6 +61,29 @@ pub enum Remark {
         allowed: u64,
         /// How often it was denied.
         denied: u64,
+    },
+    /// Something was wanted in a run that is learned from, and is not in what was learned.
+    Unlearned {
+        /// What was wanted.
+        operation: Operation,
+        /// The path.
+        target: String,
+        /// Why it is not.
+        why: Left,
+    },
+    /// So many more things are not in what was learned.
+    MoreUnlearned {
+        /// How many.
+        count: u64,
+    },
+    /// What was learned has been written.
+    Learned {
+        /// The file.
+        path: String,
+        /// How many rules it has now.
+        rules: usize,
+        /// How many it had, if it was there.
+        before: Option<usize>,
     },
     /// A limit was reached.
     Limit {

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::error::RunError;
 use super::gate::Gate;
-use super::layers::load_layers;
+use super::layers::{load_layers, vars};
+use super::learner::{LearnedFile, Learner};
 use super::masks::MaskWatch;
 use super::options::{PolicyChoice, Program, Surroundings};
 use super::prepare::prepare;
@@ -37,6 +38,7 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Begun {
     pub session: String,
     pub gate: Gate,
+    pub learner: Option<Learner>,
     pub started: Started,
 }
 
@@ -70,6 +72,11 @@ pub(super) fn begin<T>(
 ) -> Result<(Begun, T), RunError> {
     single_threaded()?;
     let session = session_name()?;
+    let vars = vars()?;
+    let learned = wanted.policy.learn.as_deref();
+    let learned = learned
+        .map(|path| LearnedFile::open(path, vars.clone()))
+        .transpose()?;
     let mut log = wanted
         .events
         .map(|path| EventLog::open(path, &session))
@@ -79,6 +86,7 @@ pub(super) fn begin<T>(
             tell_unrecorded(log.append(&refused(error)));
         }
     })?;
+    let learner = learned.map(|file| Learner::new(file, &vars, &policy, &planned.request));
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
     let (started, done) = start(wanted, planned, &mut gate, meanwhile).inspect_err(|error| {
         let event = if matches!(error, RunError::Ended(_)) {
@@ -91,6 +99,7 @@ pub(super) fn begin<T>(
     let begun = Begun {
         session,
         gate,
+        learner,
         started,
     };
     Ok((begun, done))
@@ -371,8 +380,16 @@ pub(super) fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
 /// What a policy wants recorded by name must have a place to be recorded in.
 fn recorded(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
     let audit = policy.audit();
-    if audit.enabled && !audit.events.is_empty() && wanted.events.is_none() {
-        let events = audit.events.join(", ");
+    // What is learned from is recorded by that.
+    let learned = |event: &&String| policy.learns() && *event == "exec";
+    let events: Vec<&str> = audit
+        .events
+        .iter()
+        .filter(|event| !learned(event))
+        .map(String::as_str)
+        .collect();
+    if audit.enabled && !events.is_empty() && wanted.events.is_none() {
+        let events = events.join(", ");
         return Err(RunError::NoLog { events });
     }
     Ok(())

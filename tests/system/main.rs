@@ -20,6 +20,7 @@ mod floods;
 mod interpreters;
 mod killed;
 mod leaks;
+mod learning;
 mod races;
 mod records;
 mod sockets;

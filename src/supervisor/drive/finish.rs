@@ -107,6 +107,22 @@ impl Drive {
             let text = format!("clear the sandbox away: {error}; the next start will");
             self.audience.remark(Remark::Trouble { text });
         }
+        // Of what never ran there is nothing to learn.
+        let unstarted = matches!(self.fate.cause, Some(Cause::Unstarted { .. }));
+        let learner = self.learner.take().filter(|_| !unstarted);
+        let is_said = |operation, target: &str| self.gate.has_said(operation, target);
+        let learned = learner.map(|learner| learner.finish(is_said));
+        match learned.transpose() {
+            Ok(remarks) => {
+                let remarks = remarks.into_iter().flatten();
+                remarks.for_each(|remark| self.audience.remark(remark));
+            }
+            Err(error) => {
+                exit.status = outcome::FAILED;
+                exit.cause = "failure";
+                exit.detail = Some(error.to_string());
+            }
+        }
         let outcome = Outcome {
             exit,
             resources,

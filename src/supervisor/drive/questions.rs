@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::approval::Case;
-use crate::intercept::Question;
+use crate::intercept::{Outcome, Question};
 use crate::supervisor::ask::Entry;
 use crate::supervisor::gate::{Course, Held};
 use crate::supervisor::printable::printable;
@@ -14,6 +14,14 @@ impl Drive {
             Ok(Course::Ask(held)) => self.ask(*held),
             Ok(Course::Ruled(ruling)) => self.tell(question.number, Ok(ruling)),
             Err(error) => self.tell(question.number, Err(error)),
+        }
+    }
+
+    /// What is not asked for is not told by our own init.
+    pub(super) fn take_outcome(&mut self, outcome: Outcome) {
+        match &mut self.learner {
+            Some(learner) => learner.hear(outcome),
+            None => tracing::warn!(?outcome, "nobody learns from this run"),
         }
     }
 

@@ -183,7 +183,7 @@ fn request(asked: &Asked) -> Request<'_> {
 }
 
 /// As people hear of it.
-fn wanted(asked: &Asked) -> (Operation, Option<Perm>, &[u8]) {
+pub(in crate::supervisor) fn wanted(asked: &Asked) -> (Operation, Option<Perm>, &[u8]) {
     match asked {
         Asked::Fs { path, perm } => {
             let operation = match perm {
