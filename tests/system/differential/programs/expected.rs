@@ -72,6 +72,8 @@ impl Oracle<'_> {
         if depth > 4 || (compared && self.is_writable(path)) {
             return Verdict::Deny;
         }
+        // Its interpreter reads it.
+        let own = own.max(self.of_reading(path));
         let interpreter = self.root.join(interpreter);
         match interpreter.canonicalize() {
             Ok(interpreter) => own.max(self.of_file(&interpreter, depth + 1)),
