@@ -232,7 +232,7 @@ impl Gate {
             .add(asked.operation, &asked.target, counted, answer);
         self.record_decision(&asked, decision, answer)?;
         // What is learned from is said when it is learned.
-        let is_said = *verdict != Verdict::Allow && !self.policy.learns();
+        let is_said = *verdict == Verdict::Warn && !self.policy.learns();
         if answer == Answer::Allowed && !is_said {
             return Ok(Ruling {
                 answer,

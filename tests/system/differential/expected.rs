@@ -28,9 +28,10 @@ impl Call {
     }
 
     /// The call that makes an empty file where this one would open one.
-    pub fn node(&self) -> Call {
+    pub fn node(&self, path: &Path) -> Call {
         Call {
             name: "node",
+            path: path.display().to_string(),
             ..self.clone()
         }
     }
@@ -171,15 +172,17 @@ impl Oracle<'_> {
         verdicts.max().unwrap_or(Verdict::Allow)
     }
 
-    /// Whether an open that is denied has made its file: the kernel makes it first, and asks then
+    /// The file that an open has made although it is denied: the kernel makes it first, and asks then
     /// whether it may be opened.
-    pub fn made(&self, needs: &[Need]) -> bool {
+    pub fn made<'n>(&self, needs: &'n [Need]) -> Option<&'n Path> {
         let opens = needs.len() > 1 && !needs.iter().any(|need| matches!(need, Need::Carried(..)));
-        let makes = |need: &Need| matches!(need, Need::Perm(Perm::MakeReg, _));
-        opens
-            && needs
-                .first()
-                .is_some_and(|need| makes(need) && self.one(need).permits())
+        let made = needs
+            .first()
+            .filter(|need| opens && self.one(need).permits());
+        match made {
+            Some(Need::Perm(Perm::MakeReg, path)) => path.strip_prefix(self.here).ok(),
+            _ => None,
+        }
     }
 
     /// Whether another name of the same file gives what is needed of it: Landlock knows the file.

@@ -585,8 +585,8 @@ fn compare(
                     continue;
                 }
                 assert_ne!(*errno, 0, "it was done: {}", told());
-                if by_landlock && asked.made(needs) {
-                    native.make(&call.node());
+                if let Some(path) = asked.made(needs).filter(|_| by_landlock) {
+                    native.make(&call.node(path));
                 }
             }
             _ if ways.stand_between(&pair, call, errno) => {}
