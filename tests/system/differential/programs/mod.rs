@@ -263,7 +263,7 @@ fn compare(chance: &mut Chance, root: &Path, counts: &mut Counts) -> bool {
     let document = policy(chance, root);
     let calls: Vec<Execution> = (0..EXECUTIONS_OF_ONE)
         .map(|_| Execution {
-            path: *chance.of(&PATHS),
+            path: chance.of::<&str>(&PATHS),
             how: *chance.of(&How::ALL),
         })
         .collect();
