@@ -31,7 +31,7 @@ impl Oracle<'_> {
         if kind_of(&path)? != Kind::File {
             return None;
         }
-        let of_program = self.of_file(&path, 0);
+        let of_program = self.of_file(&path, 0)?;
         Some(match call.how {
             // It reads what it loads.
             How::Loader => of_program.max(self.of_loader()).max(self.of_reading(&path)),
@@ -57,28 +57,27 @@ impl Oracle<'_> {
         names.iter().map(of_name).max().unwrap_or(Verdict::Deny)
     }
 
-    fn of_file(&self, path: &Path, depth: usize) -> Verdict {
+    fn of_file(&self, path: &Path, depth: usize) -> Option<Verdict> {
         let bytes = fs::read(path).expect("a file");
         let sha256 = digest(&bytes);
         let names = self.names(path);
         let own = names.iter().map(|name| self.of_name(name, &sha256)).max();
         let own = own.unwrap_or(Verdict::Deny);
         let Some(interpreter) = interpreter(&bytes) else {
-            return own;
+            return Some(own);
         };
         let compared = names
             .iter()
             .any(|name| self.policy.compares_digest_of(name));
         if depth > 4 || (compared && self.is_writable(path)) {
-            return Verdict::Deny;
+            return Some(Verdict::Deny);
         }
         // Its interpreter reads it.
         let own = own.max(self.of_reading(path));
         let interpreter = self.root.join(interpreter);
-        match interpreter.canonicalize() {
-            Ok(interpreter) => own.max(self.of_file(&interpreter, depth + 1)),
-            Err(_) => own,
-        }
+        // Without an interpreter it fails in any case.
+        let interpreter = interpreter.canonicalize().ok()?;
+        Some(own.max(self.of_file(&interpreter, depth + 1)?))
     }
 
     fn of_name(&self, path: &Path, sha256: &str) -> Verdict {
