@@ -301,10 +301,12 @@ fn linked(
             continue;
         };
         let judged = |path, perm| policy.decide(&Request::Fs { path, perm }).verdict;
-        let more = intercept
-            .perms
+        let runs = |path| policy.decide(&Request::Exec { path, sha256: None }).verdict;
+        let perms = intercept.perms;
+        let more = perms
             .iter()
-            .any(|perm| judged(path, perm) > judged(parent, perm));
+            .any(|perm| judged(path, perm) > judged(parent, perm))
+            || (perms.contains(Perm::Execute) && runs(path) > runs(parent));
         let (known, named) = (intercept.linked.contains(path), literal.contains(path));
         prop_assert!(
             if named { more == known } else { more || !known },
