@@ -92,7 +92,11 @@ class Runtime:
     def __init__(self, name, path, work):
         self.name = name
         manager = ["--cgroup-manager", "cgroupfs"] if name == "crun" else []
-        self.command = [path, *manager, "--root", os.path.join(work, "state-" + name)]
+        # Each is a copy, as one that is installed: what a linker has just written lies in memory in
+        # smaller pieces, and takes longer to start.
+        folder = os.path.join(work, "program-" + name)
+        os.makedirs(folder, exist_ok=True)
+        self.command = [shutil.copy(path, folder), *manager, "--root", os.path.join(work, "state-" + name)]
         self.pid_file = os.path.join(work, name + ".pid")
         self.number = 0
 

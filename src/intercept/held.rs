@@ -83,9 +83,6 @@ const ATTRIBUTES_HERE: &[Sysno] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ATTRIBUTES_HERE: &[Sysno] = &[];
 
-/// Permissions for which sockets with names are decided too: to connect to one is to write to it.
-pub const NAMED_SOCKETS: PermSet = PermSet::of(&[Perm::WriteFile, Perm::MakeSock]);
-
 /// Calls that bind, connect or send to a socket with a name.
 const SOCKETS: &[(Sysno, Holding)] = &[
     (Sysno::bind, Holding::Always),
@@ -139,7 +136,7 @@ pub fn held(perms: PermSet) -> Vec<(Sysno, Holding)> {
         held.extend(attributes.map(|sysno| (*sysno, Holding::Always)));
         held.extend(NEWER.iter().map(|sysno| (*sysno, Holding::Unknown)));
     }
-    if perms.intersects(NAMED_SOCKETS) {
+    if perms.intersects(PermSet::NAMED_SOCKETS) {
         held.extend(SOCKETS);
         let mut leading = LEADING.to_vec();
         leading.retain(|sysno| !held.iter().any(|(there, _)| there == sysno));

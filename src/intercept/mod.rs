@@ -28,7 +28,7 @@ mod sockets;
 mod view;
 
 pub use broker::{Broker, Tell, Word};
-pub use held::{Holding, NAMED_SOCKETS, held};
+pub use held::{Holding, held};
 pub use outcome::Outcome;
 pub use question::{Asked, Question};
 pub use reply::{answer, refuse};

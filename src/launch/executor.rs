@@ -23,7 +23,7 @@ use super::request::Program;
 use super::rlimits::ResourceLimits;
 use super::seccomp::Filters;
 use super::{Enforced, Require, State, connection, landlock};
-use crate::intercept::{Broker, NAMED_SOCKETS};
+use crate::intercept::Broker;
 use crate::policy::{Grant, Intercept, Policy};
 use crate::sys::mount::attr;
 use crate::sys::{clone, memory, process, socket, terminal};
@@ -323,7 +323,8 @@ impl Stage {
             .map_err(|c| Failure::new("apply", "Landlock", c))?;
         process::reset_signals().map_err(|c| Failure::new("reset", "signals", c))?;
         let intercept = self.intercept.as_ref();
-        let holds_messages = intercept.is_some_and(|(i, _)| i.perms.intersects(NAMED_SOCKETS));
+        let holds_messages =
+            intercept.is_some_and(|(intercept, _)| intercept.decides_named_sockets());
         filter(&self.filters, to_init, holds_messages)?;
         self.rlimits
             .apply_asked()

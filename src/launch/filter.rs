@@ -5,8 +5,7 @@ use std::path::Path;
 use super::request::{LaunchRequest, Piece};
 use super::seccomp::SeccompRequest;
 use super::start::SYSTEM_FOLDERS;
-use crate::intercept::NAMED_SOCKETS;
-use crate::policy::{ExecPlan, MaskKind, NetPlan, Perm, PermSet};
+use crate::policy::{ExecPlan, Intercept, MaskKind, NetPlan, Perm, PermSet};
 
 /// The filter that carries the plan of `request`.
 pub(super) fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
@@ -34,7 +33,7 @@ pub(super) fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
 /// is refused where it is opened ([`Source::open`]).
 pub(super) fn unix_sockets(request: &LaunchRequest) -> bool {
     let intercept = request.plan.intercept.as_ref();
-    if intercept.is_some_and(|intercept| intercept.perms.intersects(NAMED_SOCKETS)) {
+    if intercept.is_some_and(Intercept::decides_named_sockets) {
         return request.features.landlock_abi > 0;
     }
     let grants = &request.plan.landlock;

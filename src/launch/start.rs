@@ -14,8 +14,7 @@ use super::rlimits::{ResourceLimits, UnheldLimit};
 use super::seccomp::Filters;
 use super::source::{OwnerMaps, Source};
 use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine};
-use crate::intercept::NAMED_SOCKETS;
-use crate::policy::ExecPlan;
+use crate::policy::{ExecPlan, Intercept};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
 
@@ -413,7 +412,7 @@ fn describe(
     };
     enforced.full("exec", exec);
     let intercept = request.plan.intercept.as_ref();
-    let decided = intercept.is_some_and(|it| it.perms.intersects(NAMED_SOCKETS));
+    let decided = intercept.is_some_and(Intercept::decides_named_sockets);
     let sockets = match (unix_sockets(request), decided) {
         (true, true) => "with names too: each call that takes one is decided",
         (true, false) => "with names too: nothing is shown that could hold one of the host",

@@ -125,6 +125,8 @@ impl PermSet {
     pub const FILE: PermSet = PermSet::of(&[Perm::ReadFile, Perm::WriteFile, Perm::Execute]);
     /// Reading and running one file.
     pub const PROGRAM: PermSet = PermSet::of(&[Perm::ReadFile, Perm::Execute]);
+    /// What a Unix socket with a name may need: to connect to one is to write to it.
+    pub const NAMED_SOCKETS: PermSet = PermSet::of(&[Perm::WriteFile, Perm::MakeSock]);
 
     /// The set of the given permissions.
     pub const fn of(perms: &[Perm]) -> PermSet {

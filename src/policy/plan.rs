@@ -133,6 +133,12 @@ impl Intercept {
     pub fn decides_executions(&self) -> bool {
         self.perms.contains(Perm::Execute)
     }
+
+    /// Whether each call that takes the name of a Unix socket is decided as it is made.
+    #[must_use]
+    pub fn decides_named_sockets(&self) -> bool {
+        self.perms.intersects(PermSet::NAMED_SOCKETS)
+    }
 }
 
 /// A host path that is shown at the same path.

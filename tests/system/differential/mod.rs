@@ -36,6 +36,10 @@ const CALLS_OF_ONE: usize = 40;
 struct Chance(u64);
 
 impl Chance {
+    fn of_seed(seed: u64) -> Chance {
+        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -648,8 +652,25 @@ fn asked_for(usual: u64) -> (u64, u64) {
     (seed, given("BUNTIME_PAIRS").unwrap_or(usual))
 }
 
+/// How many pairs were decided, and how many of them permitted.
+fn decided<'c>(counts: impl Iterator<Item = (Verdict, &'c u64)>) -> (u64, u64) {
+    counts.fold((0, 0), |(all, permitted), (verdict, count)| {
+        let more = if verdict.permits() { *count } else { 0 };
+        (all + count, permitted + more)
+    })
+}
+
+/// Says what was compared, of which enough has to be permitted, and hardly a policy refused.
+fn tell(pairs: u64, (all, permitted): (u64, u64), refused: u64, few: u64) {
+    eprintln!(
+        "{pairs} pairs, {all} of them decided, {permitted} permitted; {refused} policies refused"
+    );
+    assert!(permitted * 4 >= all, "{permitted} of {all} were permitted");
+    assert!(refused < few, "{refused} policies were refused");
+}
+
 fn compare_many(kernel: Kernel, seed: u64, wanted: u64) -> Counts {
-    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut chance = Chance::of_seed(seed);
     let place = outside_of_tmp().join(format!("differential-{}", std::process::id()));
     fs::create_dir_all(&place).expect("a folder");
     let mut counts = Counts::default();
@@ -661,17 +682,9 @@ fn compare_many(kernel: Kernel, seed: u64, wanted: u64) -> Counts {
         }
     }
     fs::remove_dir_all(&place).expect("the trees are removed");
-    let all: u64 = counts.0.values().sum();
-    let permitted = counts
-        .0
-        .iter()
-        .filter(|((_, verdict, _), _)| verdict.permits());
-    let permitted: u64 = permitted.map(|(_, count)| count).sum();
-    eprintln!(
-        "{pairs} pairs, {all} of them decided, {permitted} permitted; {refused} policies refused"
-    );
-    assert!(permitted * 4 >= all, "{permitted} of {all} were permitted");
-    assert!(refused < pairs / 100, "{refused} policies were refused");
+    let each = counts.0.iter();
+    let decided = decided(each.map(|((_, verdict, _), count)| (*verdict, count)));
+    tell(pairs, decided, refused, pairs / 100);
     counts
 }
 
