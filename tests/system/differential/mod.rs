@@ -5,8 +5,10 @@
 //! what is permitted gives the same there and inside, what is not fails inside, and at the end both
 //! trees are the same.
 
+mod chance;
 mod expected;
 mod programs;
+mod ways;
 mod world;
 
 use std::collections::BTreeMap;
@@ -16,12 +18,12 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 
-use buntime::policy::{
-    Entry, EntryKind, Layer, Mask, MaskKind, PermSet, Plan, Policy, Vars, Verdict, World,
-};
-use serde_json::{Value, json};
+use buntime::policy::{Entry, EntryKind, Layer, Policy, Vars, Verdict, World};
+use serde_json::Value;
 
-use self::expected::{Call, Need, Oracle, needs};
+use self::chance::{Chance, NAMES, call, policy};
+use self::expected::{Call, Oracle, needs};
+use self::ways::Ways;
 use self::world::{described, leads, plant};
 use crate::support::{
     Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
@@ -31,234 +33,6 @@ const CALLS: &str = include_str!("calls.py");
 
 /// Calls that are made under one policy.
 const CALLS_OF_ONE: usize = 40;
-
-/// A sequence of numbers that its seed decides.
-struct Chance(u64);
-
-impl Chance {
-    fn of_seed(seed: u64) -> Chance {
-        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn of<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
-        &choices[self.next() as usize % choices.len()]
-    }
-
-    fn one_in(&mut self, odds: u64) -> bool {
-        self.next().is_multiple_of(odds)
-    }
-}
-
-const PATTERNS: [&str; 24] = [
-    "a",
-    "a/x.txt",
-    "a/k.pem",
-    "a/sub",
-    "a/sub/y.txt",
-    "b",
-    "b/x.txt",
-    "b/hard",
-    "b/new",
-    "a/new",
-    "d",
-    "top.txt",
-    "d/deep/new",
-    "*/k.pem",
-    "**/*.txt",
-    "a/*",
-    "b/[kx]*",
-    "**/sub/**",
-    "a/?.txt",
-    "**/new*",
-    "*",
-    "d/**",
-    "a/**/y.txt",
-    "**/k.pem",
-];
-
-/// Those of them that a mount can cover whatever is made around them.
-const DIRECTORIES: [&str; 5] = ["a", "a/sub", "b", "d", "d/empty"];
-
-/// Those of them that name what is not there.
-const MISSING: [&str; 3] = ["b/new", "a/new", "d/deep/new"];
-
-const PATHS: [&str; 27] = [
-    "a",
-    "b",
-    "d",
-    "a/x.txt",
-    "a/k.pem",
-    "a/sub",
-    "a/sub/y.txt",
-    "b/x.txt",
-    "b/k.pem",
-    "b/hard",
-    "top.txt",
-    "link/x.txt",
-    "link/k.pem",
-    "a/l",
-    "a/up/top.txt",
-    "b/dangling",
-    "a/new",
-    "b/new",
-    "d/new",
-    "new",
-    "a/sub/new.txt",
-    "d/../b/x.txt",
-    "./a//k.pem",
-    "missing/x",
-    "a/x.txt/y",
-    "link",
-    "d/empty",
-];
-
-/// What may be removed as a folder, and what may be made.
-const FOLDERS: [&str; 6] = ["a/sub", "d/empty", "d/new", "new", "b/new", "d"];
-const NEW: [&str; 8] = [
-    "a/new",
-    "b/new",
-    "d/new",
-    "new",
-    "a/sub/new.txt",
-    "d/empty/new",
-    "link/new2",
-    "d/x.txt",
-];
-
-const NAMES: [&str; 13] = [
-    "open",
-    "truncate",
-    "mkdir",
-    "rmdir",
-    "unlink",
-    "rename",
-    "link",
-    "symlink",
-    "fifo",
-    "node",
-    "chmod",
-    "times",
-    "attribute",
-];
-
-const SETS: [&[&str]; 9] = [
-    &["read_file", "read_dir"],
-    &["write_file", "write_dir"],
-    &["read_file"],
-    &["write_file"],
-    &["make_reg", "remove_file"],
-    &[
-        "read_file",
-        "write_file",
-        "make_reg",
-        "make_dir",
-        "remove_file",
-        "remove_dir",
-        "make_sym",
-        "make_fifo",
-    ],
-    &["read_dir", "make_dir"],
-    &["read_file", "read_dir", "write_file", "write_dir"],
-    // What Landlock alone keeps from being written, in a folder that may be changed.
-    &[
-        "read_file",
-        "read_dir",
-        "make_reg",
-        "make_dir",
-        "remove_file",
-    ],
-];
-
-fn policy(chance: &mut Chance, root: &str) -> Value {
-    let base = *chance.of(&[SETS[7], SETS[7], SETS[5], SETS[0], SETS[8]]);
-    // What mounts alone can carry, and they are how it is carried.
-    let plain = chance.one_in(2);
-    let action = match plain {
-        true => "allow",
-        false => *chance.of(&["allow", "allow", "warn", "ask"]),
-    };
-    let mut rules = vec![json!({"action": action, "path": root, "perms": base})];
-    for _ in 0..chance.next() % 5 {
-        let (action, pattern) = match plain {
-            true => ("deny", *chance.of(&DIRECTORIES)),
-            false => (
-                *chance.of(&["deny", "deny", "deny", "warn", "ask", "allow"]),
-                *chance.of(&PATTERNS),
-            ),
-        };
-        // What is not there is not shown for a rule that allows it: only its directory could be.
-        let action = if MISSING.contains(&pattern) {
-            "deny"
-        } else {
-            action
-        };
-        let path = format!("{root}/{pattern}");
-        let mut rule = json!({"action": action, "path": path});
-        if action == "allow" || chance.one_in(2) {
-            rule["perms"] = json!(chance.of(&SETS));
-        }
-        // Nothing is made or removed in a directory that is shown read-only.
-        let names_itself = !pattern.contains(['*', '?', '[']) || pattern == "d/**";
-        if action != "deny" && base == SETS[0] && names_itself {
-            rule["perms"] = json!(["read_file"]);
-        }
-        rules.push(rule);
-    }
-    json!({
-        "version": 1,
-        "defaults": {"fs": "deny", "net": "deny", "exec": "deny"},
-        "fs": {"rules": rules},
-        "audit": {"enabled": true}
-    })
-}
-
-fn call(chance: &mut Chance, rare: &[&'static str]) -> Call {
-    let name = match chance.one_in(3) {
-        true => *chance.of(&NAMES),
-        false => *chance.of(rare),
-    };
-    let path = match (name, chance.one_in(3)) {
-        ("rmdir", false) => *chance.of(&FOLDERS),
-        ("mkdir" | "symlink" | "fifo" | "node", false) => *chance.of(&NEW),
-        _ => *chance.of(&PATHS),
-    };
-    let flags = match name {
-        "open" => {
-            let modes = [libc::O_RDONLY, libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR];
-            let more = [
-                0,
-                0,
-                libc::O_CREAT,
-                libc::O_CREAT | libc::O_EXCL,
-                libc::O_TRUNC,
-                libc::O_CREAT | libc::O_TRUNC,
-                libc::O_NOFOLLOW,
-                libc::O_APPEND,
-            ];
-            *chance.of(&modes) | *chance.of(&more)
-        }
-        _ => 0,
-    };
-    let to = match (name, chance.one_in(4)) {
-        ("link", false) => *chance.of(&NEW),
-        _ => *chance.of(&PATHS),
-    };
-    Call {
-        name,
-        path: path.to_owned(),
-        to: to.to_owned(),
-        flags,
-        mode: *chance.of(&[0o600, 0o644, 0o755, 0o700]),
-        how: (chance.next() % 3) as u8,
-    }
-}
 
 /// A program that makes calls without any sandbox, as the tree's owner.
 struct Native {
@@ -410,90 +184,6 @@ fn give_away(path: &Path) {
         for entry in fs::read_dir(path).expect("a folder is read") {
             give_away(&entry.expect("an entry").path());
         }
-    }
-}
-
-/// What the plan of a policy does to the tree.
-struct Ways {
-    /// Some of it is a mount of its own: nothing is moved or linked from one mount to another, and
-    /// whoever tries it is told so, and copies.
-    mounts: bool,
-    /// Before ABI 2 Landlock lets nothing into another directory.
-    stays: bool,
-    /// What cannot be passed through either, wherever the way leads.
-    hidden: Vec<PathBuf>,
-    masked: Vec<PathBuf>,
-    live: PermSet,
-    linked: Vec<PathBuf>,
-}
-
-impl Ways {
-    fn of(plan: Option<Plan>, kernel: Kernel) -> Ways {
-        let masks = plan.iter().flat_map(|plan| &plan.masks);
-        let path = |mask: &Mask| mask.path.clone();
-        let hidden = masks.clone().filter(|mask| mask.kind == MaskKind::Hidden);
-        let (hidden, masked) = (
-            hidden.map(path).collect(),
-            masks.clone().map(path).collect(),
-        );
-        let mounts = plan.is_none() || masks.count() > 0;
-        let intercept = plan.and_then(|plan| plan.intercept).unwrap_or_default();
-        Ways {
-            mounts,
-            stays: kernel.abi == Some(1),
-            hidden,
-            masked,
-            live: intercept.perms,
-            linked: intercept.linked,
-        }
-    }
-
-    /// Whether a call that is allowed was kept from its effect by the mounts alone.
-    fn stand_between(&self, pair: &Pair, call: &Call, errno: &Value) -> bool {
-        let moves = matches!(call.name, "rename" | "link" | "rmdir");
-        if *errno == libc::EXDEV || *errno == libc::EBUSY {
-            return moves && (self.mounts || self.stays);
-        }
-        let is_hidden = |real: &Path| {
-            let below = real.strip_prefix(&pair.native).unwrap_or(real);
-            let real = pair.inside.join(below);
-            self.hidden.iter().any(|hidden| real.starts_with(hidden))
-        };
-        let mut paths = [&call.path, &call.to].into_iter();
-        *errno == libc::EACCES && paths.any(|path| passes(&pair.native, path, is_hidden))
-    }
-
-    fn mechanism(&self, pair: &Pair, needs: &[Need], verdict: Verdict) -> &'static str {
-        let is_live = |need: &Need| match need {
-            Need::Perm(perm, _) => self.live.contains(*perm),
-            Need::Change(_) => self.live.intersects(PermSet::CHANGE),
-            Need::Carried(..) => false,
-        };
-        let is_masked = |need: &Need| match need {
-            Need::Perm(_, path) | Need::Change(path) => {
-                let below = path.strip_prefix(&pair.native).unwrap_or(path);
-                let path = pair.inside.join(below);
-                self.masked.iter().any(|masked| path.starts_with(masked))
-            }
-            Need::Carried(..) => false,
-        };
-        if needs.iter().any(is_live) {
-            "interceptor"
-        } else if !verdict.permits() && needs.iter().any(is_masked) {
-            "mask"
-        } else {
-            "landlock"
-        }
-    }
-
-    /// The files that rules know under every name, by their inodes in the other tree.
-    fn linked(&self, pair: &Pair) -> Vec<(u64, PathBuf)> {
-        let linked = self.linked.iter().map(|path| {
-            let below = path.strip_prefix(&pair.inside).expect("it is in the tree");
-            let found = pair.native.join(below).symlink_metadata();
-            (found.expect("it is there").ino(), path.clone())
-        });
-        linked.collect()
     }
 }
 

@@ -1,0 +1,236 @@
+//! Policies and calls at random, as a seed decides.
+
+use serde_json::{Value, json};
+
+use super::expected::Call;
+
+/// A sequence of numbers that its seed decides.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn of_seed(seed: u64) -> Chance {
+        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn of<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
+        &choices[self.next() as usize % choices.len()]
+    }
+
+    pub fn one_in(&mut self, odds: u64) -> bool {
+        self.next().is_multiple_of(odds)
+    }
+}
+
+const PATTERNS: [&str; 24] = [
+    "a",
+    "a/x.txt",
+    "a/k.pem",
+    "a/sub",
+    "a/sub/y.txt",
+    "b",
+    "b/x.txt",
+    "b/hard",
+    "b/new",
+    "a/new",
+    "d",
+    "top.txt",
+    "d/deep/new",
+    "*/k.pem",
+    "**/*.txt",
+    "a/*",
+    "b/[kx]*",
+    "**/sub/**",
+    "a/?.txt",
+    "**/new*",
+    "*",
+    "d/**",
+    "a/**/y.txt",
+    "**/k.pem",
+];
+
+/// Those of them that a mount can cover whatever is made around them.
+const DIRECTORIES: [&str; 5] = ["a", "a/sub", "b", "d", "d/empty"];
+
+/// Those of them that name what is not there.
+const MISSING: [&str; 3] = ["b/new", "a/new", "d/deep/new"];
+
+const PATHS: [&str; 27] = [
+    "a",
+    "b",
+    "d",
+    "a/x.txt",
+    "a/k.pem",
+    "a/sub",
+    "a/sub/y.txt",
+    "b/x.txt",
+    "b/k.pem",
+    "b/hard",
+    "top.txt",
+    "link/x.txt",
+    "link/k.pem",
+    "a/l",
+    "a/up/top.txt",
+    "b/dangling",
+    "a/new",
+    "b/new",
+    "d/new",
+    "new",
+    "a/sub/new.txt",
+    "d/../b/x.txt",
+    "./a//k.pem",
+    "missing/x",
+    "a/x.txt/y",
+    "link",
+    "d/empty",
+];
+
+/// What may be removed as a folder, and what may be made.
+const FOLDERS: [&str; 6] = ["a/sub", "d/empty", "d/new", "new", "b/new", "d"];
+const NEW: [&str; 8] = [
+    "a/new",
+    "b/new",
+    "d/new",
+    "new",
+    "a/sub/new.txt",
+    "d/empty/new",
+    "link/new2",
+    "d/x.txt",
+];
+
+/// The calls that there are.
+pub const NAMES: [&str; 13] = [
+    "open",
+    "truncate",
+    "mkdir",
+    "rmdir",
+    "unlink",
+    "rename",
+    "link",
+    "symlink",
+    "fifo",
+    "node",
+    "chmod",
+    "times",
+    "attribute",
+];
+
+const SETS: [&[&str]; 9] = [
+    &["read_file", "read_dir"],
+    &["write_file", "write_dir"],
+    &["read_file"],
+    &["write_file"],
+    &["make_reg", "remove_file"],
+    &[
+        "read_file",
+        "write_file",
+        "make_reg",
+        "make_dir",
+        "remove_file",
+        "remove_dir",
+        "make_sym",
+        "make_fifo",
+    ],
+    &["read_dir", "make_dir"],
+    &["read_file", "read_dir", "write_file", "write_dir"],
+    // What Landlock alone keeps from being written, in a folder that may be changed.
+    &[
+        "read_file",
+        "read_dir",
+        "make_reg",
+        "make_dir",
+        "remove_file",
+    ],
+];
+
+/// A policy about the tree below `root`.
+pub fn policy(chance: &mut Chance, root: &str) -> Value {
+    let base = *chance.of(&[SETS[7], SETS[7], SETS[5], SETS[0], SETS[8]]);
+    // What mounts alone can carry, and they are how it is carried.
+    let plain = chance.one_in(2);
+    let action = match plain {
+        true => "allow",
+        false => *chance.of(&["allow", "allow", "warn", "ask"]),
+    };
+    let mut rules = vec![json!({"action": action, "path": root, "perms": base})];
+    for _ in 0..chance.next() % 5 {
+        let (action, pattern) = match plain {
+            true => ("deny", *chance.of(&DIRECTORIES)),
+            false => (
+                *chance.of(&["deny", "deny", "deny", "warn", "ask", "allow"]),
+                *chance.of(&PATTERNS),
+            ),
+        };
+        // What is not there is not shown for a rule that allows it: only its directory could be.
+        let action = if MISSING.contains(&pattern) {
+            "deny"
+        } else {
+            action
+        };
+        let path = format!("{root}/{pattern}");
+        let mut rule = json!({"action": action, "path": path});
+        if action == "allow" || chance.one_in(2) {
+            rule["perms"] = json!(chance.of(&SETS));
+        }
+        // Nothing is made or removed in a directory that is shown read-only.
+        let names_itself = !pattern.contains(['*', '?', '[']) || pattern == "d/**";
+        if action != "deny" && base == SETS[0] && names_itself {
+            rule["perms"] = json!(["read_file"]);
+        }
+        rules.push(rule);
+    }
+    json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": "deny"},
+        "fs": {"rules": rules},
+        "audit": {"enabled": true}
+    })
+}
+
+/// A call, mostly one of those that are `rare` so far.
+pub fn call(chance: &mut Chance, rare: &[&'static str]) -> Call {
+    let name = match chance.one_in(3) {
+        true => *chance.of(&NAMES),
+        false => *chance.of(rare),
+    };
+    let path = match (name, chance.one_in(3)) {
+        ("rmdir", false) => *chance.of(&FOLDERS),
+        ("mkdir" | "symlink" | "fifo" | "node", false) => *chance.of(&NEW),
+        _ => *chance.of(&PATHS),
+    };
+    let flags = match name {
+        "open" => {
+            let modes = [libc::O_RDONLY, libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR];
+            let more = [
+                0,
+                0,
+                libc::O_CREAT,
+                libc::O_CREAT | libc::O_EXCL,
+                libc::O_TRUNC,
+                libc::O_CREAT | libc::O_TRUNC,
+                libc::O_NOFOLLOW,
+                libc::O_APPEND,
+            ];
+            *chance.of(&modes) | *chance.of(&more)
+        }
+        _ => 0,
+    };
+    let to = match (name, chance.one_in(4)) {
+        ("link", false) => *chance.of(&NEW),
+        _ => *chance.of(&PATHS),
+    };
+    Call {
+        name,
+        path: path.to_owned(),
+        to: to.to_owned(),
+        flags,
+        mode: *chance.of(&[0o600, 0o644, 0o755, 0o700]),
+        how: (chance.next() % 3) as u8,
+    }
+}
