@@ -339,7 +339,7 @@ pub(super) fn kept(flags: OFlags) -> OFlags {
 /// What the caller makes gets the mode that it would have made it with. Nothing else here makes
 /// files.
 pub(super) fn take_mask(view: &View, caller: Caller) -> Result<(), Errno> {
-    let mask = view.status(caller, "Umask:", 8)?;
+    let mask = view.status(caller)?.number("Umask:", 8)? as u32;
     rustix::process::umask(Mode::from_raw_mode(mask));
     Ok(())
 }

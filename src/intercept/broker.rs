@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::act::{Act, Done, Looking, Prepared};
+use super::act::{Act, Done, Looking, Prepared, Task};
 use super::calls::{self, Call};
 use super::exec::{Execution, Executions, Seen};
+use super::helper::Helper;
 use super::need::{Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::reply::{answer, hand_over, refuse};
 use super::view::{Caller, Target, View};
 use crate::policy::{Intercept, Policy};
-use crate::sys::clone;
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::Stop;
 
@@ -68,13 +68,6 @@ impl std::fmt::Debug for Waiting {
             .field("call", &self.call)
             .finish_non_exhaustive()
     }
-}
-
-/// A process of ours that waits for somebody else in a caller's place.
-#[derive(Debug)]
-struct Helper {
-    process: i32,
-    id: u64,
 }
 
 impl Broker {
@@ -257,7 +250,7 @@ impl Broker {
             return refuse(listener, waiting.id, Errno::ACCESS);
         };
         self.asked += 1;
-        let pid = self.view.status(waiting.caller, "Tgid:", 10);
+        let pid = self.view.process_of(waiting.caller);
         let question = Question {
             number: self.asked,
             pid: pid.unwrap_or(waiting.caller.tid),
@@ -285,7 +278,7 @@ impl Broker {
             Ok(Done::Descriptor(descriptor, close_on_exec)) => {
                 hand_over(listener, id, &descriptor, close_on_exec)
             }
-            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, id, task),
+            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, (id, caller), task),
             Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
             Err(errno) => refuse(listener, id, errno),
         }
@@ -324,23 +317,12 @@ impl Broker {
     fn wait_elsewhere(
         &mut self,
         listener: BorrowedFd<'_>,
-        id: u64,
-        task: impl FnOnce(&View) -> Result<Done, Errno>,
+        (id, caller): (u64, Caller),
+        task: Task,
     ) -> io::Result<()> {
-        match clone::fork() {
-            Ok(0) => {
-                let told = match task(&self.view) {
-                    Ok(Done::Descriptor(opened, close_on_exec)) => {
-                        hand_over(listener, id, &opened, close_on_exec)
-                    }
-                    Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
-                    Ok(_) => refuse(listener, id, Errno::ACCESS),
-                    Err(errno) => refuse(listener, id, errno),
-                };
-                clone::exit_now(i32::from(told.is_err()))
-            }
-            Ok(process) => {
-                self.helpers.push(Helper { process, id });
+        match Helper::start(&self.view, listener, (id, caller), task) {
+            Ok(helper) => {
+                self.helpers.push(helper);
                 Ok(())
             }
             Err(_) => refuse(listener, id, Errno::NOMEM),
@@ -353,15 +335,13 @@ impl Broker {
         !self.helpers.is_empty()
     }
 
-    /// Ends what waits for callers that are gone.
-    pub fn tend(&mut self, listener: BorrowedFd<'_>) {
-        for helper in &self.helpers {
-            if !seccomp::still_waits(listener, helper.id) {
-                // Its end is heard of in any case, and it has nothing left to do.
-                let ended = crate::sys::process::kill(helper.process, libc::SIGKILL);
-                tracing::debug!(?ended, "a caller left while its call was made");
-            }
-        }
+    /// Ends what waits for callers that are gone, or that have a signal to be delivered.
+    ///
+    /// # Errors
+    /// As [`Broker::hear`].
+    pub fn tend(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let mut helpers = self.helpers.iter();
+        helpers.try_for_each(|helper| helper.tend(&self.view, listener))
     }
 
     /// Hears that the process `process` has ended. One of its own that was ended before it answered

@@ -168,7 +168,7 @@ impl Message {
                         return Err(Errno::INVAL);
                     }
                     // Nobody says that another process is the sender.
-                    let sender = view.status(caller, "Tgid:", 10)?;
+                    let sender = view.process_of(caller)?;
                     if integer(&self.control, content.start) != sender as i32 {
                         return Err(Errno::PERM);
                     }
@@ -217,7 +217,7 @@ impl Message {
             && self.flags & libc::MSG_NOSIGNAL == 0
             && is_stream(&self.socket)
         {
-            let process = view.status(caller, "Tgid:", 10)?;
+            let process = view.process_of(caller)?;
             process::kill(process as i32, libc::SIGPIPE).map_err(|error| errno(&error))?;
         }
         let sent = sent?;

@@ -18,6 +18,7 @@ mod calls;
 mod elf;
 mod exec;
 mod held;
+mod helper;
 mod message;
 mod need;
 mod outcome;
@@ -25,6 +26,7 @@ mod question;
 mod reply;
 mod resolve;
 mod sockets;
+mod status;
 mod view;
 
 pub use broker::{Broker, Tell, Word};

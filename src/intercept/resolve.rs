@@ -182,11 +182,11 @@ impl View {
         let is_root = fstat(folder)?.st_ino == PROCESS_ROOT;
         match (is_root, name) {
             (true, b"self") => {
-                let process = self.status(caller, "Tgid:", 10)?;
+                let process = self.process_of(caller)?;
                 Ok(Leads::Along(process.to_string().into_bytes()))
             }
             (true, b"thread-self") => {
-                let process = self.status(caller, "Tgid:", 10)?;
+                let process = self.process_of(caller)?;
                 Ok(Leads::Along(
                     format!("{process}/task/{}", caller.tid).into_bytes(),
                 ))

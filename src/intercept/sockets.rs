@@ -219,7 +219,7 @@ impl View {
         let thread = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
         let (handle, is_process) = match pidfd_open(pid(caller.tid)?, thread) {
             Err(Errno::INVAL) => {
-                let process = self.status(caller, "Tgid:", 10)?;
+                let process = self.process_of(caller)?;
                 (pidfd_open(pid(process)?, PidfdFlags::empty())?, true)
             }
             opened => (opened?, false),

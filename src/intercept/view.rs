@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::status::Status;
 use crate::sys::memory;
 
 /// Bytes of a path with its NUL, as `PATH_MAX` of linux/limits.h.
@@ -181,15 +182,18 @@ impl View {
         })
     }
 
-    /// A number of the caller's /proc/TID/status, in the given base.
-    pub fn status(&self, caller: Caller, field: &str, base: u32) -> Result<u32, Errno> {
+    /// The process that the caller is a thread of.
+    pub fn process_of(&self, caller: Caller) -> Result<u32, Errno> {
+        Ok(self.status(caller)?.number("Tgid:", 10)? as u32)
+    }
+
+    /// The caller's /proc/TID/status.
+    pub fn status(&self, caller: Caller) -> Result<Status, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let path = format!("{}/status", caller.tid);
         let file = openat(&self.processes, path, flags, Mode::empty())?;
         let text = io::read_to_string(std::fs::File::from(file)).map_err(|_| Errno::SRCH)?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field));
-        line.and_then(|number| u32::from_str_radix(number.trim(), base).ok())
-            .ok_or(Errno::SRCH)
+        Ok(Status::new(text))
     }
 
     /// Says what an object is and where.

@@ -78,10 +78,10 @@ fn close_all_but(kept: &[i32]) -> io::Result<()> {
     process::close_range(first, i32::MAX)
 }
 
-/// How often callers that may have left are looked for, while a process waits for one.
+/// How often callers that may have left or been signalled are looked for, while a process waits for one.
 const TENDING: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 300_000_000,
+    tv_nsec: 100_000_000,
 };
 
 struct Init<'i> {
@@ -119,7 +119,7 @@ impl Init<'_> {
                 }
             }
             if let (Some(broker), Some(fd), true) = (&mut self.broker, listening, tends) {
-                broker.tend(fd);
+                broker.tend(fd)?;
             }
             if !ready[0].is_empty() && !self.obey(listening)? {
                 return Ok(());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::merge::Policy;
 use super::names::Names;
-use super::perm::PermSet;
+use super::perm::{Perm, PermSet};
 use super::request::{Decision, Request, RuleRef, Verdict};
 
 impl Policy {
@@ -32,6 +32,26 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// Whether a call may do this to `path`. As [`Policy::decide`]; but a name is made and removed in
+    /// the directory around it, of which a rule that names it alone does not speak: such a rule can
+    /// take that away and not give it. What it gives holds for names in it.
+    pub fn operation(&self, path: &Path, perm: Perm) -> Decision {
+        let decision = self.decide(&Request::Fs { path, perm });
+        match Names::of(path) {
+            Some(names) if PermSet::ENTRIES.contains(perm) => {
+                let around = self.fs.decide_around(names.as_slice(), perm);
+                match around.verdict > decision.verdict {
+                    true => Decision {
+                        verdict: around.verdict,
+                        rule: self.fs.rule(around).clone(),
+                    },
+                    false => decision,
+                }
+            }
+            _ => decision,
+        }
     }
 
     /// Whether mode, owner, times and attributes of a path may be changed: the least severe verdict
@@ -94,6 +114,33 @@ mod tests {
             assert_eq!(error.unwrap_err().what, rule, "{from} {to}");
         }
         assert!(!moves(&policy, "x", "/w/x", false));
+    }
+
+    #[test]
+    fn a_name_is_its_directorys_to_give() {
+        let policy = policy(
+            r#"{"action": "allow", "path": "/r", "perms": ["read_file"]}, {"action": "allow", "path": "/r/out"},
+            {"action": "allow", "path": "/r/*.csv"}, {"action": "allow", "path": "/r/d/**"},
+            {"action": "allow", "path": "/w"}, {"action": "deny", "path": "/w/kept"}, {"action": "warn", "path": "/w/noted"}"#,
+            "",
+        );
+        let verdict = |path: &str, perm| policy.operation(Path::new(path), perm).verdict;
+        for (path, perm, verdict_of) in [
+            ("/r/out", Perm::RemoveDir, Verdict::Deny),
+            ("/r/out", Perm::MakeReg, Verdict::Deny),
+            ("/r/out", Perm::WriteFile, Verdict::Allow),
+            ("/r/out/x", Perm::MakeReg, Verdict::Allow),
+            ("/r/x.csv", Perm::MakeReg, Verdict::Allow),
+            ("/r/d", Perm::RemoveDir, Verdict::Deny),
+            ("/r/d/x", Perm::RemoveDir, Verdict::Allow),
+            ("/w/x", Perm::RemoveFile, Verdict::Allow),
+            ("/w/kept", Perm::RemoveFile, Verdict::Deny),
+            ("/w/noted", Perm::RemoveFile, Verdict::Warn),
+            ("/", Perm::RemoveDir, Verdict::Deny),
+            ("x", Perm::MakeReg, Verdict::Deny),
+        ] {
+            assert_eq!(verdict(path, perm), verdict_of, "{path} {perm}");
+        }
     }
 
     #[test]

@@ -295,10 +295,27 @@ impl Index {
 
     /// The answer for one path and permission.
     pub fn decide(&self, names: &[Name<'_>], perm: Perm, sha256: Option<&str>) -> Outcome {
+        self.decide_to(names.len(), names, perm, sha256)
+    }
+
+    /// The answer by what is said of the directories around a path and of names that fit a pattern,
+    /// and not by what is said of that one path.
+    pub fn decide_around(&self, names: &[Name<'_>], perm: Perm) -> Outcome {
+        self.decide_to(names.len().saturating_sub(1), names, perm, None)
+    }
+
+    /// The answer by the rules whose literal beginning is at most `deepest` names long.
+    fn decide_to(
+        &self,
+        deepest: usize,
+        names: &[Name<'_>],
+        perm: Perm,
+        sha256: Option<&str>,
+    ) -> Outcome {
         let mut branch = 0u32;
         let mut depth = 0;
         if !self.conditional {
-            while let Some(name) = names.get(depth)
+            while let Some(name) = names[..deepest].get(depth)
                 && let Ok(child) = self.child(branch, name)
             {
                 branch = child;
@@ -321,7 +338,9 @@ impl Index {
                     any = true;
                 }
             }
-            let Some(name) = names.get(depth) else { break };
+            let Some(name) = names[..deepest].get(depth) else {
+                break;
+            };
             let Ok(child) = self.child(branch, name) else {
                 break;
             };

@@ -121,6 +121,10 @@ impl PermSet {
     pub const WRITE: PermSet = PermSet::WRITE_DIR.with(Perm::WriteFile);
     /// Everything that changes something, devices included: what a read-only mount takes away.
     pub const CHANGE: PermSet = PermSet::WRITE.with(Perm::MakeChar).with(Perm::MakeBlock);
+    /// What is done to a name in a directory, and not to the file behind it.
+    pub const ENTRIES: PermSet = PermSet::CHANGE
+        .without(Perm::WriteFile)
+        .without(Perm::WriteDir);
     /// The permissions that have a meaning for something that is not a directory.
     pub const FILE: PermSet = PermSet::of(&[Perm::ReadFile, Perm::WriteFile, Perm::Execute]);
     /// Reading and running one file.

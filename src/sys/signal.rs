@@ -1,4 +1,4 @@
-//! Signals held back for a short while.
+//! Signals held back for a short while, and one that interrupts.
 
 use std::io;
 
@@ -52,6 +52,32 @@ impl Drop for HeldSignals {
                 &raw const self.before,
                 std::ptr::null_mut(),
             );
+        }
+    }
+}
+
+/// Sent to a process that called [`let_itself_be_interrupted`].
+pub const INTERRUPT: i32 = libc::SIGUSR1;
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// From now on [`INTERRUPT`] lets a call of this thread that waits fail with EINTR, and does nothing
+/// else.
+///
+/// # Errors
+/// None that sigaction(2) and pthread_sigmask(3) name for these arguments.
+pub fn let_itself_be_interrupted() -> io::Result<()> {
+    let mut set = empty_set()?;
+    // SAFETY: the action is initialised, its handler calls nothing, and the set is initialised and
+    // given a valid signal; the kernel keeps no pointer.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        check(libc::sigaction(INTERRUPT, &raw const action, std::ptr::null_mut()))?;
+        check(libc::sigaddset(&raw mut set, INTERRUPT))?;
+        match libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
         }
     }
 }

@@ -18,6 +18,7 @@ mod doctor;
 mod executions;
 mod floods;
 mod interpreters;
+mod interrupted;
 mod killed;
 mod leaks;
 mod learning;

@@ -10,11 +10,6 @@ use crate::policy::perm::{Grant, Perm, PermSet};
 use crate::policy::plan::{Mask, MaskKind};
 use crate::policy::request::RuleRef;
 
-/// What is done to a name in a directory, and not to the file behind it.
-const ENTRIES: PermSet = PermSet::CHANGE
-    .without(Perm::WriteFile)
-    .without(Perm::WriteDir);
-
 /// Whether Landlock lets a file be truncated that may not be written: truncate(2), and open(2) for
 /// reading with `O_TRUNC`.
 fn truncates(landlock_abi: u32) -> bool {
@@ -55,8 +50,8 @@ impl Descent<'_> {
         // To remove a file, or to put another in its place, is its directory's to permit, unless it is
         // a mount: where a rule says less of the file itself, only a live decision knows.
         let kept = state.have().difference(spot.wanted(self.live));
-        if !spot.is_dir() && state.blocked == before && kept.intersects(ENTRIES) {
-            self.leave(kept.intersection(ENTRIES));
+        if !spot.is_dir() && state.blocked == before && kept.intersects(PermSet::ENTRIES) {
+            self.leave(kept.intersection(PermSet::ENTRIES));
         }
         // The kernel asks Landlock for reading too where it executes; what may run and not be read is
         // read by nobody else only where that is decided live.
@@ -140,7 +135,7 @@ impl Descent<'_> {
             return PermSet::ALL;
         }
         // A mount cannot be removed or replaced, and this file may be.
-        let replaced = spot.wanted(self.live).intersects(ENTRIES);
+        let replaced = spot.wanted(self.live).intersects(PermSet::ENTRIES);
         if replaced && !spot.is_dir() && self.leave(lost) {
             return PermSet::NONE;
         }

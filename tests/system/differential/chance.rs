@@ -58,9 +58,6 @@ const PATTERNS: [&str; 24] = [
 /// Those of them that a mount can cover whatever is made around them.
 const DIRECTORIES: [&str; 5] = ["a", "a/sub", "b", "d", "d/empty"];
 
-/// Those of them that name what is not there.
-const MISSING: [&str; 3] = ["b/new", "a/new", "d/deep/new"];
-
 const PATHS: [&str; 27] = [
     "a",
     "b",
@@ -167,21 +164,10 @@ pub fn policy(chance: &mut Chance, root: &str) -> Value {
                 *chance.of(&PATTERNS),
             ),
         };
-        // What is not there is not shown for a rule that allows it: only its directory could be.
-        let action = if MISSING.contains(&pattern) {
-            "deny"
-        } else {
-            action
-        };
         let path = format!("{root}/{pattern}");
         let mut rule = json!({"action": action, "path": path});
         if action == "allow" || chance.one_in(2) {
             rule["perms"] = json!(chance.of(&SETS));
-        }
-        // Nothing is made or removed in a directory that is shown read-only.
-        let names_itself = !pattern.contains(['*', '?', '[']) || pattern == "d/**";
-        if action != "deny" && base == SETS[0] && names_itself {
-            rule["perms"] = json!(["read_file"]);
         }
         rules.push(rule);
     }

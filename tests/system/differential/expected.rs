@@ -200,7 +200,8 @@ impl Oracle<'_> {
         match need {
             Need::Perm(perm, path) => {
                 let names = self.names(path, PermSet::FILE.contains(*perm));
-                let verdicts = names.iter().map(|path| self.decide(path, *perm).verdict);
+                let verdicts = names.iter().map(|path| self.policy.operation(path, *perm));
+                let verdicts = verdicts.map(|decision| decision.verdict);
                 verdicts.max().unwrap_or(Verdict::Deny)
             }
             Need::Change(path) => {

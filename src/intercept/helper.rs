@@ -1,0 +1,104 @@
+//! A process of ours that makes a call which may wait for ever, in the caller's place.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::act::{Done, Task};
+use super::reply::{answer, hand_over, refuse};
+use super::view::{Caller, View};
+use crate::sys::seccomp::{self, Answer};
+use crate::sys::{clone, process, signal};
+
+/// `ERESTARTSYS` (`linux/errno.h`): after the signal the kernel makes the call again, or gives EINTR, as
+/// the signal's handler asks for. A caller without a signal would see it.
+const RESTART: i32 = 512;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Helper {
+    pub process: i32,
+    pub id: u64,
+    caller: Caller,
+}
+
+impl Helper {
+    /// Begins to make the call of `caller` with the number `id`.
+    ///
+    /// # Errors
+    /// There can be no more processes.
+    pub fn start(
+        view: &View,
+        listener: BorrowedFd<'_>,
+        (id, caller): (u64, Caller),
+        task: Task,
+    ) -> io::Result<Helper> {
+        let process = clone::fork()?;
+        if process == 0 {
+            let told = help(view, listener, (id, caller), task);
+            clone::exit_now(i32::from(told.is_err()))
+        }
+        Ok(Helper {
+            process,
+            id,
+            caller,
+        })
+    }
+
+    /// Ends it when its caller is gone, and interrupts it when that has a signal to be delivered, as the
+    /// kernel would.
+    ///
+    /// # Errors
+    /// What the kernel says of its process.
+    pub fn tend(&self, view: &View, listener: BorrowedFd<'_>) -> io::Result<()> {
+        if !seccomp::still_waits(listener, self.id) {
+            return self.send(libc::SIGKILL);
+        }
+        let status = view.status(self.caller);
+        match status.and_then(|status| status.signals()) {
+            Ok(signals) if signals.interrupt() => self.send(signal::INTERRUPT),
+            // Of a caller that leaves just now nothing can be read; the next time it is gone.
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&self, signal: i32) -> io::Result<()> {
+        match process::kill(self.process, signal) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes the call and answers it. What was opened or connected by the time of a signal stays so: only a
+/// call that still waits is interrupted, and an answer is not.
+fn help(
+    view: &View,
+    listener: BorrowedFd<'_>,
+    (id, caller): (u64, Caller),
+    task: Task,
+) -> io::Result<()> {
+    signal::let_itself_be_interrupted()?;
+    let done = task(view);
+    process::block_all_signals()?;
+    match done {
+        Ok(Done::Descriptor(opened, close_on_exec)) => {
+            hand_over(listener, id, &opened, close_on_exec)
+        }
+        Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
+        Ok(_) => refuse(listener, id, Errno::ACCESS),
+        Err(Errno::INTR) => answer(listener, id, Answer::Errno(interrupted(view, caller))),
+        Err(errno) => refuse(listener, id, errno),
+    }
+}
+
+/// What an interrupted call gives. Another thread may take a signal of the whole process before this
+/// one is awake, which must then not see the kernel's own errno.
+fn interrupted(view: &View, caller: Caller) -> i32 {
+    let status = view.status(caller);
+    match status.and_then(|status| status.signals()) {
+        Ok(signals) if signals.are_its_own() => RESTART,
+        _ => Errno::INTR.raw_os_error(),
+    }
+}
