@@ -24,6 +24,7 @@ mod learning;
 mod races;
 mod records;
 mod sockets;
+mod software;
 mod terminal;
 mod venv;
 mod waiting;
