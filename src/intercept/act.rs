@@ -3,14 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::attributes;
 use super::calls::Call;
 use super::exec::{self, Execution};
 use super::need::{Judge, Need, to_make, to_open, to_remove};
-use super::resolve::Place;
+use super::resolve::{Place, unslashed};
 use super::view::{Caller, Found, Spot, Target, View};
 use crate::policy::Perm;
 
@@ -117,6 +117,13 @@ impl Looking<'_> {
             let found = self.view.find(self.caller, target, follow)?;
             return self.open_found(found, flags);
         }
+        // No file gets a name that ends like a directory's, whatever has it.
+        if target.path.ends_with(b"/") {
+            let spot = self.view.spot(self.caller, target)?;
+            if spot.name.as_encoded_bytes().ends_with(b"/") {
+                return Err(Errno::ISDIR);
+            }
+        }
         if flags.contains(OFlags::EXCL) {
             let spot = self.free_spot(target)?;
             return Ok(self.open_new(spot, flags, mode));
@@ -148,10 +155,13 @@ impl Looking<'_> {
 
     fn open_nameless(&self, found: Found, flags: OFlags, mode: u32) -> Prepared {
         let needs = self.open_needs(&found, &to_open(FileType::RegularFile, flags));
+        let closes = flags.contains(OFlags::CLOEXEC);
         let act = move |view: &View, caller| {
             take_mask(view, caller)?;
-            let opened = view.open_in(&found.object, kept(flags), Mode::from_raw_mode(mode))?;
-            Ok(Done::Descriptor(opened, flags.contains(OFlags::CLOEXEC)))
+            // With it the file never gets a name.
+            let flags = kept(flags) | flags.intersection(OFlags::EXCL);
+            let opened = view.open_in(&found.object, flags, Mode::from_raw_mode(mode))?;
+            Ok(Done::Descriptor(opened, closes))
         };
         Prepared::new(needs, act)
     }
@@ -164,8 +174,9 @@ impl Looking<'_> {
         needs.extend(opening.map(|perm| Need::Fs(perm, spot.path.clone())));
         let act = move |view: &View, caller| {
             take_mask(view, caller)?;
-            let made = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            let opening = kept(flags) | made;
+            // Nothing is followed where something new is made; the rest is what fcntl(2) will show.
+            let shown = flags.intersection(OFlags::NOFOLLOW);
+            let opening = kept(flags) | shown | OFlags::CREATE | OFlags::EXCL;
             let mode = Mode::from_raw_mode(mode);
             match openat(&spot.parent, &*spot.name, opening, mode) {
                 Ok(opened) => Ok(Done::Descriptor(opened, flags.contains(OFlags::CLOEXEC))),
@@ -187,19 +198,24 @@ impl Looking<'_> {
             return Err(Errno::INVAL);
         }
         let needs = self.open_needs(&found, &[Perm::WriteFile]);
-        let act = move |view: &View, _| {
+        let act = move |view: &View, caller| {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
             let opened = view.reopen(&found.object, flags)?;
+            let grows = u64::try_from(fstat(&opened)?.st_size).is_ok_and(|size| size < length);
+            if grows && view.longest_file(caller)? < length {
+                return Err(Errno::FBIG);
+            }
             rustix::fs::ftruncate(&opened, length)?;
             Ok(Done::Value(0))
         };
         Ok(Prepared::new(needs, act))
     }
 
-    /// A place where nothing is.
+    /// A place where nothing is, whatever slashes end its name.
     fn free_spot(&self, target: &Target) -> Result<Spot, Errno> {
         let spot = self.view.spot(self.caller, target)?;
-        match statat(&spot.parent, &*spot.name, AtFlags::SYMLINK_NOFOLLOW) {
+        let name = unslashed(spot.name.as_encoded_bytes());
+        match statat(&spot.parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Err(Errno::EXIST),
             Err(Errno::NOENT) => Ok(spot),
             Err(error) => Err(error),
@@ -247,10 +263,10 @@ impl Looking<'_> {
 
     fn link(&self, from: &Target, to: &Target, follow: bool) -> Result<Prepared, Errno> {
         let found = self.view.find(self.caller, from, follow)?;
+        let spot = self.free_spot(to)?;
         if found.kind() == FileType::Directory {
             return Err(Errno::PERM);
         }
-        let spot = self.free_spot(to)?;
         for path in &found.paths {
             self.carries(path, &spot, false)?;
         }

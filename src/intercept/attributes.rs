@@ -11,8 +11,10 @@ use super::view::{Found, View};
 pub(super) fn change(view: &View, found: &Found, change: &Change) -> Result<Done, Errno> {
     let path = view.path_of(&found.object);
     let is_link = found.kind() == FileType::Symlink;
+    // On a directory they give nobody another identity: what is made in it gets its group.
+    let is_directory = found.kind() == FileType::Directory;
     match change {
-        Change::Mode(mode) if mode & SET_ID != 0 => return Err(Errno::PERM),
+        Change::Mode(mode) if !is_directory && mode & SET_ID != 0 => return Err(Errno::PERM),
         Change::Mode(_) if is_link => return Err(Errno::OPNOTSUPP),
         Change::Mode(mode) => rustix::fs::chmod(path, Mode::from_raw_mode(*mode))?,
         Change::Owner { uid, gid } => {

@@ -238,7 +238,7 @@ impl Copying<'_> {
             // No descriptor, where AT_FDCWD would be one.
             ..0 => Err(Errno::BADF),
             number => Ok(Target {
-                base: Some(self.view.base(self.caller, number)?),
+                base: Some(self.view.opened_base(self.caller, number)?),
                 path: Vec::new(),
             }),
         }

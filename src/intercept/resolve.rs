@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, openat, openat2,
-    readlinkat,
+    AtFlags, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, openat,
+    openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -63,16 +63,24 @@ impl View {
                 Ok(_) | Err(Errno::ACCESS) => {}
                 Err(error) => return Err(error),
             },
-            Err(Errno::NOENT) if self.is_plain(target) => return Err(Errno::NOENT),
+            Err(Errno::NOENT) if self.is_missing(target) => return Err(Errno::NOENT),
             Err(_) => {}
         }
         self.walk(caller, target, follow)
     }
 
-    /// Whether the directory of the path is no process's.
-    fn is_plain(&self, target: &Target) -> bool {
-        let found = directory_of(target).and_then(|object| self.found(object));
-        found.is_ok_and(|found| !found.paths.iter().any(|path| self.is_of_processes(path)))
+    /// Whether the directory of the path is no process's, and has nothing of this name. A link there may
+    /// lead to what is the caller's own, as `/dev/stdin` does.
+    fn is_missing(&self, target: &Target) -> bool {
+        let Ok(found) = directory_of(target).and_then(|object| self.found(object)) else {
+            return false;
+        };
+        if found.paths.iter().any(|path| self.is_of_processes(path)) {
+            return false;
+        }
+        let (_, name) = split(&target.path);
+        let there = statat(&found.object, unslashed(name), AtFlags::SYMLINK_NOFOLLOW);
+        there.is_err_and(|error| error == Errno::NOENT)
     }
 
     /// The place that the path names, whatever is there: its last name is not followed.
@@ -247,7 +255,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A path without the slashes at its end.
-fn unslashed(path: &[u8]) -> &[u8] {
+pub(super) fn unslashed(path: &[u8]) -> &[u8] {
     let last = path.iter().rposition(|byte| *byte != b'/');
     &path[..last.map_or(0, |last| last + 1)]
 }

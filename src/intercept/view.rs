@@ -5,7 +5,7 @@
 //! process's here. [`super::resolve`] gives them the caller's meaning.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -182,6 +182,17 @@ impl View {
         })
     }
 
+    /// The same for a call that takes no descriptor which only names a file.
+    pub fn opened_base(&self, caller: Caller, number: i32) -> Result<OwnedFd, Errno> {
+        let link = format!("{}/fd/{number}", caller.tid);
+        let stat = statat(&self.processes, link, AtFlags::SYMLINK_NOFOLLOW);
+        // The mode of the link says how it is open (proc_pid_fd(5)).
+        match stat {
+            Ok(stat) if stat.st_mode & 0o700 == 0 => Err(Errno::BADF),
+            _ => self.base(caller, number),
+        }
+    }
+
     /// The process that the caller is a thread of.
     pub fn process_of(&self, caller: Caller) -> Result<u32, Errno> {
         Ok(self.status(caller)?.number("Tgid:", 10)? as u32)
@@ -189,11 +200,31 @@ impl View {
 
     /// The caller's /proc/TID/status.
     pub fn status(&self, caller: Caller) -> Result<Status, Errno> {
+        Ok(Status::new(self.text_of(caller, "status")?))
+    }
+
+    /// How many bytes a file of the caller's may have (`RLIMIT_FSIZE`).
+    pub fn longest_file(&self, caller: Caller) -> Result<u64, Errno> {
+        let text = self.text_of(caller, "limits")?;
+        let mut lines = text.lines();
+        let limits = lines.find_map(|line| line.strip_prefix("Max file size"));
+        match limits.and_then(|limits| limits.split_whitespace().next()) {
+            Some("unlimited") => Ok(u64::MAX),
+            Some(bytes) => bytes.parse().map_err(|_| Errno::SRCH),
+            None => Err(Errno::SRCH),
+        }
+    }
+
+    /// The text of a file in the caller's /proc/TID.
+    fn text_of(&self, caller: Caller, name: &str) -> Result<String, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let path = format!("{}/status", caller.tid);
+        let path = format!("{}/{name}", caller.tid);
         let file = openat(&self.processes, path, flags, Mode::empty())?;
-        let text = io::read_to_string(std::fs::File::from(file)).map_err(|_| Errno::SRCH)?;
-        Ok(Status::new(text))
+        let mut text = Vec::new();
+        let read = std::fs::File::from(file).read_to_end(&mut text);
+        read.map_err(|_| Errno::SRCH)?;
+        // The name of a process is any bytes.
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Says what an object is and where.
@@ -233,10 +264,7 @@ impl View {
 
     /// The terminal of the caller's session, which `/dev/tty` is to it.
     pub fn terminal(&self, caller: Caller) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let path = format!("{}/stat", caller.tid);
-        let file = openat(&self.processes, path, flags, Mode::empty())?;
-        let text = io::read_to_string(std::fs::File::from(file)).map_err(|_| Errno::SRCH)?;
+        let text = self.text_of(caller, "stat")?;
         // The name stands in parentheses, and may have any bytes but the last of them.
         let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
         let number: Option<u32> = fields

@@ -14,8 +14,12 @@ const SHM_BYTES: u64 = 16 << 20;
 /// System directories that hold libraries: read-only, and code is mapped from them.
 pub(super) const LIBRARIES: [&str; 4] = ["/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib"];
 
-/// Data that interpreters read, where it is there.
-const DATA: [&str; 2] = ["/usr/share/zoneinfo", "/usr/share/python3"];
+/// Data that interpreters read, where it is there. Debian keeps there what `python3 -m venv` installs.
+const DATA: [&str; 3] = [
+    "/usr/share/zoneinfo",
+    "/usr/share/python3",
+    "/usr/share/python-wheels",
+];
 
 /// Files and directories of /etc that say nothing of the host's users, shown where they are there.
 const ETC: [&str; 6] = [

@@ -16,7 +16,9 @@ const MODULES: [&str; 5] = [
 ];
 
 /// Tests whose results differ, each with the reason. Anything else that differs fails.
-const EXPECTED: [(&str, &str); 2] = [
+pub type Expected = [(&'static str, &'static str)];
+
+const EXPECTED: &Expected = &[
     ("test.test_pathlib.PathTest.test_is_socket_true", NO_NAMES),
     (
         "test.test_pathlib.PosixPathTest.test_is_socket_true",
@@ -25,12 +27,14 @@ const EXPECTED: [(&str, &str); 2] = [
 ];
 const NO_NAMES: &str = "no socket gets a name where a folder is shown that may only be read";
 
-/// Prints each test of a JUnit report with its outcome.
+/// Prints each test of a JUnit report with its outcome. One that failed in a part of it has no name
+/// there, so that it is missing.
 const READ_REPORT: &str = "
 import sys, xml.etree.ElementTree as tree
 for case in tree.parse(sys.argv[1]).iter('testcase'):
     children = {child.tag for child in case} - {'system-out', 'system-err'}
-    print(case.get('name'), ','.join(sorted(children)) or 'passed')
+    if case.get('name'):
+        print(case.get('name'), ','.join(sorted(children)) or 'passed')
 ";
 
 #[test]
@@ -85,9 +89,10 @@ fn its_own_tests_give_the_same_results() {
         .of_user(&home)
         .deadline(Duration::from_secs(600))
         .run();
-    let plain_results = results(&outside, &plain);
-    let sandboxed_results = results(&inside, &sandboxed);
-    compare(&plain_results, &sandboxed_results, &sandboxed);
+    let plain_results = results(&format!("{outside}/report.xml"), &plain);
+    let sandboxed_results = results(&format!("{inside}/report.xml"), &sandboxed);
+    assert!(plain_results.len() > 1000, "too few tests ran\n{plain}");
+    compare(&plain_results, &sandboxed_results, EXPECTED, &sandboxed);
     eprintln!(
         "{} tests; outside {:?}, inside {:?}",
         plain_results.len(),
@@ -122,40 +127,44 @@ fn test_library(home: &str) -> String {
     library
 }
 
-fn results(folder: &str, run: &Finished) -> BTreeMap<String, String> {
-    let report = format!("{folder}/report.xml");
+/// The outcome of each test of a report.
+pub fn results(report: &str, run: &Finished) -> BTreeMap<String, String> {
     assert!(
-        std::path::Path::new(&report).exists(),
+        Path::new(report).exists(),
         "the suite wrote no report\n{run}"
     );
     let read = Child::new(PYTHON)
-        .args(["-I", "-c", READ_REPORT, &report])
+        .args(["-I", "-c", READ_REPORT, report])
         .run()
         .expect(0);
     let lines = read.stdout();
-    let found: BTreeMap<String, String> = lines
+    lines
         .lines()
         .filter_map(|line| line.rsplit_once(' '))
         .map(|(name, outcome)| (name.to_owned(), outcome.to_owned()))
-        .collect();
-    assert!(found.len() > 1000, "only {} tests ran\n{run}", found.len());
-    found
+        .collect()
 }
 
-fn compare(plain: &BTreeMap<String, String>, inside: &BTreeMap<String, String>, run: &Finished) {
+/// Fails where another test than those expected differs, and where one of those does not.
+pub fn compare(
+    plain: &BTreeMap<String, String>,
+    inside: &BTreeMap<String, String>,
+    expected: &Expected,
+    run: &Finished,
+) {
     let mut differences = Vec::new();
     for name in plain
         .keys()
         .chain(inside.keys().filter(|name| !plain.contains_key(*name)))
     {
         let (before, after) = (plain.get(name), inside.get(name));
-        if before != after && !EXPECTED.iter().any(|(expected, _)| expected == name) {
+        if before != after && !expected.iter().any(|(expected, _)| expected == name) {
             differences.push(format!("{name}: outside {before:?}, inside {after:?}"));
         }
     }
-    for (name, reason) in EXPECTED {
+    for (name, reason) in expected {
         assert!(
-            plain.get(name) != inside.get(name),
+            plain.get(*name) != inside.get(*name),
             "{name} is the same again: not {reason}"
         );
     }

@@ -25,6 +25,7 @@ mod learning;
 mod races;
 mod records;
 mod sockets;
+mod software;
 mod terminal;
 mod venv;
 mod waiting;
