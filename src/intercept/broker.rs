@@ -1,6 +1,8 @@
 //! The broker: it hears calls, makes those that may be made, and keeps those that wait for a word
 //! of the supervisor.
 
+mod reload;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -75,6 +77,19 @@ impl std::fmt::Debug for Waiting {
 struct Helper {
     process: i32,
     id: u64,
+    /// Whether it does what the policy decided about.
+    is_decided: bool,
+}
+
+/// Names of files with several, by device and inode.
+fn known(linked: &[PathBuf]) -> io::Result<HashMap<(u64, u64), Vec<PathBuf>>> {
+    let mut known: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
+    for path in linked {
+        let stat = rustix::fs::stat(path)?;
+        let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
+        names.push(path.clone());
+    }
+    Ok(known)
 }
 
 impl Broker {
@@ -84,15 +99,9 @@ impl Broker {
     /// # Errors
     /// What the kernel says of /proc or of a linked file.
     pub fn open(policy: Policy, intercept: &Intercept) -> io::Result<Broker> {
-        let mut known: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
-        for path in &intercept.linked {
-            let stat = rustix::fs::stat(path)?;
-            let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
-            names.push(path.clone());
-        }
         Ok(Broker {
             view: View::open()?,
-            judge: Judge::new(policy, known),
+            judge: Judge::new(policy, known(&intercept.linked)?),
             waiting: HashMap::new(),
             asked: 0,
             helpers: Vec::new(),
@@ -285,7 +294,8 @@ impl Broker {
             Ok(Done::Descriptor(descriptor, close_on_exec)) => {
                 hand_over(listener, id, &descriptor, close_on_exec)
             }
-            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, id, task),
+            Ok(Done::Wait(task)) => self.wait_elsewhere((listener, id), true, task),
+            Ok(Done::Send(task)) => self.wait_elsewhere((listener, id), false, task),
             Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
             Err(errno) => refuse(listener, id, errno),
         }
@@ -323,8 +333,8 @@ impl Broker {
     /// Makes a call in a process of its own, which may wait for ever.
     fn wait_elsewhere(
         &mut self,
-        listener: BorrowedFd<'_>,
-        id: u64,
+        (listener, id): (BorrowedFd<'_>, u64),
+        is_decided: bool,
         task: impl FnOnce(&View) -> Result<Done, Errno>,
     ) -> io::Result<()> {
         match clone::fork() {
@@ -340,7 +350,11 @@ impl Broker {
                 clone::exit_now(i32::from(told.is_err()))
             }
             Ok(process) => {
-                self.helpers.push(Helper { process, id });
+                self.helpers.push(Helper {
+                    process,
+                    id,
+                    is_decided,
+                });
                 Ok(())
             }
             Err(_) => refuse(listener, id, Errno::NOMEM),

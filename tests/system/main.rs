@@ -23,6 +23,7 @@ mod leaks;
 mod learning;
 mod races;
 mod records;
+mod reload;
 mod sockets;
 mod terminal;
 mod venv;
