@@ -38,7 +38,10 @@ pub fn reload(id: &str, policies: &[PolicySource], vars: &Vars) -> Result<Reload
         }),
         Err(cause) => Err(ReloadError::Silent {
             id: id.to_owned(),
-            cause,
+            cause: match cause.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => hung_up(),
+                _ => cause,
+            },
         }),
     }
 }
@@ -51,9 +54,11 @@ fn said(mut socket: UnixStream, asked: &Asked) -> io::Result<Answer> {
     let mut text = Vec::new();
     socket.read_to_end(&mut text)?;
     if text.is_empty() {
-        return Err(io::Error::other(
-            "it hung up; it has ended, or takes nothing from here",
-        ));
+        return Err(hung_up());
     }
     Ok(serde_json::from_slice(&text)?)
+}
+
+fn hung_up() -> io::Error {
+    io::Error::other("it hung up: it has ended, or hears nobody from here")
 }
