@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::support::leftovers::Leftovers;
 use crate::support::{
-    Child, Finished, PATIENCE, PYTHON, Scratch, alone, binary, buntime, is_root, outside_of_tmp,
-    recorded,
+    Child, Finished, PATIENCE, PYTHON, Scratch, USER, alone, binary, buntime, is_root,
+    outside_of_tmp, recorded,
 };
 
 const WORKER: &str = include_str!("reload/worker.py");
@@ -91,7 +92,11 @@ struct Worker {
 
 impl Worker {
     fn start(flags: &[&str]) -> Worker {
-        let mut run = Command::new(binary())
+        Worker::of(Command::new(binary()), flags)
+    }
+
+    fn of(mut program: Command, flags: &[&str]) -> Worker {
+        let mut run = program
             .args(["run", "--quiet"])
             .args(flags)
             .args(["-c", WORKER])
@@ -474,6 +479,42 @@ fn a_question_that_waits_is_asked_by_the_new_policy() {
         "{}",
         done.stdout()
     );
+}
+
+#[test]
+fn an_ordinary_user_has_his_own_runs_obey_another_policy() {
+    let _alone = alone();
+    if !is_root("an_ordinary_user_has_his_own_runs_obey_another_policy") {
+        return;
+    }
+    let yard = Yard::new("reload-user");
+    let a = yard.at("a");
+    let deny = json!({"action": "deny", "path": a});
+    let held = yard.write("held.json", &yard.policy(READ, &[]));
+    let narrow = yard.write("narrow.json", &yard.policy(READ, &[deny]));
+    let (program, home) = (yard.policies.binary(), yard.policies.home());
+    let mut run = Command::new(&program);
+    let run_of_user = run
+        .uid(USER)
+        .gid(USER)
+        .env("HOME", &home)
+        .current_dir(&home);
+    run_of_user.env("XDG_RUNTIME_DIR", &home);
+    let mut worker = Worker::of(run, &["--name", "own", "--policy", &held]);
+    worker.does(&format!("read {a}"), "yes");
+    let socket = format!("{home}/buntime-runs/own");
+    assert!(Path::new(&socket).exists());
+    worker.does(&format!("ask {socket}"), "no");
+    let asked = Child::new(&program)
+        .of_user(&home)
+        .env("XDG_RUNTIME_DIR", &home);
+    asked
+        .args(["policy", "reload", "own", &narrow])
+        .run()
+        .expect(0);
+    worker.does(&format!("read {a}"), "EACCES");
+    worker.end();
+    assert!(!Path::new(&home).join("buntime-runs").exists());
 }
 
 /// Who is not the run's user, and who lives in a sandbox, is not heard.
