@@ -19,9 +19,10 @@ const DOCUMENTS: [&str; 5] = [
 ];
 
 /// What shows a form, and not a command that could be run as it is; what builds this program or
-/// runs these tests; and what needs a container, which tests/system/containers makes, or attacks, which
+/// runs these tests; and what needs a container, which tests/system/containers makes, a run that goes on, which
+/// tests/system/reload has, or attacks, which
 /// tests/system/attest does.
-const NOT_RUN: [&str; 27] = [
+const NOT_RUN: [&str; 31] = [
     "buntime --help",
     "buntime create",
     "buntime create --bundle bundle web1",
@@ -38,6 +39,10 @@ const NOT_RUN: [&str; 27] = [
     "buntime policy",
     "buntime policy check|show|diff|explain|plan",
     "buntime policy show NAME",
+    "buntime policy reload",
+    "buntime policy reload job",
+    "buntime policy reload job narrower.json",
+    "buntime policy reload --json job policy.json more.json",
     "buntime init-policy",
     "buntime attest",
     "buntime attest 17 ptrace",
@@ -53,7 +58,7 @@ const NOT_RUN: [&str; 27] = [
 
 /// Each command, and a part of what it prints on standard output, in an order in which files that
 /// one writes are there for the next.
-const RUN: [(&str, &str); 46] = [
+const RUN: [(&str, &str); 47] = [
     ("buntime doctor", "the shipped default policy\n"),
     ("buntime doctor --missing", "the shipped default policy\n"),
     ("buntime doctor --json > host.json", ""),
@@ -84,6 +89,10 @@ const RUN: [(&str, &str); 46] = [
         "Beautiful is better than ugly.",
     ),
     ("buntime run --policy policy.json script.py", "script\n"),
+    (
+        "buntime run --name job --policy policy.json script.py",
+        "script\n",
+    ),
     (
         "buntime run --learn learned.json --allow-read=data script.py",
         "script\n",

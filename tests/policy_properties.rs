@@ -3,11 +3,13 @@
 mod policy_model;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use buntime::policy::*;
 use policy_model::*;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 /// What only the loader knows: the schema takes any text there.
 const MEANINGS: [&str; 5] = [
@@ -110,6 +112,23 @@ proptest! {
         }
     }
 
+    /// What another process of ours is given decides as the policy that it comes from.
+    #[test]
+    fn rules_that_are_handed_over_decide_the_same(layers in layers(true), others in layers(true), bundle in bundle(), path in path(), perm in perm(), dir in any::<bool>()) {
+        let policy = merge(&layers, &bundle);
+        let rules = serde_json::to_vec(&policy.live_rules(&Intercept::default())).unwrap();
+        let given = merge(&others, &[]).with_live_rules(serde_json::from_slice(&rules).unwrap());
+        let path = Path::new(&path);
+        let requests = [Request::Fs { path, perm }, Request::Exec { path, sha256: None }];
+        for request in requests {
+            let (one, other) = (policy.decide(&request), given.decide(&request));
+            prop_assert_eq!((one.verdict, one.rule), (other.verdict, other.rule));
+        }
+        prop_assert_eq!(policy.carries(path, Path::new("/a/b"), dir), given.carries(path, Path::new("/a/b"), dir));
+        prop_assert_eq!(policy.compares_digest_of(path), given.compares_digest_of(path));
+        prop_assert_eq!(policy.audit(), given.audit());
+    }
+
     #[test]
     fn attributes_change_where_anything_may(layers in layers(true), bundle in bundle(), path in path()) {
         let policy = merge(&layers, &bundle);
@@ -165,7 +184,18 @@ fn agrees(layers: &[Model], bundle: &[Grant], world: &RandomWorld) -> Result<(),
         return Ok(());
     };
     let policy = policy.resolve(&world);
-    let kernel = Kernel::new(&plan, &world, &policy);
+    carries(layers, &policy, &world, &plan)?;
+    linked(&policy, &world, &Kernel::new(&plan, &world, &policy), &plan)
+}
+
+/// The kernel that the plan describes and the oracle give the same answers.
+fn carries(
+    layers: &[Model],
+    policy: &Policy,
+    world: &World,
+    plan: &Plan,
+) -> Result<(), TestCaseError> {
+    let kernel = Kernel::new(plan, world, policy);
     let live = kernel.live();
     let held = live.without(Perm::Execute);
     for grant in &plan.landlock {
@@ -184,7 +214,7 @@ fn agrees(layers: &[Model], bundle: &[Grant], world: &RandomWorld) -> Result<(),
     for path in every_path() {
         if !kernel.visible(&path) {
             prop_assert!(
-                !is_shown_by_a_rule(layers, &policy, &world, &path),
+                !is_shown_by_a_rule(layers, policy, world, &path),
                 "{} in {:#?}",
                 path.display(),
                 plan
@@ -252,7 +282,7 @@ fn agrees(layers: &[Model], bundle: &[Grant], world: &RandomWorld) -> Result<(),
             );
         }
     }
-    linked(&policy, &world, &kernel, &plan)
+    Ok(())
 }
 
 /// Whether a rule says by its name, or by where its pattern begins, that the host's path is shown.
@@ -331,4 +361,55 @@ proptest! {
     fn a_plan_with_live_decisions_agrees_with_the_oracle(layers in layers_without_network(), bundle in bundle(), world in world()) {
         agrees(&layers, &bundle, &world)?;
     }
+
+    /// A worker that goes over to another policy is held to it by what stands since its start and by
+    /// new live decisions, as exactly as one that is started under it.
+    #[test]
+    fn what_is_reloaded_agrees_with_the_oracle(layers in layers_without_network(), change in change(), bundle in bundle(), world in world()) {
+        reloads(&layers, &change, &bundle, &world)?;
+    }
+}
+
+/// Goes over from one policy to another. Whether that is possible, with other answers than before.
+fn reloads(
+    layers: &[Model],
+    change: &Change,
+    bundle: &[Grant],
+    world: &RandomWorld,
+) -> Result<bool, TestCaseError> {
+    let world = world.for_bundle(bundle);
+    let before = merge(layers, bundle);
+    let Ok(plan) = before.compile(&world) else {
+        return Ok(false);
+    };
+    let changed = change.made_to(layers);
+    let policy = merge(&changed, bundle);
+    let Ok(intercept) = policy.reload(&world, &plan, &[]) else {
+        return Ok(false);
+    };
+    let perms = |intercept: &Option<Intercept>| intercept.as_ref().map(|it| it.perms);
+    prop_assert_eq!(perms(&intercept), perms(&plan.intercept));
+    let now = Plan { intercept, ..plan };
+    let (before, policy) = (before.resolve(&world), policy.resolve(&world));
+    carries(&changed, &policy, &world, &now)?;
+    let differs = |path: &PathBuf| {
+        let verdict = |of: &Policy, perm| of.decide(&Request::Fs { path, perm }).verdict;
+        let mut perms = Perm::ALL.into_iter();
+        perms.any(|perm| verdict(&before, perm) != verdict(&policy, perm))
+    };
+    Ok(every_path().iter().any(differs))
+}
+
+/// The property of what is reloaded is about enough policies that are.
+#[test]
+fn many_policies_are_gone_over_to() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = (layers_without_network(), change(), bundle(), world());
+    let mut accepted = 0;
+    for _ in 0..2000 {
+        let tree = strategy.new_tree(&mut runner).unwrap();
+        let (layers, change, bundle, world) = tree.current();
+        accepted += usize::from(reloads(&layers, &change, &bundle, &world).unwrap());
+    }
+    assert!(accepted >= 50, "{accepted}");
 }

@@ -228,6 +228,16 @@ impl<T> Queue<T> {
         closed
     }
 
+    /// Goes on under other rules: forgets what was allowed under the former ones, and gives back
+    /// whatever waits.
+    #[must_use]
+    pub fn renew(&mut self, timeout: Duration, scopes: &[Scope]) -> Vec<Case<T>> {
+        self.grants.clear();
+        self.timeout = timeout;
+        self.scopes = scopes.to_vec();
+        self.cases.drain(..).collect()
+    }
+
     fn case_mut(&mut self, number: u64) -> Option<&mut Case<T>> {
         self.cases.iter_mut().find(|case| case.number == number)
     }

@@ -18,6 +18,9 @@ pub enum Event {
         version: &'static str,
         /// The supervisor's process id.
         supervisor: u32,
+        /// The name by which the run is found while it lives.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
         /// What is to be run: its name and arguments.
         program: Vec<String>,
         /// The policy's layers, lowest first.
@@ -55,6 +58,14 @@ pub enum Event {
         /// What is changed, as `linux.resources` of a configuration.
         resources: Value,
     },
+    /// The run is to go over to another policy. What is decided from here on without a word that it
+    /// did not is decided by that one.
+    Reload(Reload),
+    /// The run has not gone over to another policy: the former one holds.
+    ReloadRefused {
+        /// Why.
+        why: String,
+    },
     /// The worker is ready for code, or says something about its state.
     WorkerState {
         /// The worker's own word for it.
@@ -85,6 +96,9 @@ pub enum Event {
         /// The question to a person by which it was answered.
         #[serde(skip_serializing_if = "Option::is_none")]
         asked: Option<u64>,
+        /// The number of the policy that decides, where it is not that of the start.
+        #[serde(skip_serializing_if = "is_first")]
+        generation: u64,
     },
     /// Somebody is asked about an operation that waits.
     Asked {
@@ -153,6 +167,23 @@ pub enum Event {
         /// What the session used.
         resources: Resources,
     },
+}
+
+fn is_first(generation: &u64) -> bool {
+    *generation == 1
+}
+
+/// Another policy for a run that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reload {
+    /// Its number; that of the start is 1.
+    pub generation: u64,
+    /// The SHA-256 of what the former policies say.
+    pub from: String,
+    /// The SHA-256 of what these say.
+    pub to: String,
+    /// The layers, lowest first.
+    pub layers: Vec<String>,
 }
 
 /// One mechanism of the kernel and how far it holds.

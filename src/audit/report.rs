@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::event::{Answer, Mechanism, Operation, Resources};
+use super::event::{Answer, Mechanism, Operation, Reload, Resources};
 use crate::policy::{Limits, RuleMechanism, RuleRef, Verdict};
 
 /// Targets shown for each rule; further ones are only counted.
@@ -22,10 +22,14 @@ pub struct Report {
     pub version: &'static str,
     /// The session's random name, as in the event log.
     pub session: String,
+    /// The name by which the run was found while it lived.
+    pub id: Option<String>,
     /// What was run.
     pub program: Vec<String>,
-    /// The policy's layers, lowest first.
+    /// The policy's layers at the start, lowest first.
     pub layers: Vec<String>,
+    /// The policies that it went over to while it ran.
+    pub reloads: Vec<Reload>,
     /// What the kernel was made to enforce, mechanism by mechanism.
     pub enforced: Vec<Mechanism>,
     /// How each rule of the policy is enforced.

@@ -158,6 +158,7 @@ pub(super) fn together(
             .map(Require::from)
             .unwrap_or_default(),
         report: said.output.report,
+        name: said.output.name,
         events: settings.events,
         capture: said.output.json,
     };

@@ -19,6 +19,7 @@ mod limit;
 mod meant;
 mod plan;
 pub mod policy;
+mod reload;
 mod run;
 mod said;
 mod settings;

@@ -33,7 +33,7 @@ pub struct PlanArgs {
 }
 
 /// The policies that are meant, as `buntime run` takes them.
-fn sources(policies: &[PathBuf]) -> Vec<PolicySource> {
+pub(super) fn sources(policies: &[PathBuf]) -> Vec<PolicySource> {
     let names = policies.iter().map(|policy| policy.as_os_str());
     names.map(source).collect()
 }

@@ -88,6 +88,8 @@ pub enum PolicyCommand {
         after_help = "Examples:\n  buntime policy plan --policy strict\n  buntime policy plan --json --policy policy.json\n  buntime policy plan --allow-read=data -- /usr/bin/sort"
     )]
     Plan(super::plan::PlanArgs),
+    /// Has a run that goes on obey another policy: exit 1 when only a restart could
+    Reload(super::reload::ReloadArgs),
     /// Lists the policies inside the program
     #[command(after_help = "Example:\n  buntime policy list")]
     List {
@@ -153,6 +155,7 @@ pub fn run(command: PolicyCommand, out: &mut dyn Write) -> anyhow::Result<ExitCo
             explain(&policies, json, &subjects, out)?;
         }
         PolicyCommand::Plan(asked) => super::plan::run(asked, out)?,
+        PolicyCommand::Reload(asked) => return super::reload::run(&asked, out),
         PolicyCommand::List { json } => list(json, out)?,
         PolicyCommand::Schema => out.write_all(SCHEMA.as_bytes())?,
     }
@@ -207,7 +210,7 @@ pub fn init(asked: InitPolicy, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn vars() -> anyhow::Result<Vars> {
+pub(super) fn vars() -> anyhow::Result<Vars> {
     let pwd = std::env::current_dir()
         .context("cannot find the working directory; change to one that is there")?;
     Ok(Vars::of(pwd, std::env::var_os("HOME")))

@@ -226,6 +226,12 @@ fn sentence(remark: &Remark) -> String {
             let before = before.unwrap_or_default();
             format!("learned: {path} has {rules}{before}; run under it with --policy {path}")
         }
+        Remark::Reloaded { generation, layers } => {
+            format!(
+                "another policy holds now ({}): number {generation}",
+                layers.join(", ")
+            )
+        }
         Remark::Limit { limit, ended: true } => {
             format!(
                 "the {limit} limit ended the run; --{} sets it",

@@ -214,6 +214,9 @@ pub(super) struct OutputArgs {
     /// Append every decision and event to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// The name by which `buntime policy reload` finds this run; a random one, in --events
+    #[arg(long, value_name = "ID")]
+    pub name: Option<String>,
     /// Print one JSON object with the program's output and the report
     #[arg(long)]
     pub json: bool,

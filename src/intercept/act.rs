@@ -30,6 +30,8 @@ pub(super) enum Done {
     Execute(Execution),
     /// It waits for another process: somebody else has to wait, and to make it.
     Wait(Task),
+    /// The same of something that no rule speaks of, and that must not be made twice.
+    Send(Task),
     /// Something came between, and it is to be looked at again.
     Again,
 }

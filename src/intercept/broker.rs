@@ -1,6 +1,8 @@
 //! The broker: it hears calls, makes those that may be made, and keeps those that wait for a word
 //! of the supervisor.
 
+mod reload;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -70,6 +72,17 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
+/// Names of files with several, by device and inode.
+fn known(linked: &[PathBuf]) -> io::Result<HashMap<(u64, u64), Vec<PathBuf>>> {
+    let mut known: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
+    for path in linked {
+        let stat = rustix::fs::stat(path)?;
+        let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
+        names.push(path.clone());
+    }
+    Ok(known)
+}
+
 impl Broker {
     /// Takes up its work in the worker's root: from here on paths mean what they mean to the worker.
     /// The files that `intercept` names as linked are known under every name that they have.
@@ -77,15 +90,9 @@ impl Broker {
     /// # Errors
     /// What the kernel says of /proc or of a linked file.
     pub fn open(policy: Policy, intercept: &Intercept) -> io::Result<Broker> {
-        let mut known: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
-        for path in &intercept.linked {
-            let stat = rustix::fs::stat(path)?;
-            let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
-            names.push(path.clone());
-        }
         Ok(Broker {
             view: View::open()?,
-            judge: Judge::new(policy, known),
+            judge: Judge::new(policy, known(&intercept.linked)?),
             waiting: HashMap::new(),
             asked: 0,
             helpers: Vec::new(),
@@ -278,7 +285,8 @@ impl Broker {
             Ok(Done::Descriptor(descriptor, close_on_exec)) => {
                 hand_over(listener, id, &descriptor, close_on_exec)
             }
-            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, (id, caller), task),
+            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, (id, caller), task, true),
+            Ok(Done::Send(task)) => self.wait_elsewhere(listener, (id, caller), task, false),
             Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
             Err(errno) => refuse(listener, id, errno),
         }
@@ -319,10 +327,14 @@ impl Broker {
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
         task: Task,
+        is_decided: bool,
     ) -> io::Result<()> {
         match Helper::start(&self.view, listener, (id, caller), task) {
             Ok(helper) => {
-                self.helpers.push(helper);
+                self.helpers.push(Helper {
+                    is_decided,
+                    ..helper
+                });
                 Ok(())
             }
             Err(_) => refuse(listener, id, Errno::NOMEM),

@@ -1,8 +1,9 @@
 //! A process of ours that makes a call which may wait for ever, in the caller's place.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use super::act::{Done, Task};
@@ -20,30 +21,49 @@ const RESTART: i32 = 512;
 pub(super) struct Helper {
     pub process: i32,
     pub id: u64,
+    /// Whether it does what the policy decided about.
+    pub is_decided: bool,
     caller: Caller,
+    /// Whoever takes what is in it answers the call: the helper, when it is made, or we.
+    turn: OwnedFd,
 }
 
 impl Helper {
     /// Begins to make the call of `caller` with the number `id`.
     ///
     /// # Errors
-    /// There can be no more processes.
+    /// There can be no more processes or descriptors.
     pub fn start(
         view: &View,
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
         task: Task,
     ) -> io::Result<Helper> {
+        let turn = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let process = clone::fork()?;
         if process == 0 {
-            let told = help(view, listener, (id, caller), task);
+            let told = help(view, listener, (id, caller), (task, &turn));
             clone::exit_now(i32::from(told.is_err()))
         }
         Ok(Helper {
             process,
             id,
+            is_decided: true,
             caller,
+            turn,
         })
+    }
+
+    /// Lets the call fail as if a signal had come, unless it is made by now.
+    ///
+    /// # Errors
+    /// What the kernel says of the listener or of its process.
+    pub fn give_up(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        if !take(&self.turn) {
+            return Ok(());
+        }
+        self.send(libc::SIGKILL)?;
+        refuse(listener, self.id, Errno::INTR)
     }
 
     /// Ends it when its caller is gone, and interrupts it when that has a signal to be delivered, as the
@@ -77,11 +97,14 @@ fn help(
     view: &View,
     listener: BorrowedFd<'_>,
     (id, caller): (u64, Caller),
-    task: Task,
+    (task, turn): (Task, &OwnedFd),
 ) -> io::Result<()> {
     signal::let_itself_be_interrupted()?;
     let done = task(view);
     process::block_all_signals()?;
+    if !take(turn) {
+        return Ok(());
+    }
     match done {
         Ok(Done::Descriptor(opened, close_on_exec)) => {
             hand_over(listener, id, &opened, close_on_exec)
@@ -91,6 +114,12 @@ fn help(
         Err(Errno::INTR) => answer(listener, id, Answer::Errno(interrupted(view, caller))),
         Err(errno) => refuse(listener, id, errno),
     }
+}
+
+/// Whether it is our turn, which it is for one alone.
+fn take(turn: &OwnedFd) -> bool {
+    let mut count = [0; 8];
+    rustix::io::read(turn, &mut count).is_ok()
 }
 
 /// What an interrupted call gives. Another thread may take a signal of the whole process before this

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use super::act::{Done, Looking, Prepared};
+use super::act::{Done, Looking, Prepared, Task};
 use super::sockets::{Address, errno, is_stream, sends_to_names, unix, waits};
 use super::view::{Caller, View};
 use crate::sys::{memory, message, process};
@@ -249,10 +249,15 @@ impl Looking<'_> {
             if sent != Err(Errno::AGAIN) || !waits {
                 return message.told(view, caller, sent);
             }
-            Ok(Done::Wait(Box::new(move |view: &View| {
+            let is_decided = object.is_some();
+            let task: Task = Box::new(move |view: &View| {
                 let sent = message.send(view, object.as_ref(), 0);
                 message.told(view, caller, sent)
-            })))
+            });
+            Ok(match is_decided {
+                true => Done::Wait(task),
+                false => Done::Send(task),
+            })
         };
         Ok(Prepared::new(needs, act))
     }

@@ -210,14 +210,40 @@ impl Init<'_> {
     fn obey(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         match notice::receive_order(self.notices)? {
             None => return Ok(false),
-            Some(Order::Signal { signal }) => self.signal(signal)?,
-            Some(Order::Answer { number, permit }) => {
+            Some((Order::Signal { signal }, _)) => self.signal(signal)?,
+            Some((Order::Reload { generation }, documents)) => {
+                self.reload(generation, &documents, listener)?;
+            }
+            Some((Order::Answer { number, permit }, _)) => {
                 if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
                     broker.answered(listener, number, permit, &mut tell(self.notices))?;
                 }
             }
         }
         Ok(true)
+    }
+
+    /// Goes over to other rules, or keeps those that it has and says why. Which of them hold is said
+    /// before the first call is decided by them.
+    fn reload(
+        &mut self,
+        generation: u64,
+        documents: &[OwnedFd],
+        listener: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let reloaded = match &mut self.broker {
+            Some(broker) => notice::rules_of(documents).and_then(|rules| broker.reload(rules)),
+            None => Err(io::Error::other("nothing is decided as it is made")),
+        };
+        let failed = reloaded.err().map(|error| error.to_string());
+        let holds = failed.is_none();
+        notice::send(self.notices, &Notice::Reloaded { generation, failed }, &[])?;
+        match (&mut self.broker, listener) {
+            (Some(broker), Some(listener)) if holds => {
+                broker.look_again(listener, &mut tell(self.notices))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The whole group first; a program that left it is reached by its pid.

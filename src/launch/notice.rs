@@ -4,13 +4,14 @@
 //! beside the worker: a record that does not parse is an error, never believed.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
 use super::enforced::Enforced;
 use crate::intercept::{Outcome, Question};
-use crate::sys::socket;
+use crate::policy::LiveRules;
+use crate::sys::{sealed, socket};
 
 /// What the child or init tells the supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,13 @@ pub enum Notice {
     Question(Question),
     /// What came of a call, where that is learned from.
     Outcome(Outcome),
+    /// The answer to [`Order::Reload`].
+    Reloaded {
+        /// The number of the policy.
+        generation: u64,
+        /// Why the former rules hold still; `None` where the new ones do.
+        failed: Option<String>,
+    },
     /// A thread was refused for the limit on processes, for the first time.
     PidsReached,
     /// The program ended.
@@ -157,6 +165,11 @@ pub enum Order {
         /// Whether the call may be made; it is recorded either way.
         permit: bool,
     },
+    /// Decide by other rules from here on: those of the document that comes with it.
+    Reload {
+        /// The number of the policy.
+        generation: u64,
+    },
 }
 
 /// Sends init an order.
@@ -167,12 +180,30 @@ pub fn send_order(to: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
     socket::send_record(to, &serde_json::to_vec(order)?, &[])
 }
 
-/// Receives an order; `None` when the supervisor is gone.
+/// Sends init the order to decide by these rules.
+///
+/// # Errors
+/// As for [`send_order`], and what the kernel says of files in memory.
+pub fn send_reload(to: BorrowedFd<'_>, generation: u64, rules: &LiveRules) -> io::Result<()> {
+    let document = sealed::document(&serde_json::to_vec(rules)?)?;
+    let order = serde_json::to_vec(&Order::Reload { generation })?;
+    socket::send_record(to, &order, &[document.as_fd()])
+}
+
+/// The rules that came with an [`Order::Reload`].
+pub(super) fn rules_of(documents: &[OwnedFd]) -> io::Result<LiveRules> {
+    let [document] = documents else {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    };
+    Ok(serde_json::from_slice(&sealed::read_document(document)?)?)
+}
+
+/// Receives an order and what comes with it; `None` when the supervisor is gone.
 ///
 /// # Errors
 /// `InvalidData` for what is no order.
-pub(super) fn receive_order(from: BorrowedFd<'_>) -> io::Result<Option<Order>> {
-    let (record, _) = match socket::receive_record(from) {
+pub(super) fn receive_order(from: BorrowedFd<'_>) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
+    let (record, documents) = match socket::receive_record(from) {
         Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
         other => other?,
     };
@@ -180,6 +211,6 @@ pub(super) fn receive_order(from: BorrowedFd<'_>) -> io::Result<Option<Order>> {
         return Ok(None);
     }
     serde_json::from_slice(&record)
-        .map(Some)
+        .map(|order| Some((order, documents)))
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -92,6 +92,9 @@ pub enum OciError {
     /// A rule has no exact mechanism here.
     #[error(transparent)]
     Refused(#[from] crate::policy::Refused),
+    /// A run cannot go over to the policy while it lives.
+    #[error(transparent)]
+    Restart(#[from] crate::policy::RestartNeeded),
 }
 
 impl OciError {

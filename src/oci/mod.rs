@@ -20,8 +20,10 @@ mod requests;
 mod root;
 mod settings;
 mod skeleton;
+mod standing;
 mod world;
 
 pub use error::OciError;
 pub use prepare::{PrepareInput, Prepared, Target, WorkerFiles, prepare};
 pub use skeleton::write_python;
+pub use standing::Standing;

@@ -14,13 +14,12 @@ use super::interpreter::Interpreter;
 use super::mounts::Mounted;
 use super::program::{PATH, Place};
 use super::root::{command_pieces, every_program, interpreter_pieces};
+use super::standing::{Ground, Standing};
 use super::{root, world};
 use crate::launch::{
     ChannelRequest, Features, LaunchRequest, Piece, Program, Require, StdioRequest,
 };
-use crate::policy::{
-    CHANNEL, Degraded, ExecPlan, Layer, Perm, Plan, Policy, Request, Verdict, World,
-};
+use crate::policy::{CHANNEL, Degraded, Layer, Perm, Policy, Request, Verdict};
 
 /// What is to run.
 #[derive(Debug, Clone)]
@@ -98,6 +97,8 @@ pub struct Prepared {
     pub request: LaunchRequest,
     /// The rules that are not carried as they stand, by the person's leave.
     pub degraded: Vec<Degraded>,
+    /// What another policy is compared with while it runs, or why none can be.
+    pub standing: Result<Standing, &'static str>,
 }
 
 pub(super) const HOSTNAME: &str = "buntime";
@@ -163,13 +164,28 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         Some(bare) => bare::bundle_grants(&draft, bare, out.as_deref()),
         None => grants(&draft, out.as_deref()),
     };
-    let compile = |layers: Vec<Layer>| {
-        let policy = Policy::merge(layers, grants.clone())?;
-        compile(policy, &draft, &place, &input.features, bare.is_none())
+    let ground = Ground {
+        place,
+        pieces: draft.pieces.clone(),
+        command: draft.real.clone(),
+        loaders: draft.loaders.clone(),
+        grants,
+        landlock_abi: input.features.landlock_abi,
+        namespaces: bare.is_none(),
     };
+    let compile = |layers: Vec<Layer>| ground.compile(layers);
     let ((policy, mut plan), degraded) = match input.allow_degraded {
         true => degraded::carried(input.layers, compile)?,
         false => (compile(input.layers)?, Vec::new()),
+    };
+    let standing = match (&input.bundle, degraded.is_empty()) {
+        (None, true) => Ok(Standing::new(ground, plan.clone(), out.clone())),
+        (Some(_), _) => {
+            Err("its bundle's mounts were let by the policy of its start; a restart is needed")
+        }
+        (None, false) => {
+            Err("it was started with rules that are not carried here; a restart is needed")
+        }
     };
 
     let Draft {
@@ -225,6 +241,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         policy,
         request,
         degraded,
+        standing,
     })
 }
 
@@ -382,41 +399,6 @@ fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {
             .chain(out.map(Path::to_owned)),
         &channel,
     )
-}
-
-fn compile(
-    policy: Policy,
-    draft: &Draft,
-    place: &Place,
-    features: &Features,
-    namespaces: bool,
-) -> Result<(Policy, Plan), OciError> {
-    let entries = policy
-        .literal_paths()
-        .into_iter()
-        .map(|path| {
-            let entry = world::entry(place, &draft.pieces, &path);
-            (path, entry)
-        })
-        .collect();
-    let mut world = World {
-        entries,
-        private: world::private(&draft.pieces),
-        namespaces,
-        landlock_abi: features.landlock_abi,
-        command: Some(draft.real.clone()),
-        loaders: draft.loaders.clone(),
-        helpers: Vec::new(),
-        container: None,
-    };
-    let mut plan = policy.compile(&world)?;
-    if matches!(plan.exec, ExecPlan::Programs(_)) {
-        // Where programs may run, those in library directories must be out of the loader's reach.
-        world.helpers = world::helpers(place)?;
-        plan = policy.compile(&world)?;
-    }
-    // With the helpers: where reading is decided live, it is decided by this.
-    Ok((policy.resolve(&world), plan))
 }
 
 fn channel_request(segment_bytes: u64) -> Result<ChannelRequest, OciError> {

@@ -5,6 +5,8 @@
 //! and the meet of all layers is computed before anybody asks. Rules with wildcards or digests
 //! hang on the node of their literal beginning and are tried when a walk passes it.
 
+use serde::{Deserialize, Serialize};
+
 use super::matching::{Component, covers};
 use super::names::Name;
 use super::perm::{Perm, PermSet};
@@ -18,10 +20,23 @@ pub(super) use residual::{Possible, Reach};
 pub(super) const MAX_LAYERS: usize = 16;
 
 /// What one layer says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "(Option<Verdict>, u32)", into = "(Option<Verdict>, u32)")]
 struct Cell {
     verdict: Option<Verdict>,
     rule: u32,
+}
+
+impl From<(Option<Verdict>, u32)> for Cell {
+    fn from((verdict, rule): (Option<Verdict>, u32)) -> Cell {
+        Cell { verdict, rule }
+    }
+}
+
+impl From<Cell> for (Option<Verdict>, u32) {
+    fn from(cell: Cell) -> (Option<Verdict>, u32) {
+        (cell.verdict, cell.rule)
+    }
 }
 
 const SILENT: Cell = Cell {
@@ -51,7 +66,7 @@ pub(super) struct Outcome {
 }
 
 /// A rule that the tree alone cannot match.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Conditional {
     rest: Box<[Component]>,
     /// What some name of the path has to begin with; see [`Component::needs`].
@@ -62,14 +77,14 @@ struct Conditional {
     cell: Cell,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Child {
     head: u64,
     name: Box<[u8]>,
     branch: u32,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Branch {
     /// What the bundle allows above does not reach here.
     closed: bool,
@@ -89,12 +104,14 @@ pub(super) struct Entry<'e> {
 }
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Index {
     layers: usize,
     branches: Vec<Branch>,
     /// Of each branch, of each layer and last the bundle, of each permission.
     cells: Vec<[Cell; Perm::COUNT]>,
+    /// What [`Index::finish`] makes of the rest.
+    #[serde(skip)]
     outcomes: Vec<[Outcome; Perm::COUNT]>,
     defaults: Vec<[Cell; Perm::COUNT]>,
     rules: Vec<RuleRef>,
@@ -229,8 +246,10 @@ impl Index {
         }
     }
 
-    /// Lets every branch know what stands above it. A branch is always made after its parent.
+    /// Lets every branch know what stands above it. A branch is always made after its parent. To do it
+    /// again changes nothing.
     pub fn finish(mut self) -> Index {
+        self.outcomes.clear();
         let width = self.layers + 1;
         for parent in 0..self.branches.len() {
             let children = std::mem::take(&mut self.branches[parent].children);

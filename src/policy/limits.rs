@@ -80,7 +80,7 @@ fn greater<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
 }
 
 /// What is recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Audit {
     /// Whether anything is.
     pub enabled: bool,

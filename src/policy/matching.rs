@@ -8,6 +8,8 @@ use std::fmt::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 mod fitting;
 
 pub(super) use fitting::{ahead, covers};
@@ -16,7 +18,7 @@ use super::layer::Vars;
 use super::names::{Name, head};
 
 /// One component of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Component {
     /// Exactly this name.
     Literal(Box<[u8]>),
@@ -27,7 +29,7 @@ pub(super) enum Component {
 }
 
 /// How a name has to begin.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Prefix {
     bytes: Box<[u8]>,
     /// The head of the prefix, and which bits of a name's head have to agree with it.
@@ -60,7 +62,7 @@ impl Prefix {
 }
 
 /// A piece of a name that has wildcards.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Token {
     /// This byte.
     Byte(u8),

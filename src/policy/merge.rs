@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::index::{self, Index, MAX_LAYERS, Reach};
 use super::layer::Layer;
 use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
@@ -38,7 +40,7 @@ pub enum MergeError {
 }
 
 /// Which programs the rules let run, before the world is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ExecMode {
     /// None but the command.
     Once,
@@ -139,6 +141,22 @@ impl Policy {
     /// What a run may use.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The same policy with other rules about files and programs, and this recorded.
+    pub(super) fn deciding_by(
+        self,
+        fs: Index,
+        exec: Index,
+        (mode, audit): (ExecMode, Audit),
+    ) -> Policy {
+        Policy {
+            fs,
+            exec,
+            mode,
+            audit,
+            ..self
+        }
     }
 
     /// What is recorded.

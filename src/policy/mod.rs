@@ -17,6 +17,7 @@ mod degrade;
 mod document;
 mod explain;
 mod flags;
+mod handed;
 mod index;
 mod layer;
 mod learn;
@@ -42,6 +43,7 @@ mod widen;
 pub use degrade::{Degraded, degrade};
 pub use explain::{Answer, Explanation};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
+pub use handed::LiveRules;
 pub use layer::{Layer, LoadError, Problem, Vars};
 pub use learn::{Learned, LearnedError, Observation, Unlearned};
 pub use limits::{
@@ -53,7 +55,7 @@ pub use plan::{
     Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask, MaskKind, NetPlan,
     OWN_PLACES, Plan, RuleMechanism, World,
 };
-pub use refused::{Refusal, Refused};
+pub use refused::{Refusal, Refused, RestartNeeded};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};
 pub use scan::MAX_BYTES as MAX_POLICY_BYTES;
 pub use schema::{SchemaError, schema_violations};

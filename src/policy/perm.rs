@@ -230,6 +230,12 @@ impl Serialize for PermSet {
     }
 }
 
+impl<'de> Deserialize<'de> for PermSet {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<PermSet, D::Error> {
+        Ok(Vec::<Perm>::deserialize(from)?.into_iter().collect())
+    }
+}
+
 /// Permissions on a path and on everything below it. The bundle's allows are given so, and
 /// the Landlock ruleset of a plan is a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

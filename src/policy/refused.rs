@@ -47,3 +47,20 @@ impl fmt::Display for Refused {
         Ok(())
     }
 }
+
+/// A run cannot go over to the policy while it lives: every rule that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+pub struct RestartNeeded {
+    /// At least one.
+    pub rules: Vec<Refusal>,
+}
+
+impl fmt::Display for RestartNeeded {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the policy needs a restart:")?;
+        for refusal in &self.rules {
+            write!(out, "\n  {refusal}")?;
+        }
+        Ok(())
+    }
+}

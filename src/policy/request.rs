@@ -6,12 +6,12 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::perm::Perm;
 
 /// The answer of a rule. Ordered by severity: the greater wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It may happen.
@@ -142,7 +142,7 @@ pub struct Decision {
 }
 
 /// Where a rule was written.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleOrigin {
     /// The layer: the name of its file, `flags` or `bundle`.
     pub layer: String,
@@ -210,5 +210,11 @@ impl fmt::Display for RuleRef {
 impl Serialize for RuleRef {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(out)
+    }
+}
+
+impl<'de> Deserialize<'de> for RuleRef {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<RuleRef, D::Error> {
+        RuleOrigin::deserialize(from).map(RuleRef::new)
     }
 }

@@ -1,5 +1,6 @@
 //! A plan for people: each rule with what it says and what carries it, then what the launch does.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -46,6 +47,35 @@ impl Policy {
             plan,
             calls,
         }
+    }
+
+    /// Whether something that the policy `before` let happen, about files or programs, may not happen
+    /// under this one, as far as their rules tell: what is written differently may mean the same.
+    #[must_use]
+    pub fn narrows(&self, before: &Policy) -> bool {
+        let gone = |one: &Policy, other: &Policy, permits: bool| {
+            let there = other.lines(permits);
+            one.lines(permits).iter().any(|line| !there.contains(line))
+        };
+        gone(before, self, true) || gone(self, before, false)
+    }
+
+    /// What its layers say about files and programs, where that permits something or keeps it back.
+    fn lines(&self, permits: bool) -> BTreeSet<(usize, String)> {
+        let layers = self.layers.iter().enumerate();
+        let lines = layers.flat_map(|(number, layer)| {
+            let files = layer.fs.iter().map(|rule| (rule.action, rule.says()));
+            let programs = layer.exec.iter().map(|rule| (rule.action, rule.says()));
+            let defaults = layer.fs_defaults.iter().chain(&layer.exec_default);
+            let defaults = defaults.map(|default| {
+                let says = format!("{} {} by default", default.verdict, default.perms);
+                (default.verdict, says)
+            });
+            let lines = files.chain(programs).chain(defaults);
+            lines.map(move |(verdict, says)| (verdict, (number, says)))
+        });
+        let kept = lines.filter(|(verdict, _)| verdict.permits() == permits);
+        kept.map(|(_, line)| line).collect()
     }
 
     fn says(&self, rule: &RuleRef) -> Option<String> {

@@ -108,6 +108,7 @@ fn options() -> Result<RunOptions, String> {
         require: Require::Policy,
         allow_degraded: false,
         report: None,
+        name: None,
         events: None,
         capture: true,
     })

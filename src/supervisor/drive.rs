@@ -9,6 +9,8 @@ mod finish;
 mod next;
 mod orders;
 mod questions;
+mod reload;
+mod said;
 
 use std::future::pending;
 use std::io;
@@ -19,7 +21,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::fate::Fate;
-use self::next::{at, next_command, next_lost, next_message, next_signal};
+use self::next::{at, next_call, next_command, next_lost, next_message, next_signal};
+use self::reload::Reloads;
 use super::ask::{Desk, Reply};
 use super::copies::{Copies, CopyEnd};
 use super::error::RunError;
@@ -27,6 +30,7 @@ use super::gate::{Gate, Ruling, told};
 use super::learner::Learner;
 use super::masks::{Listening, Lost, MaskWatch};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
+use super::reload::Call;
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
 use super::sandbox::{Sandbox, Used};
 use super::signals::{Incoming, Signals, stop_ourselves};
@@ -34,7 +38,7 @@ use super::start::{Begun, Started};
 use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
 use crate::approval::Answer;
-use crate::audit::{Answer as Told, Event, LogError};
+use crate::audit::{Answer as Told, Event, LogError, Reload};
 use crate::ipc::{Channel, ChannelError, Message};
 use crate::launch::{FailureKind, Notice};
 
@@ -92,6 +96,8 @@ pub(super) struct Drive {
     pub worker: Option<Worker>,
     /// The masks that the host could take away.
     pub masks: Option<Listening>,
+    /// Where another policy can be asked for.
+    pub reloads: Option<Reloads>,
     pub audience: Audience,
     pub copies: Copies,
     pub budget: OutputBudget,
@@ -124,6 +130,7 @@ impl Drive {
             gate,
             learner,
             started,
+            found,
             ..
         } = begun;
         let Started {
@@ -172,6 +179,7 @@ impl Drive {
             fate: Fate::open(worker.is_some()),
             worker,
             masks,
+            reloads: found.map(Reloads::of).transpose()?,
             audience,
             copies: Copies::new(),
             budget: OutputBudget::new(limits.output),
@@ -190,6 +198,7 @@ pub(super) struct Ended {
     pub outcome: Outcome,
     pub gate: Gate,
     pub violations: Vec<String>,
+    pub reloads: Vec<Reload>,
 }
 
 /// The one thing that happened.
@@ -202,6 +211,7 @@ enum Happening {
     Signal(Incoming),
     Command(Option<Command>),
     Unmasked(io::Result<Lost>),
+    Asked(Call),
     Delivered,
     Wall,
     Patience,
@@ -238,6 +248,7 @@ impl Drive {
             signal = next_signal(&mut self.signals) => Happening::Signal(signal),
             command = next_command(&mut self.commands) => Happening::Command(command),
             lost = next_lost(&self.masks) => Happening::Unmasked(lost),
+            call = next_call(&mut self.reloads) => Happening::Asked(call),
             room = self.sandbox.notices.room() => Happening::Room(room),
             () = self.audience.deliver(), if !listening => Happening::Delivered,
             () = at(self.wall) => Happening::Wall,
@@ -257,6 +268,7 @@ impl Drive {
             Happening::Signal(signal) => self.take_signal(signal),
             Happening::Command(command) => self.take_command(command),
             Happening::Unmasked(lost) => self.take_lost(lost),
+            Happening::Asked(call) => self.take_call(call),
             Happening::Reply(reply) => self.take_reply(reply),
             Happening::Room(room) => self.take_room(room),
             Happening::Delivered => {}
@@ -295,6 +307,9 @@ impl Drive {
             }
             Ok(Some(Notice::Question(question))) => self.take_question(&question),
             Ok(Some(Notice::Outcome(outcome))) => self.take_outcome(outcome),
+            Ok(Some(Notice::Reloaded { generation, failed })) => {
+                self.take_reloaded(generation, failed);
+            }
             Ok(Some(Notice::PidsReached)) => self.fate.pids_reached = true,
             Ok(Some(Notice::Exit {
                 code,
@@ -358,74 +373,6 @@ impl Drive {
             }
             Err(error) => format!("watch what the policy takes away: {error}"),
         }));
-    }
-
-    fn take_message(&mut self, said: Result<Message, ChannelError>) {
-        match said {
-            Ok(Message::Ready) => {
-                self.fate.patience = None;
-                self.fate.unheard = false;
-                self.enter(State::Ready);
-            }
-            Ok(Message::Stdout(bytes)) => self.take_ring_output(Stream::Stdout, bytes),
-            Ok(Message::Stderr(bytes)) => self.take_ring_output(Stream::Stderr, bytes),
-            Ok(Message::Check(check)) => {
-                let ruling = self.gate.check(&check);
-                if check.kind.awaits_answer() {
-                    self.answer(check.id, &ruling);
-                }
-                self.obey(ruling);
-            }
-            Ok(Message::State { event, data }) => {
-                match event.as_str() {
-                    "exec_start" => self.enter(State::Running),
-                    "exec_end" => self.enter(State::Ready),
-                    _ => {}
-                }
-                self.audience.event(SessionEvent::Worker {
-                    event: event.clone(),
-                    data: data.clone(),
-                });
-                self.record(&Event::WorkerState { event, data });
-            }
-            Ok(Message::Closed) => {
-                let needed = self.worker.take().is_some_and(|worker| worker.of_session);
-                if needed && self.fate.program.is_none() {
-                    let gone = Some(Cause::Failure("the worker closed its channel".to_owned()));
-                    self.fate
-                        .patience
-                        .get_or_insert((Instant::now() + INIT_LIMIT, gone));
-                }
-            }
-            Err(ChannelError::Violation(violation)) => self.violated(violation.to_string()),
-            Err(error) => self.end(Cause::Failure(error.to_string())),
-        }
-    }
-
-    fn take_ring_output(&mut self, stream: Stream, bytes: Vec<u8>) {
-        if !self.worker.as_ref().is_some_and(|worker| worker.of_session) {
-            let reason = "output came through the ring of a worker that has its descriptors";
-            return self.violated(reason.to_owned());
-        }
-        let allowed = self.budget.take(bytes.len());
-        let whole = allowed == bytes.len();
-        let mut bytes = bytes;
-        bytes.truncate(allowed);
-        self.audience.event(SessionEvent::Output { stream, bytes });
-        if !whole {
-            self.over_limit("output");
-        }
-    }
-
-    fn answer(&mut self, id: u32, ruling: &Result<Ruling, LogError>) {
-        let Some(worker) = &mut self.worker else {
-            return;
-        };
-        match worker.channel.respond(id, told(ruling)) {
-            Ok(()) => {}
-            Err(ChannelError::Violation(violation)) => self.violated(violation.to_string()),
-            Err(error) => self.end(Cause::Failure(error.to_string())),
-        }
     }
 
     /// Says what a person should hear, and kills where the policy or a failing log

@@ -92,6 +92,20 @@ pub enum RunError {
         /// The directory that is shown to the program writable.
         place: String,
     },
+    /// Others could be asked for another policy by the program that it is about.
+    #[error(
+        "be found by other processes in {path}: the program is shown {place}; leave --name out, or \
+         let the policy show less"
+    )]
+    Shown {
+        /// The directory of runs.
+        path: String,
+        /// What is shown of it, or around it.
+        place: String,
+    },
+    /// The name by which the run is to be found cannot be had.
+    #[error(transparent)]
+    Name(#[from] super::reload::ReloadError),
     /// A failure after the launch, for which the sandbox was ended: the program may have run.
     #[error("{0}")]
     Ended(Box<RunError>),

@@ -4,7 +4,7 @@ use super::error::RunError;
 use super::layers::load_layers;
 use super::options::{PolicyChoice, Program, Surroundings};
 use super::prepare::prepare;
-use super::start::Wanted;
+use super::start::{Name, Wanted};
 use crate::intercept::held;
 use crate::launch::{Features, Require, StdioRequest};
 use crate::policy::ShownPlan;
@@ -20,6 +20,7 @@ pub fn foresee(policy: &PolicyChoice, program: &Program) -> Result<ShownPlan, Ru
     let bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
     let wanted = Wanted {
         allow_degraded: false,
+        name: Name::Nobody,
         program,
         policy,
         surroundings: &Surroundings::default(),

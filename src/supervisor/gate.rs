@@ -86,6 +86,8 @@ impl Said {
 /// The policy of one session, its log and its counts.
 pub(super) struct Gate {
     policy: Policy,
+    /// The number of the policy; that of the start is 1.
+    generation: u64,
     log: Option<EventLog>,
     tally: Tally,
     /// Whether a flag can widen the policy, or only a change of its files.
@@ -100,6 +102,7 @@ impl Gate {
     pub(super) fn new(policy: Policy, log: Option<EventLog>, flags_widen: bool) -> Self {
         Self {
             policy,
+            generation: 1,
             log,
             tally: Tally::default(),
             flags_widen,
@@ -111,6 +114,18 @@ impl Gate {
     /// Goes over to the policy that the launch really holds, before anything runs under it.
     pub(super) fn hold_to(&mut self, policy: Policy) {
         self.policy = policy;
+    }
+
+    /// Goes over to another policy while the session lives, and gives its number.
+    pub(super) fn go_over(&mut self, policy: Policy) -> u64 {
+        self.policy = policy;
+        self.generation += 1;
+        self.generation
+    }
+
+    /// The number of the policy that holds.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Records an event of the session's life.
@@ -302,6 +317,7 @@ impl Gate {
             origin: asked.origin,
             answer,
             asked: asked.asked,
+            generation: self.generation,
         })
     }
 

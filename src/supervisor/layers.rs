@@ -42,6 +42,20 @@ pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError>
     Ok(layers)
 }
 
+/// The policies of these sources alone, for a run that cannot wait for a pipe.
+pub(super) fn load_regular(policies: &[PolicySource]) -> Result<Vec<Layer>, RunError> {
+    let vars = vars()?;
+    let mut layers = Vec::new();
+    for source in policies {
+        regular(source)?;
+        layers.push(match source {
+            PolicySource::File(path) => Layer::load(path, &vars)?,
+            PolicySource::Shipped(name) => Layer::shipped(name, &vars)?,
+        });
+    }
+    Ok(layers)
+}
+
 /// A project may name a pipe without a writer or a device as its policy, which would make us wait
 /// for ever; a person may well give one.
 fn regular(source: &PolicySource) -> Result<(), LoadError> {
@@ -55,7 +69,7 @@ fn regular(source: &PolicySource) -> Result<(), LoadError> {
     if path.metadata().map_err(read)?.is_file() {
         Ok(())
     } else {
-        let cause = "a project's policy must be a regular file";
+        let cause = "the policy must be a regular file here";
         Err(read(io::Error::new(io::ErrorKind::InvalidInput, cause)))
     }
 }

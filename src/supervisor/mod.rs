@@ -28,6 +28,7 @@ mod options;
 mod outcome;
 mod prepare;
 mod printable;
+mod reload;
 mod remark;
 mod run;
 mod sandbox;
@@ -50,6 +51,7 @@ pub use options::{
 };
 pub use outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Outcome, SIGNALLED, TIMED_OUT};
 pub use printable::printable;
+pub use reload::{ReloadError, Reloaded, check_id, reload};
 pub use remark::{Remark, SessionEvent, State, Stream};
 pub use run::{Finished, run};
 pub use session::{Config, Supervisor, WorkerType};

@@ -11,7 +11,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::descriptor::register;
 use crate::launch::Notice;
-use crate::launch::notice::{Order, receive, send_order};
+use crate::launch::notice::{Order, receive, send_order, send_reload};
+use crate::policy::LiveRules;
 
 /// Answers that may wait for init to take earlier ones. Each belongs to a thread of the worker that
 /// waits, and init takes them whenever it has something to do.
@@ -83,6 +84,14 @@ impl Notices {
         }
         self.unsent.push_back(answer);
         Ok(())
+    }
+
+    /// Has init decide by other rules.
+    ///
+    /// # Errors
+    /// When init is gone, or takes nothing now.
+    pub(super) fn reload(&self, generation: u64, rules: &LiveRules) -> io::Result<()> {
+        send_reload(self.socket.get_ref().as_fd(), generation, rules)
     }
 
     /// Waits until answers that wait can be delivered; without one, for ever. Safe to drop.

@@ -144,6 +144,9 @@ pub struct RunOptions {
     pub report: Option<PathBuf>,
     /// The file of the event log, which is appended to.
     pub events: Option<PathBuf>,
+    /// The name by which other processes of this user find the run while it lives; its session's where
+    /// there is none.
+    pub name: Option<String>,
     /// Keep the program's output in memory and give it back with the result.
     pub capture: bool,
 }

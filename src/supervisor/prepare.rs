@@ -1,6 +1,6 @@
 //! The launch that carries a policy on this host, or what stands in its way.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::RunError;
 use super::learner::{LearnError, real};
@@ -40,21 +40,7 @@ pub(super) fn prepare(
 /// The log and the report are evidence about the program, and what is learned holds it next time, so it
 /// must not be able to write where they are kept: in a host path that is shown to it writable.
 fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunError> {
-    let granted = request.plan.binds.iter().filter(|bind| bind.writable);
-    let mut writable: Vec<&Path> = granted.map(|bind| bind.path.as_path()).collect();
-    writable.extend(request.pieces.iter().filter_map(|piece| match piece {
-        Piece::Bind {
-            source,
-            writable: true,
-            ..
-        } => Some(source.as_path()),
-        _ => None,
-    }));
-    if request.bare.is_some() {
-        let granted = request.plan.landlock.iter();
-        let changed = granted.filter(|grant| grant.perms.intersects(PermSet::CHANGE));
-        writable.extend(changed.map(|grant| grant.path.as_path()));
-    }
+    let writable = writable(request);
     let learned = wanted.policy.learn.as_deref().map(real);
     for (what, path) in [
         ("the event log", wanted.events.map(Path::canonicalize)),
@@ -71,4 +57,57 @@ fn unexposed(request: &LaunchRequest, wanted: &Wanted<'_>) -> Result<(), RunErro
         }
     }
     Ok(())
+}
+
+/// The places of the host that the program may write.
+pub(super) fn writable(request: &LaunchRequest) -> Vec<PathBuf> {
+    let granted = request.plan.binds.iter().filter(|bind| bind.writable);
+    let mut writable: Vec<PathBuf> = granted.map(|bind| bind.path.clone()).collect();
+    writable.extend(request.pieces.iter().filter_map(|piece| match piece {
+        Piece::Bind {
+            source,
+            writable: true,
+            ..
+        } => Some(source.clone()),
+        _ => None,
+    }));
+    if request.bare.is_some() {
+        let granted = request.plan.landlock.iter();
+        let changed = granted.filter(|grant| grant.perms.intersects(PermSet::CHANGE));
+        writable.extend(changed.map(|grant| grant.path.clone()));
+    }
+    writable
+}
+
+/// Nothing of the directory in which runs are found is shown to a program, which could ask there for
+/// another policy.
+pub(super) fn unseen(request: &LaunchRequest, directory: &Path) -> Result<(), RunError> {
+    let shown = request.plan.binds.iter().map(|bind| &bind.path);
+    let shown = shown.chain(request.pieces.iter().filter_map(|piece| match piece {
+        Piece::Bind { source, .. } => Some(source),
+        _ => None,
+    }));
+    // It need not be there yet, but what it stands in is.
+    let parent = directory
+        .parent()
+        .and_then(|parent| parent.canonicalize().ok());
+    let name = directory.file_name();
+    let real = parent.zip(name).map(|(parent, name)| parent.join(name));
+    let places = [Some(directory), real.as_deref()];
+    let meets = |place: &Path, shown: &Path| place.starts_with(shown) || shown.starts_with(place);
+    for shown in shown {
+        if places.iter().flatten().any(|place| meets(place, shown)) {
+            return Err(RunError::Shown {
+                path: directory.display().to_string(),
+                place: shown.display().to_string(),
+            });
+        }
+    }
+    match request.bare {
+        None => Ok(()),
+        Some(_) => Err(RunError::Shown {
+            path: directory.display().to_string(),
+            place: "/".to_owned(),
+        }),
+    }
 }

@@ -85,6 +85,13 @@ pub enum Remark {
         /// How many it had, if it was there.
         before: Option<usize>,
     },
+    /// The run has gone over to another policy, as somebody outside asked.
+    Reloaded {
+        /// Its number; that of the start is 1.
+        generation: u64,
+        /// Its layers, lowest first.
+        layers: Vec<String>,
+    },
     /// A limit was reached.
     Limit {
         /// Its name in a policy's `limits`.

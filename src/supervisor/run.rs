@@ -15,7 +15,7 @@ use super::options::{AskChoice, RunOptions, TerminalChoice};
 use super::outcome::{Cause, Outcome};
 use super::remark::{Audience, Remark, State, Stream};
 use super::signals::Signals;
-use super::start::{self, Begun, Wanted};
+use super::start::{self, Begun, Name, Wanted};
 use super::stdio::{Capture, OutputBudget, Sink, copy_input, copy_output};
 use super::terminal::{self, RawTerminal};
 use crate::audit::{RefusalReport, Report, ReportFile};
@@ -87,6 +87,7 @@ fn run_recorded(
         report: options.report.as_deref(),
         require: options.require,
         allow_degraded: options.allow_degraded,
+        name: options.name.as_deref().map_or(Name::Session, Name::Given),
     };
     let (begun, (runtime, signals)) = start::begin(&wanted, event_loop)?;
     let capture = options.capture.then(Captured::default);
@@ -289,8 +290,10 @@ impl About {
             report: Report {
                 version: env!("CARGO_PKG_VERSION"),
                 session: begun.session.clone(),
+                id: begun.found.as_ref().map(|found| found.listening.id.clone()),
                 program: begun.started.program.clone(),
                 layers: begun.started.layers.clone(),
+                reloads: Vec::new(),
                 enforced: begun.started.enforced.clone(),
                 rules: begun.started.rules.clone(),
                 decisions: Vec::new(),
@@ -309,8 +312,10 @@ impl About {
             outcome,
             mut gate,
             violations,
+            reloads,
         } = ended;
         let report = Report {
+            reloads,
             decisions: gate.counted(),
             violations,
             limits_reached: outcome.limits_reached.clone(),

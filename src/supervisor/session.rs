@@ -12,7 +12,7 @@ use super::error::RunError;
 use super::options::{PolicyChoice, PolicySource, Program, Surroundings};
 use super::outcome::Outcome;
 use super::remark::{Audience, SessionEvent, State, Stream};
-use super::start::{self, Begun, Wanted};
+use super::start::{self, Begun, Name, Wanted};
 use super::stdio::{Sink, copy_output};
 use crate::approval::Answer;
 use crate::ipc::DEFAULT_SEGMENT;
@@ -170,6 +170,7 @@ impl Supervisor {
             report: None,
             require: Require::Policy,
             allow_degraded: false,
+            name: Name::Nobody,
         };
         let (begun, ()) = start::begin(&wanted, || Ok(()))?;
         let (commands, orders) = mpsc::channel(QUEUE);

@@ -9,7 +9,8 @@ use super::layers::{load_layers, vars};
 use super::learner::{LearnedFile, Learner};
 use super::masks::MaskWatch;
 use super::options::{PolicyChoice, Program, Surroundings};
-use super::prepare::prepare;
+use super::prepare::{prepare, unseen, writable};
+use super::reload::{Found, Ground, Listening, digest, directory, tidy};
 use super::sandbox;
 use super::worker::{WorkerStart, unreadable, worker_start};
 use crate::audit::{Event, EventLog, LogError, Mechanism, Resources};
@@ -32,6 +33,18 @@ pub(super) struct Wanted<'a> {
     pub report: Option<&'a Path>,
     pub require: Require,
     pub allow_degraded: bool,
+    pub name: Name<'a>,
+}
+
+/// By which name others find what is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name<'a> {
+    /// By none.
+    Nobody,
+    /// By that of the session, where it can be reloaded.
+    Session,
+    /// By this one.
+    Given(&'a str),
 }
 
 /// A sandbox that has been launched, with everything that its loop needs.
@@ -40,6 +53,8 @@ pub(super) struct Begun {
     pub gate: Gate,
     pub learner: Option<Learner>,
     pub started: Started,
+    /// Where it is found, and what another policy is compared with.
+    pub found: Option<Found>,
 }
 
 /// What a launch gave.
@@ -81,25 +96,33 @@ pub(super) fn begin<T>(
         .events
         .map(|path| EventLog::open(path, &session))
         .transpose()?;
-    let (policy, planned) = plan(wanted).inspect_err(|error| {
+    let planned = plan(wanted).and_then(|(policy, mut planned)| {
+        let found = found(wanted, &session, &mut planned)?;
+        Ok((policy, planned, found))
+    });
+    let (policy, planned, found) = planned.inspect_err(|error| {
         if let Some(log) = &mut log {
             tell_unrecorded(log.append(&refused(error)));
         }
     })?;
     let learner = learned.map(|file| Learner::new(file, &vars, &policy, &planned.request));
     let mut gate = Gate::new(policy, log, wanted.policy.policies.is_empty());
-    let (started, done) = start(wanted, planned, &mut gate, meanwhile).inspect_err(|error| {
-        let event = if matches!(error, RunError::Ended(_)) {
-            ended_by_failure()
-        } else {
-            refused(error)
-        };
-        tell_unrecorded(gate.record(&event));
-    })?;
+    let id = found.as_ref().map(|found| found.listening.id.clone());
+    let (started, done) =
+        start(wanted, planned, (&mut gate, id), meanwhile).inspect_err(|error| {
+            let event = if matches!(error, RunError::Ended(_)) {
+                ended_by_failure()
+            } else {
+                refused(error)
+            };
+            tell_unrecorded(gate.record(&event));
+        })?;
     let begun = Begun {
         session,
         gate,
         learner,
+        // Without namespaces nothing is decided live, and names of the host are seen.
+        found: found.filter(|_| started.bare.is_none()),
         started,
     };
     Ok((begun, done))
@@ -137,11 +160,22 @@ struct Planned {
     degraded: Vec<Degraded>,
     request: LaunchRequest,
     worker: Option<WorkerStart>,
+    ground: Option<Ground>,
 }
 
 fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
     let layers = load_layers(wanted.policy)?;
     let names = layers.iter().map(|layer| layer.name().to_owned()).collect();
+    // What nobody can ask to change needs nothing to be compared with.
+    let is_found = match wanted.name {
+        Name::Nobody => false,
+        Name::Session => !wanted.policy.policies.is_empty(),
+        Name::Given(_) => true,
+    };
+    let kept = is_found.then(|| {
+        let (own, kept) = layers.split_at(wanted.policy.policies.len());
+        (digest(own), kept.to_vec())
+    });
     let features = Features::probe();
     let missing = &features.user_namespaces;
     let bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
@@ -149,8 +183,18 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
         policy,
         request,
         degraded,
+        standing,
     } = prepare(wanted, layers, &features, bare.as_deref())?;
-    recorded(&policy, wanted)?;
+    recorded(&policy, wanted.events.is_some())?;
+    let ground = kept.map(|(digest, kept)| Ground {
+        standing,
+        policies: wanted.policy.policies.clone(),
+        kept,
+        writable: writable(&request),
+        is_logged: wanted.events.is_some(),
+        digest,
+        policy: policy.clone(),
+    });
     let program = match wanted.program {
         Program::OfBundle => {
             let args = request.program.args.iter();
@@ -166,14 +210,47 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
         degraded,
         request,
         worker: worker_start(wanted)?,
+        ground,
     };
     Ok((policy, planned))
+}
+
+/// The name under which the run is found, if anybody may find it. Nobody inside may.
+fn found(
+    wanted: &Wanted<'_>,
+    session: &str,
+    planned: &mut Planned,
+) -> Result<Option<Found>, RunError> {
+    let listen = |id: &str| -> Result<Listening, RunError> {
+        unseen(&planned.request, &directory())?;
+        Ok(Listening::at(id)?)
+    };
+    let ground = planned.ground.take();
+    let listening = match (wanted.name, &ground) {
+        (Name::Given(id), _) => Some(listen(id)?),
+        (Name::Session, Some(ground)) if ground.standing.is_ok() => match listen(session) {
+            Ok(listening) => Some(listening),
+            Err(error) => {
+                tracing::warn!(%error, "the run cannot be reloaded");
+                None
+            }
+        },
+        (Name::Session | Name::Nobody, _) => None,
+    };
+    if listening.is_none()
+        && wanted.name != Name::Nobody
+        && let Err(error) = tidy()
+    {
+        tracing::warn!(%error, "names of ended runs may stay");
+    }
+    let found = listening.zip(ground);
+    Ok(found.map(|(listening, ground)| Found { listening, ground }))
 }
 
 fn start<T>(
     wanted: &Wanted<'_>,
     planned: Planned,
-    gate: &mut Gate,
+    (gate, id): (&mut Gate, Option<String>),
     meanwhile: impl FnOnce() -> Result<T, RunError>,
 ) -> Result<(Started, T), RunError> {
     let Planned {
@@ -184,10 +261,12 @@ fn start<T>(
         mut degraded,
         request,
         worker,
+        ..
     } = planned;
     gate.record(&Event::SessionStart {
         version: env!("CARGO_PKG_VERSION"),
         supervisor: std::process::id(),
+        id,
         program: program.clone(),
         layers: layers.clone(),
     })?;
@@ -378,7 +457,7 @@ pub(super) fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {
 }
 
 /// What a policy wants recorded by name must have a place to be recorded in.
-fn recorded(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
+pub(super) fn recorded(policy: &Policy, is_logged: bool) -> Result<(), RunError> {
     let audit = policy.audit();
     // What is learned from is recorded by that.
     let learned = |event: &&String| policy.learns() && *event == "exec";
@@ -388,7 +467,7 @@ fn recorded(policy: &Policy, wanted: &Wanted<'_>) -> Result<(), RunError> {
         .filter(|event| !learned(event))
         .map(String::as_str)
         .collect();
-    if audit.enabled && !events.is_empty() && wanted.events.is_none() {
+    if audit.enabled && !events.is_empty() && !is_logged {
         let events = events.join(", ");
         return Err(RunError::NoLog { events });
     }

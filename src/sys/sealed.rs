@@ -101,6 +101,41 @@ fn shown_read_only(path: &Path) -> io::Result<OwnedFd> {
     Ok(shown)
 }
 
+/// A document in memory that nobody changes any more, for another process of ours.
+///
+/// # Errors
+/// What the kernel says of files in memory.
+pub fn document(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = rustix::fs::memfd_create("document", flags | MemfdFlags::NOEXEC_SEAL)
+        // Before Linux 6.3 there is no such flag.
+        .or_else(|_| rustix::fs::memfd_create("document", flags))?;
+    let mut file = File::from(memory);
+    io::Write::write_all(&mut file, bytes)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok(file.into())
+}
+
+/// What is in a [`document`].
+///
+/// # Errors
+/// It cannot be read whole.
+pub fn read_document(document: &OwnedFd) -> io::Result<Vec<u8>> {
+    let length = rustix::fs::fstat(document)?.st_size;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let mut at = 0;
+    while at < length {
+        match rustix::io::pread(document, &mut bytes[at..], at as u64) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => at += read?,
+        }
+    }
+    Ok(bytes)
+}
+
 fn in_memory() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let copy = rustix::fs::memfd_create("buntime", flags | MemfdFlags::EXEC)

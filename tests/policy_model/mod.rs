@@ -442,3 +442,48 @@ pub fn world() -> impl Strategy<Value = RandomWorld> {
             }
         })
 }
+
+/// What a second policy has otherwise than a first one.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Nothing,
+    Another(Vec<Model>),
+    Rule(&'static str, String, Option<Vec<&'static str>>),
+    Without(proptest::sample::Index),
+    Action(proptest::sample::Index, &'static str),
+}
+
+pub fn change() -> impl Strategy<Value = Change> {
+    let rule = (
+        action(true),
+        prop_oneof![2 => literal(), 1 => glob()],
+        perms(),
+    );
+    let index = any::<proptest::sample::Index>;
+    prop_oneof![
+        1 => Just(Change::Nothing),
+        2 => layers_without_network().prop_map(Change::Another),
+        4 => rule.prop_map(|(action, path, perms)| Change::Rule(action, path, perms)),
+        3 => index().prop_map(Change::Without),
+        3 => (index(), action(true)).prop_map(|(at, action)| Change::Action(at, action)),
+    ]
+}
+
+impl Change {
+    pub fn made_to(&self, layers: &[Model]) -> Vec<Model> {
+        let mut layers = layers.to_vec();
+        let first = &mut layers[0].fs;
+        match self {
+            Change::Nothing => {}
+            Change::Another(others) => return others.clone(),
+            Change::Rule(action, path, perms) => first.push((action, path.clone(), perms.clone())),
+            Change::Without(at) if !first.is_empty() => drop(first.remove(at.index(first.len()))),
+            Change::Action(at, action) if !first.is_empty() => {
+                let at = at.index(first.len());
+                first[at].0 = action;
+            }
+            Change::Without(_) | Change::Action(..) => {}
+        }
+        layers
+    }
+}

@@ -24,6 +24,7 @@ mod leaks;
 mod learning;
 mod races;
 mod records;
+mod reload;
 mod sockets;
 mod software;
 mod terminal;

@@ -205,3 +205,24 @@ fn a_policy_limits_how_far_an_answer_reaches() {
     let refused = closed.admit(read("/a"), 1, Instant::now());
     assert!(matches!(refused, Admission::Refused(1, Refusal::NoScope)));
 }
+
+#[test]
+fn under_another_policy_nothing_is_allowed_that_was_and_nothing_waits() {
+    let mut queue = queue();
+    let number = open(&mut queue, read("/a/b"), 1);
+    assert_eq!(queue.close(number, &Answer::Session).len(), 1);
+    assert_eq!(queue.granted(&read("/x")), Some(number));
+    let waiting = open(&mut queue, wish(Act::Change, "/a"), 2);
+    let taken = queue.renew(Duration::from_secs(1), &[Scope::Once]);
+    let numbers: Vec<u64> = taken.iter().map(|case| case.number).collect();
+    assert_eq!(numbers, [waiting]);
+    assert_eq!(queue.granted(&read("/x")), None, "was not denied");
+    assert!(queue.waiting().is_empty());
+    assert!(queue.close(waiting, &Answer::Session).is_empty());
+    assert_eq!(
+        (queue.timeout(), queue.scopes()),
+        (Duration::from_secs(1), &[Scope::Once][..])
+    );
+    // The same is asked again, by another number.
+    assert!(open(&mut queue, read("/a/b"), 3) > waiting);
+}

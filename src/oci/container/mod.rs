@@ -44,7 +44,7 @@ pub use record::{Held, ProcessRecord, State, Status};
 pub use run::RunInput;
 pub use signals::parse as parse_signal;
 pub use spec::{example as example_spec, example_rootless as example_spec_rootless};
-pub use store::Store;
+pub use store::{Store, check_id};
 
 /// How one call of the runtime does things: the flags before the verb.
 #[derive(Debug)]

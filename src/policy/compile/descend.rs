@@ -12,7 +12,7 @@ use super::unsupported;
 use crate::policy::matching::PathPattern;
 use crate::policy::merge::{ExecMode, Policy, host_paths_over_private_places};
 use crate::policy::perm::{Grant, Perm, PermSet};
-use crate::policy::plan::{Bind, CHANNEL, EntryKind, Link, Mask, OWN_PLACES, World};
+use crate::policy::plan::{Bind, CHANNEL, EntryKind, Link, Mask, OWN_PLACES, Plan, World};
 use crate::policy::request::{Request, RuleRef};
 
 /// What the walk found.
@@ -35,6 +35,8 @@ pub(super) struct Descent<'c> {
     pub(super) world: &'c World,
     /// Which permissions are decided as each call is made.
     pub(super) live: PermSet,
+    /// The plan that holds since the start, where the root and the filter are there already.
+    pub(super) standing: Option<&'c Plan>,
     /// Host paths below the private places that rules allow by name.
     over_private: BTreeSet<PathBuf>,
     pub(super) out: Outline,
@@ -67,8 +69,17 @@ impl<'c> Descent<'c> {
             policy,
             world,
             live,
+            standing: None,
             over_private,
             out,
+        }
+    }
+
+    /// The same below what an earlier plan has put in place, which nothing changes any more.
+    pub fn below(self, standing: &'c Plan) -> Descent<'c> {
+        Descent {
+            standing: Some(standing),
+            ..self
         }
     }
 
@@ -115,11 +126,22 @@ impl<'c> Descent<'c> {
         if can {
             self.out.carried = self.out.carried.union(perms);
         }
-        can
+        // The filter holds what it holds.
+        can && (self.standing.is_none() || self.live.is_superset(perms))
     }
 
-    /// What is mounted at the spot.
+    /// What is mounted at the spot: what the plan wants there, or what is there since the start.
     fn place(&mut self, spot: &Spot, above: State) -> State {
+        let Some(standing) = self.standing else {
+            return self.mount(spot, above);
+        };
+        let before = self.out.binds.len();
+        let wanted = self.mount(spot, above);
+        let asked = self.out.binds.split_off(before).pop();
+        self.stand(spot, standing, asked.as_ref(), (above, wanted))
+    }
+
+    fn mount(&mut self, spot: &Spot, above: State) -> State {
         let mut state = State {
             visible: spot.kind != EntryKind::Missing,
             live: spot.live(self.live),

@@ -35,7 +35,8 @@ impl Descent<'_> {
             state.blocked = state.blocked.union(self.mask(spot, want, lost));
         }
         let unwanted = state.origin == Origin::Host && state.executable;
-        let runs_below = spot.kept(self.live).contains(Perm::Execute);
+        let runs_below =
+            spot.kept(self.live).contains(Perm::Execute) || self.is_out_of_reach_of_code(spot);
         if self.world.namespaces && unwanted && !spot.allowed.contains(Perm::Execute) && !runs_below
         {
             state = self.no_code(spot, state);
@@ -190,6 +191,13 @@ impl Descent<'_> {
             blocked: state.blocked.with(Perm::Execute),
             ..state
         }
+    }
+
+    /// Whether a live decision keeps the spot from being run and from being read, so that no code is
+    /// mapped from it, whatever it was mounted with.
+    fn is_out_of_reach_of_code(&self, spot: &Spot) -> bool {
+        let code = self.live.is_superset(PermSet::PROGRAM);
+        self.standing.is_some() && code && !spot.allowed.contains(Perm::ReadFile)
     }
 
     fn push_mask(&mut self, spot: &Spot, kind: MaskKind, rule: &RuleRef) {

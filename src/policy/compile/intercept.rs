@@ -10,14 +10,21 @@ use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{EntryKind, Intercept};
 use crate::policy::request::Request;
 
-/// The interceptor's part, if it has one.
-pub(super) fn of(policy: &Policy, outline: &Outline, live: PermSet) -> Option<Intercept> {
+/// The interceptor's part, if it has one. A worker that runs could give a file another name before
+/// this is known (`lives`): then each file counts as one that has several.
+pub(super) fn of(
+    policy: &Policy,
+    outline: &Outline,
+    live: PermSet,
+    lives: bool,
+) -> Option<Intercept> {
     if live.is_empty() {
         return None;
     }
     let spots = outline.spots.iter().zip(&outline.states);
     let linked: Vec<PathBuf> = spots
-        .filter(|(spot, state)| is_linked(policy, spot, state, live))
+        .filter(|(spot, _)| lives || spot.links > 1)
+        .filter(|(spot, state)| is_stricter(policy, spot, state, live))
         .map(|(spot, _)| spot.path.clone())
         .collect();
     Some(Intercept {
@@ -26,8 +33,8 @@ pub(super) fn of(policy: &Policy, outline: &Outline, live: PermSet) -> Option<In
     })
 }
 
-/// Whether a file has other names, and is judged more severely than what lies around it.
-fn is_linked(policy: &Policy, spot: &Spot, state: &State, live: PermSet) -> bool {
+/// Whether it is a file that is judged more severely than what lies around it.
+fn is_stricter(policy: &Policy, spot: &Spot, state: &State, live: PermSet) -> bool {
     let there = state.visible && matches!(spot.kind, EntryKind::File | EntryKind::Other);
     let Some(around) = spot.path.parent() else {
         return false;
@@ -38,5 +45,5 @@ fn is_linked(policy: &Policy, spot: &Spot, state: &State, live: PermSet) -> bool
         .iter()
         .any(|perm| file(&spot.path, perm) > file(around, perm))
         || (live.contains(Perm::Execute) && program(&spot.path) > program(around));
-    there && spot.links > 1 && is_stricter
+    there && is_stricter
 }

@@ -10,7 +10,7 @@ use crate::policy::merge::{ExecMode, Links, Policy, links, real};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::World;
-use crate::policy::request::Verdict;
+use crate::policy::request::{RuleRef, Verdict};
 
 /// Whether there can be an interceptor: in a root that the plan puts together, whose first process
 /// is ours.
@@ -99,6 +99,24 @@ fn of_layer(policy: &Policy, layer: &Layer, links: &Links<'_>) -> PermSet {
         }
     }
     live
+}
+
+/// Whether this rule has more decided live than `held`, as far as it tells by itself.
+pub(super) fn needs_more(policy: &Policy, rule: &RuleRef, held: PermSet) -> bool {
+    let with_rule = |layer: &&Layer| {
+        let files = layer.fs.iter().any(|it| it.rule == *rule);
+        files || layer.exec.iter().any(|it| it.rule == *rule)
+    };
+    let layer = policy.layers.iter().find(with_rule);
+    layer.is_some_and(|layer| {
+        let mut alone = layer.clone();
+        alone.fs_defaults.clear();
+        alone.exec_default = None;
+        alone.fs.retain(|it| it.rule == *rule);
+        alone.exec.retain(|it| it.rule == *rule);
+        let more = of_layer(policy, &alone, &Links::new()).difference(held);
+        !more.without(Perm::WriteDir).is_empty()
+    })
 }
 
 fn is_live(verdict: Verdict) -> bool {

@@ -18,6 +18,7 @@ mod mechanisms;
 mod pins;
 mod places;
 mod spots;
+mod standing;
 mod state;
 mod unsupported;
 
@@ -51,7 +52,7 @@ impl Policy {
             return Err(refusals.into());
         }
         let mechanisms = mechanisms::of(&policy, world, &outline, (net, live));
-        let intercept = intercept::of(&policy, &outline, live);
+        let intercept = intercept::of(&policy, &outline, live, false);
         let exec = match policy.mode {
             ExecMode::Once => ExecPlan::Once,
             ExecMode::Programs => ExecPlan::Programs(outline.programs),
@@ -79,7 +80,7 @@ impl Policy {
 fn walk(policy: &Policy, world: &World) -> (Outline, PermSet) {
     let mut live = live::of_rules(policy, world);
     loop {
-        let spots = spots::collect(policy, world, live);
+        let spots = spots::collect(policy, world, live, None);
         let mut descent = Descent::new(policy, world, spots, live);
         descent.run();
         let outline = descent.finish();

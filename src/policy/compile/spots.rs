@@ -8,7 +8,7 @@ use crate::policy::index::{Outcome, Possible, Reach};
 use crate::policy::merge::{ExecMode, Policy, links, real};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
-use crate::policy::plan::{Entry, EntryKind, World};
+use crate::policy::plan::{Entry, EntryKind, Plan, World};
 use crate::policy::request::Verdict;
 
 /// One path, its surroundings and what the oracle says there and, up to the next spot, below.
@@ -70,8 +70,13 @@ impl Spot {
     }
 }
 
-/// All spots, parents first; the first is the root.
-pub(super) fn collect(policy: &Policy, world: &World, live: PermSet) -> Vec<Spot> {
+/// All spots, parents first; the first is the root. What an earlier plan has shown is among them.
+pub(super) fn collect(
+    policy: &Policy,
+    world: &World,
+    live: PermSet,
+    standing: Option<&Plan>,
+) -> Vec<Spot> {
     let links = links(Some(world));
     let literal = policy.literal_paths();
     let mut paths: BTreeMap<&Path, EntryKind> = BTreeMap::from([(Path::new("/"), EntryKind::Dir)]);
@@ -84,6 +89,14 @@ pub(super) fn collect(policy: &Policy, world: &World, live: PermSet) -> Vec<Spot
             &grant.path,
             if dir { EntryKind::Dir } else { EntryKind::File },
         );
+    }
+    for bind in standing.iter().flat_map(|plan| &plan.binds) {
+        let kind = if bind.dir {
+            EntryKind::Dir
+        } else {
+            EntryKind::File
+        };
+        paths.entry(&bind.path).or_insert(kind);
     }
     let volumes = world
         .container

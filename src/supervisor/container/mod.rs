@@ -158,6 +158,7 @@ fn open_log(path: &Path) -> Result<EventLog, RunError> {
 
 fn record_beginning(log: &mut EventLog, beginning: &Beginning) -> Result<(), RunError> {
     log.append(&Event::SessionStart {
+        id: None,
         version: env!("CARGO_PKG_VERSION"),
         supervisor: std::process::id(),
         program: beginning.program.clone(),

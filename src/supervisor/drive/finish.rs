@@ -136,6 +136,7 @@ impl Drive {
             outcome,
             gate: self.gate,
             violations: self.fate.violations,
+            reloads: self.reloads.map(Reloads::done).unwrap_or_default(),
         }
     }
 }

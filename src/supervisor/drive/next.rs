@@ -32,6 +32,13 @@ pub(super) async fn next_command(
     }
 }
 
+pub(super) async fn next_call(reloads: &mut Option<Reloads>) -> Call {
+    match reloads {
+        Some(reloads) => reloads.next().await,
+        None => pending().await,
+    }
+}
+
 pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

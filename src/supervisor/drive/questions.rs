@@ -158,7 +158,7 @@ fn along(number: u64) -> String {
     format!("the answer to question {number} answers it too")
 }
 
-fn answered(case: &Case<Held>, answer: &Answer, why: Option<&str>) -> Event {
+pub(super) fn answered(case: &Case<Held>, answer: &Answer, why: Option<&str>) -> Event {
     let path = match answer {
         Answer::Path(path) => Some(printable(path.as_os_str().as_encoded_bytes())),
         _ => None,
