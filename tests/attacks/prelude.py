@@ -52,6 +52,10 @@ class NotReached(Exception):
     """The attempt could not be made, which must not be taken for a denial."""
 
 
+class NotAttempted(NotReached):
+    """What the attempt needs cannot be had here, which is no denial either."""
+
+
 def attempt(function):
     ATTEMPTS.append(function)
     return function
@@ -185,6 +189,8 @@ def in_child(function):
             answer = "SUCCEEDED"
         except OSError as error:
             answer = "denied " + errno.errorcode.get(error.errno, str(error.errno))
+        except NotAttempted as error:
+            answer = "NOT ATTEMPTED " + str(error)
         except NotReached as error:
             answer = "NOT REACHED " + str(error)
         except BaseException as error:

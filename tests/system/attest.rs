@@ -1,12 +1,16 @@
 //! `buntime attest`: the attacks as people run them, who must get an answer that they can rely on.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::leftovers::Leftovers;
-use crate::support::{Child, Finished, PATIENCE, Scratch, alone, is_root, outside_of_tmp};
+use crate::support::{
+    Child, Finished, PATIENCE, Scratch, alone, binary, eventually, is_root, outside_of_tmp,
+};
 
-/// Attacks that apply on every host that the tests run on.
-const LEAST: usize = 25;
+/// On the runtime, and on what it runs.
+const ON_THE_RUNTIME: [&str; 2] = ["--json", "1-11"];
+const INSIDE: [&str; 3] = ["--json", "12-27", "43-51"];
 /// Everything but races, which are the same for everybody.
 const OF_A_USER: [&str; 4] = ["--json", "12-21", "23-27", "44-51"];
 
@@ -30,8 +34,9 @@ fn attest(user: bool, words: &[&str]) -> Finished {
     done
 }
 
-/// Every attack is denied, or does not apply. What goes wrong is named, whatever else there is.
-fn judge(done: &Finished) {
+/// Every attack is denied, or does not apply. What goes wrong is named, whatever else there is. `least`
+/// of them apply on every host that the tests run on.
+fn judge(done: &Finished, least: usize) {
     let told: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{done}"));
     let attacks = told["attacks"].as_array().expect("a list of attacks");
     let text = |one: &Value, field: &str| one[field].as_str().expect("a text").to_owned();
@@ -50,7 +55,7 @@ fn judge(done: &Finished) {
         .filter(|one| one["outcome"] == "denied")
         .collect();
     assert!(
-        denied.len() >= LEAST,
+        denied.len() >= least,
         "{} were denied\n{done}",
         denied.len()
     );
@@ -64,9 +69,63 @@ fn no_attack_succeeds() {
         return;
     }
     let before = Leftovers::now();
-    judge(&attest(false, &["--json"]));
-    judge(&attest(true, &OF_A_USER));
+    judge(&attest(false, &INSIDE), 25);
+    judge(&attest(true, &OF_A_USER), 25);
     before.none_new(PATIENCE);
+}
+
+/// With containers, which an ordinary user has too.
+#[test]
+fn no_attack_on_the_runtime_succeeds() {
+    let _alone = alone();
+    if !is_root("no_attack_on_the_runtime_succeeds") {
+        return;
+    }
+    let before = Leftovers::now();
+    judge(&attest(false, &ON_THE_RUNTIME), 11);
+    judge(&attest(true, &ON_THE_RUNTIME), 6);
+    before.none_new(PATIENCE);
+}
+
+/// Whoever has had enough is left with nothing: no files, processes or control groups.
+#[test]
+fn what_is_interrupted_clears_away() {
+    let _alone = alone();
+    if !is_root("what_is_interrupted_clears_away") {
+        return;
+    }
+    let before = Leftovers::now();
+    for (signal, attack) in [
+        (Signal::INT, "killed runtime"),
+        (Signal::TERM, "races"),
+        (Signal::INT, "signals"),
+    ] {
+        let place = outside_of_tmp().join(format!("attest-{}", std::process::id()));
+        std::fs::create_dir_all(&place).expect("a folder can be made");
+        let mut running = Child::new(binary())
+            .args(["attest", "--scratch", &place.display().to_string()])
+            .args(["--long", attack])
+            .clean_path()
+            .start();
+        // It is in the middle of it as soon as the program of the attack has said something.
+        let folder = format!("inside-{}", attack.replace(' ', "-"));
+        eventually(PATIENCE, || {
+            let made = std::fs::read_dir(&place).expect("it can be read").next();
+            let made = made
+                .ok_or_else(|| "nothing was made".to_owned())?
+                .expect("an entry");
+            match made.path().join(&folder).join("stdout").exists() {
+                true => Ok(()),
+                false => Err("no attack runs".to_owned()),
+            }
+        });
+        running.signal(signal);
+        let done = running.wait(PATIENCE).expect("it ends in time");
+        let done = done.expect(128 + signal.as_raw());
+        assert!(done.stderr().contains("nothing of theirs"), "{done}");
+        std::fs::remove_dir(&place).expect("it leaves nothing behind");
+        before.none_new(PATIENCE);
+    }
 }
 
 /// What people read, and what they may ask for.

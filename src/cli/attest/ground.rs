@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
@@ -33,6 +33,8 @@ const ABSENT: &[&str] = &[
     "home/.profile",
     "home/.config/autostart",
 ];
+/// How long what was killed may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Processes that wait to be hit, one for each way of doing so.
 const VICTIMS: usize = 10;
 
@@ -69,9 +71,24 @@ impl Scratch {
         &self.0
     }
 
-    /// Takes it away, and says so where that fails.
+    /// Its last name, which nothing else has.
+    pub(super) fn name(&self) -> String {
+        let name = self.0.file_name().unwrap_or_default();
+        name.display().to_string()
+    }
+
+    /// Takes it away, and says so where that fails. What was killed may still make a file for a moment.
     pub(super) fn remove(self) -> anyhow::Result<()> {
-        fs::remove_dir_all(&self.0).with_context(|| format!("remove {}", self.0.display()))
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match fs::remove_dir_all(&self.0) {
+                Err(error)
+                    if error.kind() == ErrorKind::DirectoryNotEmpty && Instant::now() < end => {}
+                other => {
+                    return other.with_context(|| format!("remove {}", self.0.display()));
+                }
+            }
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! `buntime attest`: the attacks of `tests/attacks`, run on this host.
 //!
-//! Each attack runs twice. Outside first, where every attempt must reach its aim, in namespaces that
-//! are thrown away or on files and processes that were made for it; then inside, by this very
-//! program's `run`, where every attempt must be denied and what was made must be as before. What does
-//! not reach its aim outside shows nothing about the fences, and is said not to apply here.
+//! Each attack runs twice. Outside, where every attempt must reach its aim, in namespaces that
+//! are thrown away or on files and processes that were made for it; and inside, by this very
+//! program's `run`, where every attempt must be denied and what was made must be as before. Attacks on
+//! the runtime itself are made from outside, on one without fences and on this very program's verbs.
+//! What does not reach its aim outside shows nothing about the fences, and is said not to apply here.
 //!
 //! It trusts the kernel, the interpreter that it is given, and its own embedded programs; what those
 //! print is parsed and nothing more. It never touches anything of the host's but a folder of its own, and
@@ -11,6 +12,8 @@
 
 mod catalogue;
 mod ground;
+mod groups;
+mod running;
 mod table;
 mod trial;
 
@@ -21,7 +24,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use catalogue::{ATTACKS, Attack};
+use super::voice;
+use crate::supervisor::{Ending, SIGNALLED};
+use catalogue::{Attack, attacks};
+use running::Interrupted;
 use trial::{Outcome, Setting, Trial};
 
 /// Exit status when an attack succeeded, or it is not clear that it did not.
@@ -40,10 +46,16 @@ Examples:
   buntime attest 17 ptrace
   buntime attest --json 43-51 > files.json
 
-Each attack runs outside first, where it must reach its aim: in namespaces that are thrown away, or on
-files and processes made for it. Then it runs inside, where each attempt must be denied. What does not
-succeed outside is not applicable here, which is no pass: as root more of them apply than as an
-ordinary user.
+Each attack runs outside, where it must reach its aim: in namespaces that are thrown away, or on
+files and processes made for it. It also runs inside, where each attempt must be denied. The attacks on
+lines 1 to 11 are mostly made on the runtime and its containers: outside on a runtime without fences,
+inside on this one. What does not succeed outside, or needs what is missing here, is not applicable,
+which is no pass: as root more of them apply than as an ordinary user.
+
+It makes a folder below --scratch, and in it files, bundles and the state of containers; processes and
+namespaces; as root, control groups of the folder's name. All of it is removed when it ends, also by
+Ctrl-C or SIGTERM. It changes nothing else: where an attack aims at the host, it opens what it could
+change, and leaves it as it is.
 
 Exit status: 0 when no attack succeeded; 1 when one did, or could not be judged; 125 when
 Buntime failed, or no attack at all could be made here."
@@ -83,21 +95,29 @@ pub(super) fn run(asked: &AttestArgs, out: &mut dyn Write) -> anyhow::Result<Exi
         out.write_all(listed.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let ending = Ending::listen().context("listen for signals")?;
     let scratch = ground::Scratch::new(&asked.scratch)?;
     let setting = Setting {
         binary: std::env::current_exe().context("find this program's own file")?,
         python: interpreter(asked.python.as_ref())?,
         scratch: scratch.path().to_path_buf(),
         rounds: ROUNDS[usize::from(asked.long)],
+        group: scratch.name(),
+        ending,
     };
     let began = Instant::now();
-    let mut trials = Vec::with_capacity(attacks.len());
-    for (number, attack) in attacks.iter().enumerate() {
-        progress(number + 1, attacks.len(), attack.name);
-        trials.push(trial::of(attack, &setting)?);
-    }
+    let made = make(&attacks, &setting);
     progress_ends();
-    scratch.remove()?;
+    // Whatever has become of the attacks, nothing of theirs stays.
+    let cleared = groups::remove(&setting.group).and(scratch.remove());
+    let trials = match made {
+        Err(error) if error.is::<Interrupted>() => {
+            cleared?;
+            return interrupted(&error);
+        }
+        made => made?,
+    };
+    cleared?;
     let told = match asked.json {
         true => table::as_json(&trials, began.elapsed())?,
         false => table::readable(&trials, began.elapsed(), asked.verbose),
@@ -105,6 +125,26 @@ pub(super) fn run(asked: &AttestArgs, out: &mut dyn Write) -> anyhow::Result<Exi
     out.write_all(told.as_bytes())?;
     out.flush()?;
     status(&trials)
+}
+
+/// Makes one attack after the other.
+fn make(attacks: &[&'static Attack], setting: &Setting) -> anyhow::Result<Vec<Trial>> {
+    let mut trials = Vec::with_capacity(attacks.len());
+    for (number, attack) in attacks.iter().enumerate() {
+        progress(number + 1, attacks.len(), attack.name);
+        trials.push(trial::of(attack, setting)?);
+    }
+    Ok(trials)
+}
+
+/// Says so, and ends as somebody who was ended by that signal.
+fn interrupted(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+    let number = error.downcast_ref::<Interrupted>().map_or(0, |one| one.0);
+    voice::say(&format!(
+        "{error}: the attacks were not finished, and nothing of theirs was left behind"
+    ));
+    let number = u8::try_from(number).unwrap_or_default();
+    Ok(ExitCode::from(SIGNALLED.saturating_add(number)))
 }
 
 /// Success only where something was shown and nothing went wrong.
@@ -125,13 +165,15 @@ fn status(trials: &[Trial]) -> anyhow::Result<ExitCode> {
 fn choose(words: &[String]) -> anyhow::Result<Vec<&'static Attack>> {
     for word in words {
         ensure!(
-            ATTACKS.iter().any(|attack| is_meant(attack, word)),
+            attacks().any(|attack| is_meant(attack, word)),
             "no attack has the line or the name {word}: see buntime attest --list"
         );
     }
     let wanted =
         |attack: &&Attack| words.is_empty() || words.iter().any(|word| is_meant(attack, word));
-    Ok(ATTACKS.iter().filter(wanted).collect())
+    let mut chosen: Vec<&Attack> = attacks().filter(wanted).collect();
+    chosen.sort_by_key(|attack| attack.lines[0]);
+    Ok(chosen)
 }
 
 /// Whether a word of the command line names an attack.

@@ -1,23 +1,23 @@
 //! One attack, outside and inside, and what came of it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::catalogue::{Attack, Control, PRELUDE};
+use super::catalogue::{Attack, CARELESS, Control, HARNESS, PRELUDE};
 use super::ground::Ground;
+use super::running::{Ended, ended};
+use crate::supervisor::Ending;
 
 /// How long a program may take, inside and outside. Races have their own clock, which is shorter.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// The same for races in their long form.
 const LONG_PATIENCE: Duration = Duration::from_secs(900);
-/// How often a program is looked at.
-const LOOK: Duration = Duration::from_millis(5);
 /// What Buntime ends with when it refuses a start.
 const REFUSED: i32 = 125;
 /// What it ends with when a limit has ended the program: 128 and SIGKILL.
@@ -26,8 +26,10 @@ const ENDED: i32 = 137;
 const NO_THROWAWAY: i32 = 77;
 /// What the prelude prints of an attempt whose process was killed.
 const KILLED: &str = "BROKEN killed by signal 9";
+/// How the prelude begins what it prints of an attempt for which something is missing.
+const MISSING: &str = "NOT ATTEMPTED ";
 /// A variable and an open file of the caller's, which must not come in.
-const CARELESS: &str = "exec 9<\"$GROUND/outside/secret\"; exec \"$@\"";
+const LEAKING: &str = "exec 9<\"$GROUND/outside/secret\"; exec \"$@\"";
 
 /// What all attacks run with.
 #[derive(Debug)]
@@ -36,6 +38,9 @@ pub(super) struct Setting {
     pub(super) python: PathBuf,
     pub(super) scratch: PathBuf,
     pub(super) rounds: u32,
+    /// The name of the control groups that attacks make for themselves.
+    pub(super) group: String,
+    pub(super) ending: Ending,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -77,42 +82,6 @@ pub(super) struct Trial {
     pub(super) took: Duration,
 }
 
-/// How a program ended and what it printed.
-struct Ended {
-    status: Option<ExitStatus>,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn code(&self) -> Option<i32> {
-        self.status.and_then(|status| status.code())
-    }
-
-    /// What each attempt printed.
-    fn attempts(&self) -> BTreeMap<String, String> {
-        let told = self.out.lines().filter_map(|line| line.split_once(": "));
-        told.map(|(name, end)| (name.to_owned(), end.to_owned()))
-            .collect()
-    }
-
-    /// The last words, on one line.
-    fn said(&self) -> String {
-        let last: Vec<&str> = self
-            .err
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let from = last.len().saturating_sub(2);
-        let text = last.get(from..).unwrap_or_default().join(" ");
-        match self.status {
-            None => format!("it did not end in time {text}"),
-            Some(status) => format!("{status} {text}"),
-        }
-    }
-}
-
 /// Makes an attack.
 pub(super) fn of(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Trial> {
     let began = Instant::now();
@@ -123,7 +92,17 @@ pub(super) fn of(attack: &'static Attack, setting: &Setting) -> anyhow::Result<T
         attempts,
         took: began.elapsed(),
     };
-    let outside = outside(attack, setting)?;
+    // Each has files and processes of its own.
+    let (outside, inside) = std::thread::scope(|threads| {
+        let outside = threads.spawn(|| outside(attack, setting));
+        let inside = inside(attack, setting);
+        (outside.join(), inside)
+    });
+    let outside = match outside {
+        Ok(outside) => outside?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    let (inside, changed) = inside?;
     let reached = outside.attempts();
     if !reached.values().any(|end| end == "SUCCEEDED") {
         let reason = match outside.code() {
@@ -142,7 +121,6 @@ pub(super) fn of(attack: &'static Attack, setting: &Setting) -> anyhow::Result<T
             judged(&reached, &BTreeMap::new(), false),
         ));
     }
-    let (inside, changed) = inside(attack, setting)?;
     let ends = inside.attempts();
     let is_ended = inside.code() == Some(ENDED);
     let may_end = attack.ends && (is_ended || ends.values().any(|end| end == KILLED));
@@ -175,16 +153,20 @@ fn whole(attempts: &[Attempt], inside: &Ended) -> (Outcome, String) {
         }
     }
     let absent = |attempt: &&Attempt| attempt.outcome == Outcome::NotApplicable;
-    let absent: Vec<String> = attempts
-        .iter()
-        .filter(absent)
-        .map(|attempt| format!("{} (outside {})", attempt.name, attempt.outside))
-        .collect();
+    let why = |attempt: &Attempt| match attempt.inside.strip_prefix(MISSING) {
+        Some(why) => format!("{} (not attempted: {why})", attempt.name),
+        None => format!("{} (outside {})", attempt.name, attempt.outside),
+    };
+    let absent: Vec<String> = attempts.iter().filter(absent).map(why).collect();
+    let outcome = match absent.len() == attempts.len() {
+        true => Outcome::NotApplicable,
+        false => Outcome::Denied,
+    };
     let reason = match absent.is_empty() {
         true => String::new(),
         false => format!("not applicable: {}", absent.join(", ")),
     };
-    (Outcome::Denied, reason)
+    (outcome, reason)
 }
 
 /// Each attempt by both ends. One that did not succeed outside shows nothing when it fails inside, and
@@ -201,7 +183,7 @@ fn judged(
         let (outside, inside) = (end(outside), end(inside));
         let outcome = if inside == "SUCCEEDED" {
             Outcome::Succeeded
-        } else if outside != "SUCCEEDED" {
+        } else if outside != "SUCCEEDED" || inside.starts_with(MISSING) {
             Outcome::NotApplicable
         } else if inside.starts_with("denied ") || (ends && (inside.is_empty() || inside == KILLED))
         {
@@ -228,11 +210,41 @@ fn program(attack: &Attack, ground: &Ground, setting: &Setting, before: &str) ->
     ground.fill_in(&text)
 }
 
+/// An attack on a runtime: Buntime, or the one without fences where there is none.
+fn on_runtime(
+    attack: &Attack,
+    ground: &Ground,
+    setting: &Setting,
+    runtime: Option<&Path>,
+) -> anyhow::Result<Command> {
+    let name = runtime.map_or_else(String::new, |path| path.display().to_string());
+    if runtime.is_none() {
+        let path = ground.path().join("careless.py");
+        fs::write(&path, CARELESS).with_context(|| format!("make {}", path.display()))?;
+    }
+    let before = format!("throwaway()\n{HARNESS}")
+        .replace("@BUNTIME@", &name)
+        .replace("@GROUP@", &setting.group);
+    let program = program(attack, ground, setting, &before);
+    let mut command = command(attack, ground, &setting.python);
+    command.args(["-I", "-c", &program]);
+    Ok(command)
+}
+
 fn outside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Ended> {
     let ground = ground_of(attack, setting, "outside")?;
     let before = match attack.control {
         Control::Plain => "",
         Control::Throwaway => "throwaway()",
+        Control::Runtime => {
+            let command = on_runtime(attack, &ground, setting, None)?;
+            return ended(
+                command,
+                ground.path(),
+                limit(attack, setting),
+                &setting.ending,
+            );
+        }
     };
     let program = program(attack, &ground, setting, before);
     let mut command = command(attack, &ground, &setting.python);
@@ -241,13 +253,33 @@ fn outside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Ended> 
         command.arg("-I");
     }
     command.args(["-c", &program]);
-    ended(command, &ground, attack, setting)
+    ended(
+        command,
+        ground.path(),
+        limit(attack, setting),
+        &setting.ending,
+    )
 }
 
 fn inside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<(Ended, Vec<String>)> {
     let mut ground = ground_of(attack, setting, "inside")?;
-    let program = program(attack, &ground, setting, "");
-    let mut command = command(attack, &ground, &setting.binary);
+    let command = match attack.control {
+        Control::Runtime => on_runtime(attack, &ground, setting, Some(&setting.binary))?,
+        Control::Plain | Control::Throwaway => in_a_run(attack, &ground, setting),
+    };
+    let ended = ended(
+        command,
+        ground.path(),
+        limit(attack, setting),
+        &setting.ending,
+    )?;
+    let changed = ground.changed();
+    Ok((ended, changed))
+}
+
+fn in_a_run(attack: &Attack, ground: &Ground, setting: &Setting) -> Command {
+    let program = program(attack, ground, setting, "");
+    let mut command = command(attack, ground, &setting.binary);
     command
         .args(["run", "--quiet", "--python"])
         .arg(&setting.python);
@@ -255,9 +287,7 @@ fn inside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<(Ended, 
     command.args(["--timeout", &patience]);
     command.args(attack.flags.iter().map(|flag| ground.fill_in(flag)));
     command.args(["-c", &program]);
-    let ended = ended(command, &ground, attack, setting)?;
-    let changed = ground.changed();
-    Ok((ended, changed))
+    command
 }
 
 fn ground_of(attack: &Attack, setting: &Setting, side: &str) -> anyhow::Result<Ground> {
@@ -271,7 +301,7 @@ fn command(attack: &Attack, ground: &Ground, program: &Path) -> Command {
     let mut command;
     if attack.careless {
         command = Command::new("/bin/sh");
-        command.args(["-c", CARELESS, "sh"]).arg(program);
+        command.args(["-c", LEAKING, "sh"]).arg(program);
         command.env("SECRET", ground.fill_in("environment-@MARK@"));
         command.env("PYTHONPATH", ground.path().join("outside"));
     } else {
@@ -298,45 +328,7 @@ fn patience(attack: &Attack, setting: &Setting) -> Duration {
     if is_long { LONG_PATIENCE } else { PATIENCE }
 }
 
-/// Runs a program to its end, or to the end of patience, with what it prints in files: a pipe that
-/// nobody empties would stop it.
-fn ended(
-    mut command: Command,
-    ground: &Ground,
-    attack: &Attack,
-    setting: &Setting,
-) -> anyhow::Result<Ended> {
-    let (out, err) = (ground.path().join("stdout"), ground.path().join("stderr"));
-    let make = |path: &Path| File::create(path).with_context(|| format!("make {}", path.display()));
-    command.stdout(make(&out)?).stderr(make(&err)?);
-    let shown = command.get_program().display().to_string();
-    let mut child = command.spawn().with_context(|| format!("start {shown}"))?;
-    // Buntime's own time limit comes first.
-    let end = Instant::now() + patience(attack, setting) + PATIENCE / 2;
-    let status = loop {
-        if let Some(status) = child
-            .try_wait()
-            .with_context(|| format!("wait for {shown}"))?
-        {
-            break Some(status);
-        }
-        if Instant::now() > end {
-            // What it has started is in its group.
-            let group = rustix::process::Pid::from_child(&child);
-            rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
-                .with_context(|| format!("end {shown}"))?;
-            child.wait().with_context(|| format!("wait for {shown}"))?;
-            break None;
-        }
-        std::thread::sleep(LOOK);
-    };
-    let read = |path: &Path| -> anyhow::Result<String> {
-        let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    Ok(Ended {
-        status,
-        out: read(&out)?,
-        err: read(&err)?,
-    })
+/// When an attack is ended: Buntime's own time limit comes first.
+fn limit(attack: &Attack, setting: &Setting) -> Duration {
+    patience(attack, setting) + PATIENCE / 2
 }
