@@ -1,0 +1,217 @@
+"""What a decision about each open costs, beside the least that any answer from outside can cost.
+
+open and close of one file, in one thread and in several: as it is; in `buntime run` without rules
+and with rules that Landlock carries; under the interceptor; and *bare*, where another process is
+notified of each open and lets it go on without a look at it (examples/opens.rs). And the whole of
+`python3 -c 'import asyncio, json, urllib.request'`.
+
+The others: sandlock without its supervisor, and with a denied path, where its supervisor opens each
+file too; gVisor's runsc. They are installed where they are missing: runsc from Debian, sandlock by
+cargo into target/tools. What one of them cannot run is said in its own words.
+"""
+
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+import debian
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SANDLOCK = "0.9.0"
+PLATFORM = "ptrace"
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
+SYSTEM = [folder for folder in ("/usr", "/bin", "/lib", "/lib64", "/etc") if os.path.exists(folder)]
+# Every sandbox shows it, without a rule.
+FILE = "/usr/lib/os-release"
+# The end proves that it ran. It costs all of them the same.
+PROGRAM = ["/usr/bin/python3", "-c", "import asyncio, json, urllib.request; print(7)"]
+NATIVE, BARE, INTERCEPTED = "native", "bare notify", "buntime, interceptor"
+FREE, LANDLOCK = "buntime, no rules", "buntime, Landlock only"
+LISTENER = "anon_inode:seccomp notify"
+
+
+def sandlock():
+    """The path of sandlock, at the version that is compared with."""
+    tools = os.path.join(TOP, "target", "tools")
+    found = os.path.join(tools, "bin", "sandlock")
+    asked = subprocess.run([found, "--version"], capture_output=True, text=True) if os.path.exists(found) else None
+    if not asked or asked.stdout.split()[-1:] != [SANDLOCK]:
+        print(f"== installing sandlock-cli {SANDLOCK}", flush=True)
+        subprocess.run(["cargo", "install", "--quiet", "--locked", "--force", "--root", tools,
+                        "--version", SANDLOCK, "sandlock-cli"], check=True)
+    return found
+
+
+def policy(work, name, *rules):
+    """A file with a policy of these rules about files, under which every program may run."""
+    path = os.path.join(work, name + ".json")
+    defaults = {"fs": "deny", "net": "deny", "exec": "allow"}
+    with open(path, "w") as file:
+        json.dump({"version": 1, "defaults": defaults, "fs": {"rules": rules}}, file)
+    return path
+
+
+def sandboxes(work, binary):
+    """Each as the words that stand before the command."""
+    ours = os.path.join(work, "buntime")
+    shutil.copy(binary, ours)
+    reading = {"action": "allow", "path": work, "perms": ["read_file", "read_dir"]}
+    keys = {"action": "deny", "path": work + "/**/*.key"}
+    policies = {FREE: policy(work, "free"), LANDLOCK: policy(work, "landlock", reading),
+                INTERCEPTED: policy(work, "intercepted", reading, keys)}
+    found = {NATIVE: []}
+    found |= {name: [ours, "run", "--quiet", "--policy", file, "--"] for name, file in policies.items()}
+    reads = [word for place in [*SYSTEM, "/proc", "/dev", work] for word in ("-r", place)]
+    theirs = [sandlock(), "run", *reads]
+    found["sandlock, Landlock only"] = [*theirs, "--no-supervisor", "--"]
+    found["sandlock, denied path"] = [*theirs, "--fs-deny", work + "/denied", "--"]
+    found[f"runsc, {PLATFORM}"] = [
+        "runsc", "--root", os.path.join(work, "runsc"), "--network=none", "--ignore-cgroups",
+        f"--platform={PLATFORM}", "do"]
+    return found
+
+
+class Cannot(Exception):
+    """What a sandbox says of itself."""
+
+
+def run(command):
+    """Milliseconds of the command, and what it wrote."""
+    start = time.perf_counter()
+    done = subprocess.run(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=120, text=True)
+    took = (time.perf_counter() - start) * 1000
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise Cannot(said[-1] if said else f"status {done.returncode}")
+    return took, done.stdout.strip()
+
+
+def opening(opens, threads):
+    """Measures microseconds of one open and close behind the words of a sandbox."""
+    def measure(words):
+        bare = ["notified"] if words is None else []
+        return int(run([*(words or []), opens, FILE, str(threads), *bare])[1]) / 1000
+    return measure
+
+
+def importing(words):
+    """Milliseconds of the program."""
+    took, said = run([*words, *PROGRAM])
+    if said != "7":
+        raise Cannot(f"it wrote {said!r}")
+    return took
+
+
+def measured(runs, contenders, measure):
+    """What each took in interleaved rounds, in random order, or why it cannot."""
+    found = {name: [] for name in contenders}
+    for number in range(-1, runs):
+        order = [name for name in contenders if not isinstance(found[name], str)]
+        random.shuffle(order)
+        for name in order:
+            try:
+                took = measure(contenders[name])
+            except Cannot as error:
+                if name in (NATIVE, BARE) or name.startswith("buntime"):
+                    raise SystemExit(f"{name}: {error}") from error
+                found[name] = str(error)
+                continue
+            # The first round fills the caches.
+            if number >= 0:
+                found[name].append(took)
+    return found
+
+
+def table(title, found, *bases):
+    """One table, the fastest first, with the ratio to each of the bases."""
+    medians = {name: statistics.median(taken) for name, taken in found.items() if not isinstance(taken, str)}
+    rows = [["", "p10", "median", "p90", *("/ " + base for base in bases)]]
+    for name in sorted(medians, key=medians.get):
+        tenths = statistics.quantiles(found[name], n=10)
+        rows.append([name, *(f"{value:.2f}" for value in (tenths[0], medians[name], tenths[8])),
+                     *(f"{medians[name] / medians[base]:.2f}" for base in bases)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    refused = [f"{name} cannot: {why}" for name, why in found.items() if isinstance(why, str)]
+    return "\n".join(["", title, *lines, *refused])
+
+
+def listeners(words):
+    """How many listeners of a filter the processes of a run hold while its program sleeps."""
+    running = subprocess.Popen([*words, "/usr/bin/sleep", "60"], env=ENVIRONMENT, stdin=subprocess.DEVNULL)
+    try:
+        while True:
+            family = descendants(running.pid)
+            if "sleep" in map(name_of, family):
+                return sum(LISTENER in links(pid) for pid in family)
+            if running.poll() is not None:
+                raise SystemExit(f"{' '.join(words)} did not start sleep")
+            time.sleep(0.01)
+    finally:
+        running.terminate()
+        running.wait(timeout=30)
+
+
+def descendants(pid):
+    """The process and all that came from it."""
+    found = [pid]
+    for parent in found:
+        try:
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{thread}/children") as file:
+                    found += map(int, file.read().split())
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended meanwhile.
+            continue
+    return found
+
+
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def links(pid):
+    """What the descriptors of a process are called."""
+    found = []
+    folder = f"/proc/{pid}/fd"
+    for number in os.listdir(folder):
+        try:
+            found.append(os.readlink(os.path.join(folder, number)))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def main(options):
+    if os.geteuid() != 0:
+        raise SystemExit("hack/bench intercept: only root can run runsc and look for listeners")
+    opens = os.path.join(os.path.dirname(options.binary), "examples", "opens")
+    for path in (options.binary, opens):
+        if not os.access(path, os.X_OK):
+            raise SystemExit(f"{path} is not there: cargo build --release --locked --bin buntime --example opens")
+    debian.install(["runsc"])
+    # Not below /tmp, of which each sandbox has its own.
+    with tempfile.TemporaryDirectory(prefix="interception-", dir="/var/tmp") as work:
+        os.chmod(work, 0o755)
+        opens = shutil.copy(opens, work)
+        found = sandboxes(work, options.binary)
+        for threads in (1, 4):
+            taken = measured(options.runs, {**found, BARE: None}, opening(opens, threads))
+            many = "one thread" if threads == 1 else f"{threads} threads at once"
+            print(table(f"open + close of {FILE}, {many}, µs, {options.runs} interleaved runs of each",
+                        taken, NATIVE, BARE), flush=True)
+        print(table(f"{' '.join(PROGRAM)}, ms, {options.runs} interleaved runs of each",
+                    measured(options.runs, found, importing), NATIVE), flush=True)
+        counted = ", ".join(f"{name}: {listeners(found[name])}" for name in (FREE, LANDLOCK, INTERCEPTED))
+        print(f"\nlisteners of a filter: {counted}")
