@@ -329,12 +329,9 @@ impl Broker {
         task: Task,
         is_decided: bool,
     ) -> io::Result<()> {
-        match Helper::start(&self.view, listener, (id, caller), task) {
+        match Helper::start(&self.view, listener, (id, caller), (task, is_decided)) {
             Ok(helper) => {
-                self.helpers.push(Helper {
-                    is_decided,
-                    ..helper
-                });
+                self.helpers.push(helper);
                 Ok(())
             }
             Err(_) => refuse(listener, id, Errno::NOMEM),

@@ -37,7 +37,7 @@ impl Helper {
         view: &View,
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
-        task: Task,
+        (task, is_decided): (Task, bool),
     ) -> io::Result<Helper> {
         let turn = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let process = clone::fork()?;
@@ -48,7 +48,7 @@ impl Helper {
         Ok(Helper {
             process,
             id,
-            is_decided: true,
+            is_decided,
             caller,
             turn,
         })
