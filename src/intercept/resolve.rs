@@ -56,9 +56,7 @@ impl View {
         let opened = openat2(target.base(), &*target.path, flags, Mode::empty(), resolve);
         match opened {
             Ok(object) => match self.found(object) {
-                Ok(found) if !found.paths.iter().any(|path| self.is_of_processes(path)) => {
-                    return Ok(found);
-                }
+                Ok(found) if !found.is_of_processes => return Ok(found),
                 // It may be another process's file that is meant.
                 Ok(_) | Err(Errno::ACCESS) => {}
                 Err(error) => return Err(error),
@@ -72,7 +70,7 @@ impl View {
     /// Whether the directory of the path is no process's.
     fn is_plain(&self, target: &Target) -> bool {
         let found = directory_of(target).and_then(|object| self.found(object));
-        found.is_ok_and(|found| !found.paths.iter().any(|path| self.is_of_processes(path)))
+        found.is_ok_and(|found| !found.is_of_processes)
     }
 
     /// The place that the path names, whatever is there: its last name is not followed.
