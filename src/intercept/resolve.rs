@@ -56,9 +56,7 @@ impl View {
         let opened = openat2(target.base(), &*target.path, flags, Mode::empty(), resolve);
         match opened {
             Ok(object) => match self.found(object) {
-                Ok(found) if !found.paths.iter().any(|path| self.is_of_processes(path)) => {
-                    return Ok(found);
-                }
+                Ok(found) if !found.is_of_processes => return Ok(found),
                 // It may be another process's file that is meant.
                 Ok(_) | Err(Errno::ACCESS) => {}
                 Err(error) => return Err(error),
@@ -75,7 +73,7 @@ impl View {
         let Ok(found) = directory_of(target).and_then(|object| self.found(object)) else {
             return false;
         };
-        if found.paths.iter().any(|path| self.is_of_processes(path)) {
+        if found.is_of_processes {
             return false;
         }
         let (_, name) = split(&target.path);

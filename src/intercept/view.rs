@@ -6,12 +6,13 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
+    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat_raw, statat,
 };
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -57,6 +58,8 @@ pub(super) struct Found {
     /// Its absolute path. None for what has no name, such as a pipe; two where the kernel's answer
     /// can mean either.
     pub paths: Vec<PathBuf>,
+    /// Whether one of them lies among the files that the kernel makes for each process.
+    pub is_of_processes: bool,
 }
 
 impl Found {
@@ -233,15 +236,23 @@ impl View {
         let paths = if stat.st_dev == self.memory {
             Vec::new()
         } else {
-            let text = readlinkat(&self.own, DecInt::from_fd(&object), Vec::new())?;
-            names(text.as_bytes(), stat.st_nlink == 0)?
+            let mut text = [MaybeUninit::uninit(); LONGEST_PATH];
+            let (text, rest) = readlinkat_raw(&self.own, DecInt::from_fd(&object), &mut text)?;
+            // What fills it may have been cut.
+            if rest.is_empty() {
+                return Err(Errno::NAMETOOLONG);
+            }
+            names(text, stat.st_nlink == 0)?
         };
         let found = Found {
+            is_of_processes: paths.iter().any(|path| self.is_of_processes(path)),
             object,
             stat,
             paths,
         };
-        self.refuse_ourselves(&found)?;
+        if found.is_of_processes {
+            self.refuse_ourselves(&found)?;
+        }
         Ok(found)
     }
 
@@ -290,11 +301,8 @@ impl View {
         format!("/proc/self/fd/{}", object.as_raw_fd())
     }
 
-    /// Whether a path lies among the files that the kernel makes for each process.
-    pub fn is_of_processes(&self, path: &Path) -> bool {
-        self.process_mounts
-            .iter()
-            .any(|mount| path.starts_with(mount))
+    fn is_of_processes(&self, path: &Path) -> bool {
+        self.process_mounts.iter().any(|mount| lies_in(path, mount))
     }
 
     /// What the kernel shows of this process to itself is not the worker's: only what it shows of
@@ -319,6 +327,13 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// Whether a path is `folder` or below it, both as the kernel spells them.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let folder = folder.as_os_str().as_bytes();
+    let below = path.as_os_str().as_bytes().strip_prefix(folder);
+    below.is_some_and(|rest| matches!(rest, [] | [b'/', ..]) || folder.ends_with(b"/"))
 }
 
 /// What the kernel calls an object, as absolute paths.
@@ -388,6 +403,17 @@ mod tests {
         assert_eq!(paths("pipe:[7]", false), Ok(vec![]));
         assert_eq!(paths("(unreachable)/a", false), Err(Errno::ACCESS));
         assert_eq!(paths("", false), Err(Errno::ACCESS));
+    }
+
+    #[test]
+    fn a_path_lies_in_a_folder_by_whole_names() {
+        let lies_in = |path: &str, folder: &str| lies_in(Path::new(path), Path::new(folder));
+        assert!(lies_in("/proc", "/proc"));
+        assert!(lies_in("/proc/1/fd", "/proc"));
+        assert!(lies_in("/a", "/"));
+        assert!(!lies_in("/process", "/proc"));
+        assert!(!lies_in("/a/proc", "/proc"));
+        assert!(!lies_in("/", "/proc"));
     }
 
     #[test]

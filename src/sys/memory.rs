@@ -56,20 +56,24 @@ fn arguments(stat: &str) -> Option<(usize, usize)> {
 /// A page of memory: a read that begins in one does not fail for what follows it.
 const PAGE: u64 = 4096;
 
+/// Bytes of a text that are read first. Most have no more, and room for more costs time.
+const SHORT: usize = 256;
+
 /// Copies the text at `address` of the thread `tid`, up to its NUL or to `longest` bytes.
 ///
 /// # Errors
 /// As [`read_memory`].
 pub fn read_text(tid: u32, address: u64, longest: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; longest];
-    let mut length = 0;
-    while length < longest {
+    let mut bytes = Vec::new();
+    let mut most = SHORT;
+    while bytes.len() < longest {
+        let length = bytes.len();
         let from = address.wrapping_add(length as u64);
         let rest_of_page = (PAGE - from % PAGE) as usize;
-        let end = longest.min(length + rest_of_page);
-        let read = read_memory(tid, from, &mut bytes[length..end])?;
-        let here = &bytes[length..length + read];
-        if let Some(end) = here.iter().position(|byte| *byte == 0) {
+        bytes.resize(longest.min(length + most.min(rest_of_page)), 0);
+        let read = read_memory(tid, from, &mut bytes[length..])?;
+        bytes.truncate(length + read);
+        if let Some(end) = bytes[length..].iter().position(|byte| *byte == 0) {
             bytes.truncate(length + end);
             return Ok(bytes);
         }
@@ -77,7 +81,7 @@ pub fn read_text(tid: u32, address: u64, longest: usize) -> io::Result<Vec<u8>> 
         if read == 0 {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
-        length += read;
+        most = longest;
     }
     Ok(bytes)
 }
@@ -140,5 +144,24 @@ pub fn write_memory(tid: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
         Ok(written) if written == bytes.len() => Ok(()),
         Ok(_) => Err(io::Error::from_raw_os_error(libc::EFAULT)),
         Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_copied_up_to_its_end_or_to_the_longest() {
+        for length in [0, 1, SHORT - 1, SHORT, SHORT + 1, 5000, 9000] {
+            let mut text = vec![b'a'; length];
+            text.push(0);
+            text.extend(b"behind it");
+            let address = text.as_ptr() as u64;
+            let copied = read_text(std::process::id(), address, 6000).unwrap();
+            assert_eq!(copied, vec![b'a'; length.min(6000)]);
+        }
+        let nowhere = read_text(std::process::id(), 8, 6000).unwrap_err();
+        assert_eq!(nowhere.raw_os_error(), Some(libc::EFAULT));
     }
 }
