@@ -3,15 +3,20 @@
 # so that every object has the same name each time.
 set -eu
 umask 022
-export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_PAGER=cat GIT_EDITOR=true
+export GIT_CONFIG_NOSYSTEM=1 GIT_PAGER=cat GIT_EDITOR=true
 export GIT_AUTHOR_NAME=Somebody GIT_AUTHOR_EMAIL=somebody@example.org
 export GIT_COMMITTER_NAME=Somebody GIT_COMMITTER_EMAIL=somebody@example.org
 export GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
-# The same packs however many processors there are.
-export GIT_CONFIG_COUNT=3
-export GIT_CONFIG_KEY_0=pack.threads GIT_CONFIG_VALUE_0=1
-export GIT_CONFIG_KEY_1=gc.auto GIT_CONFIG_VALUE_1=0
-export GIT_CONFIG_KEY_2=advice.detachedHead GIT_CONFIG_VALUE_2=false
+# The same packs however many processors there are, also from those who send them.
+cat >settings <<'TEXT'
+[pack]
+	threads = 1
+[gc]
+	auto = 0
+[advice]
+	detachedHead = false
+TEXT
+export GIT_CONFIG_GLOBAL="$PWD/settings"
 
 git init --quiet --initial-branch=main origin
 cd origin
