@@ -73,7 +73,11 @@ impl Helper {
     /// What the kernel says of its process.
     pub fn tend(&self, view: &View, listener: BorrowedFd<'_>) -> io::Result<()> {
         if !seccomp::still_waits(listener, self.id) {
-            return self.send(libc::SIGKILL);
+            // A call whose answer is being given does not wait either.
+            return match take(&self.turn) {
+                true => self.send(libc::SIGKILL),
+                false => Ok(()),
+            };
         }
         let status = view.status(self.caller);
         match status.and_then(|status| status.signals()) {

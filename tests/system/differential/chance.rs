@@ -28,7 +28,7 @@ impl Chance {
     }
 }
 
-const PATTERNS: [&str; 24] = [
+const PATTERNS: [&str; 28] = [
     "a",
     "a/x.txt",
     "a/k.pem",
@@ -53,12 +53,19 @@ const PATTERNS: [&str; 24] = [
     "d/**",
     "a/**/y.txt",
     "**/k.pem",
+    "b/sock",
+    "a/sub/sock",
+    "**/sock*",
+    "a/l",
 ];
 
 /// Those of them that a mount can cover whatever is made around them.
 const DIRECTORIES: [&str; 5] = ["a", "a/sub", "b", "d", "d/empty"];
 
-const PATHS: [&str; 27] = [
+/// Those of them that a mount can cover only where nothing is removed or put in their place.
+const FILES: [&str; 5] = ["a/k.pem", "a/sub/y.txt", "b/x.txt", "b/sock", "top.txt"];
+
+const PATHS: [&str; 29] = [
     "a",
     "b",
     "d",
@@ -86,11 +93,13 @@ const PATHS: [&str; 27] = [
     "a/x.txt/y",
     "link",
     "d/empty",
+    "b/sock",
+    "a/sub/sock",
 ];
 
 /// What may be removed as a folder, and what may be made.
 const FOLDERS: [&str; 6] = ["a/sub", "d/empty", "d/new", "new", "b/new", "d"];
-const NEW: [&str; 8] = [
+const NEW: [&str; 9] = [
     "a/new",
     "b/new",
     "d/new",
@@ -99,10 +108,20 @@ const NEW: [&str; 8] = [
     "d/empty/new",
     "link/new2",
     "d/x.txt",
+    "d/sock",
+];
+
+/// What may be connected to, by its name and by other ways there.
+const SOCKETS: [&str; 5] = [
+    "b/sock",
+    "a/sub/sock",
+    "link/sub/sock",
+    "a/up/b/sock",
+    "d/sock",
 ];
 
 /// The calls that there are.
-pub const NAMES: [&str; 13] = [
+const NAMES: [&str; 16] = [
     "open",
     "truncate",
     "mkdir",
@@ -113,12 +132,15 @@ pub const NAMES: [&str; 13] = [
     "symlink",
     "fifo",
     "node",
+    "bind",
+    "connect",
     "chmod",
+    "chown",
     "times",
     "attribute",
 ];
 
-const SETS: [&[&str]; 9] = [
+const SETS: [&[&str]; 10] = [
     &["read_file", "read_dir"],
     &["write_file", "write_dir"],
     &["read_file"],
@@ -141,23 +163,32 @@ const SETS: [&[&str]; 9] = [
         "read_file",
         "read_dir",
         "make_reg",
-        "make_dir",
+        "make_fifo",
         "remove_file",
+    ],
+    &[
+        "read_file",
+        "read_dir",
+        "write_file",
+        "make_dir",
+        "make_sym",
+        "remove_dir",
     ],
 ];
 
 /// A policy about the tree below `root`.
 pub fn policy(chance: &mut Chance, root: &str) -> Value {
-    let base = *chance.of(&[SETS[7], SETS[7], SETS[5], SETS[0], SETS[8]]);
+    let base = *chance.of(&[SETS[7], SETS[7], SETS[5], SETS[0], SETS[8], SETS[9]]);
     // What mounts alone can carry, and they are how it is carried.
     let plain = chance.one_in(2);
     let action = match plain {
         true => "allow",
-        false => *chance.of(&["allow", "allow", "warn", "ask"]),
+        false => *chance.of(&["allow", "allow", "warn", "warn", "ask"]),
     };
     let mut rules = vec![json!({"action": action, "path": root, "perms": base})];
     for _ in 0..chance.next() % 5 {
         let (action, pattern) = match plain {
+            true if chance.one_in(4) => ("deny", *chance.of(&FILES)),
             true => ("deny", *chance.of(&DIRECTORIES)),
             false => (
                 *chance.of(&["deny", "deny", "deny", "warn", "ask", "allow"]),
@@ -179,15 +210,13 @@ pub fn policy(chance: &mut Chance, root: &str) -> Value {
     })
 }
 
-/// A call, mostly one of those that are `rare` so far.
-pub fn call(chance: &mut Chance, rare: &[&'static str]) -> Call {
-    let name = match chance.one_in(3) {
-        true => *chance.of(&NAMES),
-        false => *chance.of(rare),
-    };
+/// A call.
+pub fn call(chance: &mut Chance) -> Call {
+    let name = *chance.of(&NAMES);
     let path = match (name, chance.one_in(3)) {
         ("rmdir", false) => *chance.of(&FOLDERS),
-        ("mkdir" | "symlink" | "fifo" | "node", false) => *chance.of(&NEW),
+        ("mkdir" | "symlink" | "fifo" | "node" | "bind", false) => *chance.of(&NEW),
+        ("connect", false) => *chance.of(&SOCKETS),
         _ => *chance.of(&PATHS),
     };
     let flags = match name {
@@ -202,13 +231,17 @@ pub fn call(chance: &mut Chance, rare: &[&'static str]) -> Call {
                 libc::O_CREAT | libc::O_TRUNC,
                 libc::O_NOFOLLOW,
                 libc::O_APPEND,
+                libc::O_TMPFILE,
             ];
             *chance.of(&modes) | *chance.of(&more)
         }
+        "rename" => *chance.of(&[0, 0, libc::RENAME_EXCHANGE, libc::RENAME_NOREPLACE]) as i32,
+        "link" => *chance.of(&[0, libc::AT_SYMLINK_FOLLOW]),
+        "chmod" | "chown" | "times" | "attribute" => *chance.of(&[0, 0, libc::AT_SYMLINK_NOFOLLOW]),
         _ => 0,
     };
-    let to = match (name, chance.one_in(4)) {
-        ("link", false) => *chance.of(&NEW),
+    let to = match (name, chance.one_in(3)) {
+        ("link" | "rename", false) => *chance.of(&NEW),
         _ => *chance.of(&PATHS),
     };
     Call {
@@ -217,6 +250,6 @@ pub fn call(chance: &mut Chance, rare: &[&'static str]) -> Call {
         to: to.to_owned(),
         flags,
         mode: *chance.of(&[0o600, 0o644, 0o755, 0o700]),
-        how: (chance.next() % 3) as u8,
+        how: (chance.next() % 5) as u8,
     }
 }

@@ -27,6 +27,12 @@ impl Call {
         format!("{call}\n")
     }
 
+    /// Whether it is made as creat(2), which never reads.
+    pub fn is_creat(&self) -> bool {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+        self.name == "open" && self.flags == flags && !matches!(self.how, 2 | 3)
+    }
+
     /// The call that makes an empty file where this one would open one.
     pub fn node(&self, path: &Path) -> Call {
         Call {
@@ -66,17 +72,23 @@ pub fn needs(root: &Path, call: &Call) -> Option<Vec<Need>> {
             let is_right = (kind == Kind::Dir) == (call.name == "rmdir");
             is_right.then(|| vec![perm(removing(kind), &path)])
         }
-        "chmod" | "times" | "attribute" => {
-            let path = at(true)?;
+        "chmod" | "chown" | "times" | "attribute" => {
+            let path = at(call.flags & libc::AT_SYMLINK_NOFOLLOW == 0)?;
             kind_of(&path)?;
             Some(vec![Need::Change(path)])
         }
         "link" => {
-            let (from, to) = (at(false)?, leads(root, &call.to, false)?);
+            let follow = call.flags & libc::AT_SYMLINK_FOLLOW != 0;
+            let (from, to) = (at(follow)?, leads(root, &call.to, false)?);
             let kind = kind_of(&from).filter(|kind| *kind != Kind::Dir)?;
             let mut needs = made(&to, making(kind))?;
             needs.push(Need::Carried(from, to, false));
             Some(needs)
+        }
+        "bind" => made(&at(false)?, Perm::MakeSock),
+        "connect" => {
+            let path = at(true)?;
+            (kind_of(&path)? == Kind::Socket).then(|| vec![perm(Perm::WriteFile, &path)])
         }
         "rename" => renaming(root, call),
         other => panic!("no call {other}"),
@@ -90,7 +102,12 @@ fn opening(root: &Path, call: &Call) -> Option<Vec<Need>> {
     let path = leads(root, &call.path, follow)?;
     let kind = kind_of(&path);
     let mut needs = Vec::new();
+    let is_nameless = has(libc::O_TMPFILE & !libc::O_DIRECTORY);
     match kind {
+        // A file without a name is made in a directory, and is asked about as that is.
+        _ if is_nameless && kind != Some(Kind::Dir) => return None,
+        _ if is_nameless && call.flags & libc::O_ACCMODE == libc::O_RDONLY => return None,
+        _ if is_nameless => {}
         None if has(libc::O_CREAT) => needs.push(Need::Perm(Perm::MakeReg, path.clone())),
         None => return None,
         Some(Kind::Link) => return None,
@@ -100,7 +117,7 @@ fn opening(root: &Path, call: &Call) -> Option<Vec<Need>> {
     }
     let mode = call.flags & libc::O_ACCMODE;
     if mode != libc::O_WRONLY {
-        let reads = if kind == Some(Kind::Dir) {
+        let reads = if kind == Some(Kind::Dir) && !is_nameless {
             Perm::ReadDir
         } else {
             Perm::ReadFile
@@ -127,13 +144,23 @@ fn renaming(root: &Path, call: &Call) -> Option<Vec<Need>> {
     );
     let kind = kind_of(&from)?;
     let is_dir = kind == Kind::Dir;
+    let has = |flag: u32| call.flags as u32 & flag != 0;
+    let there = kind_of(&to);
+    let exchanges = has(libc::RENAME_EXCHANGE);
+    if (there.is_some() && has(libc::RENAME_NOREPLACE)) || (there.is_none() && exchanges) {
+        return None;
+    }
     let mut needs = vec![
         Need::Perm(removing(kind), from.clone()),
         Need::Perm(making(kind), to.clone()),
-        Need::Carried(from, to.clone(), is_dir),
+        Need::Carried(from.clone(), to.clone(), is_dir),
     ];
-    if let Some(replaced) = kind_of(&to) {
-        needs.push(Need::Perm(removing(replaced), to));
+    if let Some(replaced) = there {
+        needs.push(Need::Perm(removing(replaced), to.clone()));
+        if exchanges {
+            needs.push(Need::Perm(making(replaced), from.clone()));
+            needs.push(Need::Carried(to, from, replaced == Kind::Dir));
+        }
     }
     Some(needs)
 }
@@ -144,6 +171,7 @@ fn making(kind: Kind) -> Perm {
         Kind::Dir => Perm::MakeDir,
         Kind::Link => Perm::MakeSym,
         Kind::Fifo => Perm::MakeFifo,
+        Kind::Socket => Perm::MakeSock,
     }
 }
 

@@ -5,6 +5,7 @@
 //! what is permitted gives the same there and inside, what is not fails inside, and at the end both
 //! trees are the same.
 
+mod cells;
 mod chance;
 mod expected;
 mod programs;
@@ -15,14 +16,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 
 use buntime::policy::{Entry, EntryKind, Layer, Policy, Vars, Verdict, World};
 use serde_json::Value;
 
-use self::chance::{Chance, NAMES, call, policy};
-use self::expected::{Call, Oracle, needs};
+use self::cells::Counts;
+use self::chance::{Chance, call, policy};
+use self::expected::{Call, Need, Oracle, needs};
 use self::ways::Ways;
 use self::world::{described, leads, plant};
 use crate::support::{
@@ -30,6 +33,9 @@ use crate::support::{
 };
 
 const CALLS: &str = include_str!("calls.py");
+
+/// What a program says whose policy leaves it no socket.
+const NO_SOCKET: &str = "no socket";
 
 /// Calls that are made under one policy.
 const CALLS_OF_ONE: usize = 40;
@@ -100,7 +106,8 @@ fn resolved(document: &Value, root: &Path, kernel: Kernel) -> (Policy, World) {
             let kind = match &found {
                 None => EntryKind::Missing,
                 Some(found) if found.is_dir() => EntryKind::Dir,
-                Some(_) => EntryKind::File,
+                Some(found) if found.is_file() => EntryKind::File,
+                Some(_) => EntryKind::Other,
             };
             let links = found.map_or(0, |found| if found.is_dir() { 1 } else { found.nlink() });
             (
@@ -124,56 +131,33 @@ fn resolved(document: &Value, root: &Path, kernel: Kernel) -> (Policy, World) {
     (policy.resolve(&world), world)
 }
 
-/// How often each call was answered how, and by which mechanism.
-#[derive(Default)]
-struct Counts(BTreeMap<(&'static str, Verdict, &'static str), u64>);
-
-impl Counts {
-    /// The calls that were answered least often in some way.
-    fn rare(&self) -> [&'static str; 3] {
-        let ways = [
-            (Verdict::Allow, "interceptor"),
-            (Verdict::Warn, "interceptor"),
-            (Verdict::Ask, "interceptor"),
-            (Verdict::Deny, "interceptor"),
-            (Verdict::Allow, "landlock"),
-            (Verdict::Deny, "landlock"),
-            (Verdict::Deny, "mask"),
-        ];
-        let least = |name: &'static str| {
-            let counts = ways
-                .iter()
-                .map(|(verdict, way)| self.0.get(&(name, *verdict, *way)));
-            counts.map(|count| count.copied().unwrap_or(0)).min()
-        };
-        let mut names = NAMES;
-        names.sort_by_key(|name| least(name));
-        [names[0], names[1], names[2]]
-    }
-}
-
 struct Pair {
     scratch: Scratch,
     inside: PathBuf,
     native: PathBuf,
+    /// Their sockets.
+    #[expect(dead_code, reason = "what is closed is not listened on")]
+    listening: Vec<UnixListener>,
 }
 
 impl Pair {
     fn planted(place: &Path) -> Pair {
         let scratch = Scratch::new();
         let (inside, native) = (place.join("inside"), place.join("native"));
+        let mut listening = Vec::new();
         for root in [&inside, &native] {
             if root.exists() {
                 fs::remove_dir_all(root).expect("an old tree is removed");
             }
             fs::create_dir_all(root).expect("a folder");
-            plant(root);
+            listening.extend(plant(root));
         }
         give_away(&native);
         Pair {
             scratch,
             inside,
             native,
+            listening,
         }
     }
 }
@@ -233,7 +217,8 @@ fn inside(
     let stdout = done.stdout();
     let answers = stdout.lines().map(serde_json::from_str);
     let answers: Vec<Value> = answers.collect::<Result<_, _>>().expect("answers");
-    assert_eq!(answers.len(), calls.len(), "{document}\n{said}");
+    let told = format!("it ended early: {document}\n{said}");
+    assert_eq!(answers.len(), calls.len(), "{told}");
     Some(answers)
 }
 
@@ -243,16 +228,12 @@ fn compare(
     chance: &mut Chance,
     kernel: Kernel,
     place: &Path,
-    counts: &mut Counts,
+    counts: &mut Counts<&'static str>,
 ) -> Option<usize> {
     let pair = Pair::planted(place);
     let document = policy(chance, &pair.inside.display().to_string());
     let log = pair.scratch.entry("events.jsonl");
-    let calls: Vec<Call> = (0..CALLS_OF_ONE)
-        .map(|_| call(chance, &counts.rare()))
-        .collect();
     let (oracle, world) = resolved(&document, &pair.inside, kernel);
-    let answers = inside(&pair, kernel, &document, &calls, &log)?;
     let ways = Ways::of(oracle.compile(&world).ok(), kernel);
     let asked = Oracle {
         policy: &oracle,
@@ -260,6 +241,16 @@ fn compare(
         there: &pair.inside,
         linked: ways.linked(&pair),
     };
+    let cell = |call: &Call, needs: &[Need], verdict| {
+        let way = ways.mechanism(&pair, call, needs, verdict);
+        (call.name, verdict, way)
+    };
+    let of_planted = |one: &Call| {
+        let needs = needs(&pair.native, one)?;
+        Some(cell(one, &needs, asked.verdict(&needs)))
+    };
+    let calls = counts.choose(chance, CALLS_OF_ONE, call, of_planted);
+    let answers = inside(&pair, kernel, &document, &calls, &log)?;
     let mut native = Native::start(&pair.native);
     let mut warned = Vec::new();
     for (number, (call, answer)) in calls.iter().zip(&answers).enumerate() {
@@ -273,17 +264,18 @@ fn compare(
         match verdict {
             Some(verdict) if !verdict.permits() => {
                 let needs = needed.as_deref().unwrap_or_default();
-                let by_landlock = ways.mechanism(&pair, needs, verdict) == "landlock";
+                let by_landlock = ways.mechanism(&pair, call, needs, verdict) == "landlock";
                 if *errno == 0 && by_landlock && asked.permits_by_another_name(needs) {
                     assert_eq!(*answer, native.make(call), "{}", told());
                     continue;
                 }
                 assert_ne!(*errno, 0, "it was done: {}", told());
-                if let Some(path) = asked.made(needs).filter(|_| by_landlock) {
+                let makes = by_landlock && ways.makes_first(call);
+                if let Some(path) = asked.made(needs).filter(|_| makes) {
                     native.make(&call.node(path));
                 }
             }
-            _ if ways.stand_between(&pair, call, errno) => {}
+            _ if ways.stand_between(&pair, call, answer) => continue,
             Some(_) => {
                 let outside = native.make(call);
                 assert_eq!(*answer, outside, "inside, and without: {}", told());
@@ -298,13 +290,12 @@ fn compare(
             warned.push(told());
         }
         if let (Some(needs), Some(verdict)) = (&needed, verdict) {
-            let way = ways.mechanism(&pair, needs, verdict);
-            *counts.0.entry((call.name, verdict, way)).or_default() += 1;
+            counts.count(cell(call, needs, verdict));
         }
     }
     native.end();
     let trees = (described(&pair.inside), described(&pair.native));
-    assert_eq!(trees.0, trees.1, "{document}");
+    assert_eq!(trees.0, trees.1, "the trees differ: {document}");
     let events = recorded(&log);
     let of_warn = events.iter().filter(|event| event["verdict"] == "warn");
     assert!(of_warn.count() >= warned.len(), "not all of {warned:#?}");
@@ -342,40 +333,38 @@ fn asked_for(usual: u64) -> (u64, u64) {
     (seed, given("BUNTIME_PAIRS").unwrap_or(usual))
 }
 
-/// How many pairs were decided, and how many of them permitted.
-fn decided<'c>(counts: impl Iterator<Item = (Verdict, &'c u64)>) -> (u64, u64) {
-    counts.fold((0, 0), |(all, permitted), (verdict, count)| {
-        let more = if verdict.permits() { *count } else { 0 };
-        (all + count, permitted + more)
-    })
+/// Says how far a comparison came that ends in a panic.
+struct Progress {
+    seed: u64,
+    pairs: u64,
 }
 
-/// Says what was compared, of which enough has to be permitted, and hardly a policy refused.
-fn tell(pairs: u64, (all, permitted): (u64, u64), refused: u64, few: u64) {
-    eprintln!(
-        "{pairs} pairs, {all} of them decided, {permitted} permitted; {refused} policies refused"
-    );
-    assert!(permitted * 4 >= all, "{permitted} of {all} were permitted");
-    assert!(refused < few, "{refused} policies were refused");
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Progress { seed, pairs } = self;
+            eprintln!("seed {seed}, after {pairs} pairs");
+        }
+    }
 }
 
-fn compare_many(kernel: Kernel, seed: u64, wanted: u64) -> Counts {
+/// Compares so many pairs, and says what these were.
+fn compare_many(kernel: Kernel, seed: u64, wanted: u64) {
     let mut chance = Chance::of_seed(seed);
     let place = outside_of_tmp().join(format!("differential-{}", std::process::id()));
     fs::create_dir_all(&place).expect("a folder");
-    let mut counts = Counts::default();
+    let mut counts = Counts::new();
     let (mut pairs, mut refused) = (0, 0);
     while pairs < wanted {
+        let progress = Progress { seed, pairs };
         match compare(&mut chance, kernel, &place, &mut counts) {
             Some(compared) => pairs += compared as u64,
             None => refused += 1,
         }
+        drop(progress);
     }
     fs::remove_dir_all(&place).expect("the trees are removed");
-    let each = counts.0.iter();
-    let decided = decided(each.map(|((_, verdict, _), count)| (*verdict, count)));
-    tell(pairs, decided, refused, pairs / 100);
-    counts
+    counts.tell(pairs, refused, pairs / 100, |name| name);
 }
 
 #[test]
@@ -385,15 +374,7 @@ fn the_kernel_does_what_the_oracle_says() {
         return;
     }
     let (seed, wanted) = asked_for(1800);
-    let counts = compare_many(Kernel { abi: None }, seed, wanted);
-    let mut rare = Vec::new();
-    for ((call, verdict, mechanism), count) in &counts.0 {
-        eprintln!("{call} {verdict} {mechanism}: {count}");
-        if *count < 50 {
-            rare.push((call, verdict, mechanism, count));
-        }
-    }
-    assert!(wanted < 30_000 || rare.is_empty(), "too few of {rare:?}");
+    compare_many(Kernel { abi: None }, seed, wanted);
 }
 
 #[test]

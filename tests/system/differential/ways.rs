@@ -3,11 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use buntime::policy::{Mask, MaskKind, PermSet, Plan, Verdict};
+use buntime::policy::{Bind, Mask, MaskKind, Perm, PermSet, Plan, Verdict};
 use serde_json::Value;
 
 use super::expected::{Call, Need};
-use super::{Kernel, Pair, passes};
+use super::{Kernel, NO_SOCKET, Pair, passes};
 
 /// What the plan of a policy does to the tree.
 pub struct Ways {
@@ -21,6 +21,8 @@ pub struct Ways {
     masked: Vec<PathBuf>,
     live: PermSet,
     linked: Vec<PathBuf>,
+    /// There are sockets of the kind that has names.
+    sockets: bool,
 }
 
 impl Ways {
@@ -33,6 +35,7 @@ impl Ways {
             masks.clone().map(path).collect(),
         );
         let mounts = plan.is_none() || masks.count() > 0;
+        let has_sockets = plan.as_ref().is_some_and(has_sockets);
         let intercept = plan.and_then(|plan| plan.intercept).unwrap_or_default();
         Ways {
             mounts,
@@ -41,11 +44,17 @@ impl Ways {
             masked,
             live: intercept.perms,
             linked: intercept.linked,
+            sockets: has_sockets,
         }
     }
 
-    /// Whether a call that is allowed was kept from its effect by the mounts alone.
-    pub fn stand_between(&self, pair: &Pair, call: &Call, errno: &Value) -> bool {
+    /// Whether a call that is allowed was kept from its effect by the mounts alone, or by the filter
+    /// where nobody decides who is connected to.
+    pub fn stand_between(&self, pair: &Pair, call: &Call, answer: &Value) -> bool {
+        let errno = &answer[0];
+        if answer[1] == NO_SOCKET {
+            return !self.sockets;
+        }
         let moves = matches!(call.name, "rename" | "link" | "rmdir");
         if *errno == libc::EXDEV || *errno == libc::EBUSY {
             return moves && (self.mounts || self.stays);
@@ -59,7 +68,16 @@ impl Ways {
         *errno == libc::EACCES && paths.any(|path| passes(&pair.native, path, is_hidden))
     }
 
-    pub fn mechanism(&self, pair: &Pair, needs: &[Need], verdict: Verdict) -> &'static str {
+    pub fn mechanism(
+        &self,
+        pair: &Pair,
+        call: &Call,
+        needs: &[Need],
+        verdict: Verdict,
+    ) -> &'static str {
+        if matches!(call.name, "bind" | "connect") && !self.sockets {
+            return "filter";
+        }
         let is_live = |need: &Need| match need {
             Need::Perm(perm, _) => self.live.contains(*perm),
             Need::Change(_) => self.live.intersects(PermSet::CHANGE),
@@ -82,6 +100,17 @@ impl Ways {
         }
     }
 
+    /// Whether the kernel answers the opening by itself: it makes a file before it asks whether that
+    /// may be opened.
+    pub fn makes_first(&self, call: &Call) -> bool {
+        let makes = PermSet::of(&[Perm::WriteFile, Perm::MakeReg]);
+        let held = match call.is_creat() {
+            true => makes,
+            false => makes.union(PermSet::READ),
+        };
+        !self.live.intersects(held)
+    }
+
     /// The files that rules know under every name, by their inodes in the other tree.
     pub fn linked(&self, pair: &Pair) -> Vec<(u64, PathBuf)> {
         let linked = self.linked.iter().map(|path| {
@@ -91,4 +120,20 @@ impl Ways {
         });
         linked.collect()
     }
+}
+
+/// Whether each name of a socket is decided about, or everything that is shown may be written: a
+/// read-only mount does not keep anybody from connecting.
+fn has_sockets(plan: &Plan) -> bool {
+    let decides = plan.intercept.as_ref();
+    if decides.is_some_and(|intercept| intercept.perms.intersects(PermSet::NAMED_SOCKETS)) {
+        return true;
+    }
+    let is_written = |bind: &Bind| {
+        let mut grants = plan.landlock.iter().filter(|grant| grant.path == bind.path);
+        bind.writable && grants.any(|grant| grant.perms.contains(Perm::WriteFile))
+    };
+    let mut binds = plan.binds.iter().filter(|bind| bind.dir);
+    let mut masks = plan.masks.iter();
+    binds.all(is_written) && masks.all(|mask| mask.kind != MaskKind::ReadOnly)
 }

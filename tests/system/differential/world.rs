@@ -1,7 +1,8 @@
 //! The tree that calls are made in, and what a path means in it.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Component, Path, PathBuf};
 
 /// What stands at a path.
@@ -11,10 +12,15 @@ pub enum Kind {
     Dir,
     Link,
     Fifo,
+    Socket,
 }
 
-/// Fills an empty folder with what the policies and calls speak of.
-pub fn plant(root: &Path) {
+/// The seconds since 1970 that a file gets whose times are changed.
+const CHANGED: i64 = 86400;
+
+/// Fills an empty folder with what the policies and calls speak of. Somebody listens on its sockets
+/// as long as these are kept.
+pub fn plant(root: &Path) -> Vec<UnixListener> {
     for folder in ["a/sub", "b", "d/empty"] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
@@ -33,7 +39,12 @@ pub fn plant(root: &Path) {
     symlink("../b/x.txt", root.join("a/l")).expect("a link");
     symlink("..", root.join("a/up")).expect("a link");
     symlink("nowhere", root.join("b/dangling")).expect("a link");
+    let listening = ["b/sock", "a/sub/sock"].map(|socket| {
+        let path = root.join(socket);
+        UnixListener::bind(path).expect("a socket")
+    });
     open_to_all(root);
+    listening.into()
 }
 
 fn open_to_all(path: &Path) {
@@ -50,7 +61,7 @@ fn open_to_all(path: &Path) {
     }
 }
 
-/// Everything in a tree, one line each: path, kind, mode and contents.
+/// Everything in a tree, one line each: path, mode, contents and what was changed of it.
 pub fn described(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut left = vec![root.to_owned()];
@@ -80,7 +91,8 @@ pub fn described(root: &Path) -> Vec<String> {
             } else {
                 attribute(&root.join(&name))
             };
-            lines.push(format!("{name} {mode:o} {content:?}{attribute}"));
+            let times = if found.mtime() == CHANGED { " +t" } else { "" };
+            lines.push(format!("{name} {mode:o} {content:?}{attribute}{times}"));
         }
     }
     lines.sort();
@@ -125,6 +137,7 @@ pub fn kind_of(path: &Path) -> Option<Kind> {
             (true, _, _) => Kind::Dir,
             (_, true, _) => Kind::Link,
             (_, _, true) => Kind::File,
+            _ if found.is_socket() => Kind::Socket,
             _ => Kind::Fifo,
         },
     )

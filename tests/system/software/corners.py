@@ -109,6 +109,26 @@ line("an absolute path", lambda: opened("/etc/passwd", 0, dir_fd=77))
 line("a writer without a reader", lambda: opened("pipe", os.O_WRONLY | os.O_NONBLOCK))
 
 
+def met(times):
+    """Each end of a named pipe waits for the other."""
+    arrived = 0
+    for _ in range(times):
+        child = os.fork()
+        if child == 0:
+            try:
+                with open("pipe", "wb") as file:
+                    file.write(b"through")
+            finally:
+                os._exit(0)
+        with open("pipe", "rb") as file:
+            arrived += file.read() == b"through"
+        os.waitpid(child, 0)
+    return arrived
+
+
+line("a pipe that is opened at both ends", lambda: met(100))
+
+
 def as_many(limit):
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     held = []

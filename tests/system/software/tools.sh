@@ -75,6 +75,8 @@ bash -c 'coproc cat; echo x >&"${COPROC[1]}"; read -r -u "${COPROC[0]}" line; ec
 mkdir vanishing
 (cd vanishing && rmdir ../vanishing && ls && touch x; ls ..)
 
+(echo through >tree/pipe &)
+cat tree/pipe
 sed -i s/data/DATA/ in
 cat in
 (flock -n 5 && flock -n locked true || echo locked) 5>locked

@@ -1,6 +1,7 @@
 //! What an execution needs, read slowly from the documents and from nothing of the code under test,
 //! and what the oracle says of that.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct Oracle<'o> {
     /// Files that a rule named at the start, by their inodes, and the paths it named.
     pub linked: Vec<(u64, PathBuf)>,
     pub binds: &'o [Bind],
+    /// Of the files of the tree, which nobody changes.
+    pub digests: &'o BTreeMap<PathBuf, String>,
 }
 
 impl Oracle<'_> {
@@ -59,9 +62,9 @@ impl Oracle<'_> {
 
     fn of_file(&self, path: &Path, depth: usize) -> Option<Verdict> {
         let bytes = fs::read(path).expect("a file");
-        let sha256 = digest(&bytes);
+        let sha256 = &self.digests[path];
         let names = self.names(path);
-        let own = names.iter().map(|name| self.of_name(name, &sha256)).max();
+        let own = names.iter().map(|name| self.of_name(name, sha256)).max();
         let own = own.unwrap_or(Verdict::Deny);
         let Some(interpreter) = interpreter(&bytes) else {
             return Some(own);
@@ -72,12 +75,15 @@ impl Oracle<'_> {
         if depth > 4 || (compared && self.is_writable(path)) {
             return Some(Verdict::Deny);
         }
-        // Its interpreter reads it.
-        let own = own.max(self.of_reading(path));
-        let interpreter = self.root.join(interpreter);
         // Without an interpreter it fails in any case.
-        let interpreter = interpreter.canonicalize().ok()?;
-        Some(own.max(self.of_file(&interpreter, depth + 1)?))
+        let given = self.root.join(interpreter).canonicalize().ok()?;
+        // An interpreter reads it, but where that is a script: that one is read then.
+        let is_read = !fs::read(&given).is_ok_and(|bytes| bytes.starts_with(b"#!"));
+        let own = match is_read {
+            true => own.max(self.of_reading(path)),
+            false => own,
+        };
+        Some(own.max(self.of_file(&given, depth + 1)?))
     }
 
     fn of_name(&self, path: &Path, sha256: &str) -> Verdict {

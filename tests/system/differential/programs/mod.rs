@@ -10,11 +10,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use buntime::policy::{ExecPlan, MaskKind, Perm, Plan, Verdict};
+use buntime::policy::{ExecPlan, MaskKind, Perm, Verdict};
 use serde_json::{Value, json};
 
 use self::expected::{Oracle, digest};
-use super::{Chance, Kernel, asked_for, decided, passes, resolved, tell};
+use super::cells::Counts;
+use super::{Chance, Kernel, Progress, asked_for, passes, resolved};
 use crate::support::{
     Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
 };
@@ -135,7 +136,8 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("q/true", "/usr/bin/true"),
 ];
 
-fn plant(root: &Path) {
+/// Fills an empty folder, and gives the digests of its files.
+fn plant(root: &Path) -> BTreeMap<PathBuf, String> {
     for folder in ["p/sub", "q"] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
@@ -159,6 +161,17 @@ fn plant(root: &Path) {
     symlink("../p/true", root.join("q/lnk")).expect("a link");
     symlink("nowhere", root.join("q/dangling")).expect("a link");
     symlink("p", root.join("link")).expect("a link");
+    let folders =
+        ["p", "p/sub", "q"].map(|folder| fs::read_dir(root.join(folder)).expect("it is read"));
+    let entries = folders.into_iter().flatten();
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let files = paths.filter(|path| path.is_file() && !path.is_symlink());
+    files
+        .map(|path| {
+            let bytes = fs::read(&path).expect("a file");
+            (path, digest(&bytes))
+        })
+        .collect()
 }
 
 fn policy(chance: &mut Chance, root: &Path) -> Value {
@@ -180,6 +193,11 @@ fn policy(chance: &mut Chance, root: &Path) -> Value {
     for _ in 0..chance.next() % 6 {
         let pattern = *chance.of(&PATTERNS);
         let action = *chance.of(&["allow", "allow", "allow", "warn", "warn", "deny", "ask"]);
+        // A program that is denied is hidden, and here that would be the whole tree.
+        let action = match (pattern, action) {
+            ("**", "deny") => "ask",
+            (_, action) => action,
+        };
         let mut rule = json!({"action": action, "path": format!("{here}/{pattern}")});
         if chance.one_in(4) {
             let (path, _) = *chance.of(&PROGRAMS);
@@ -256,25 +274,18 @@ struct Ran {
     events: Vec<Value>,
 }
 
-type Counts = BTreeMap<(How, Verdict, &'static str), u64>;
-
 /// Compares executions under one policy; false where that is refused.
-fn compare(chance: &mut Chance, root: &Path, counts: &mut Counts) -> bool {
+fn compare(
+    chance: &mut Chance,
+    root: &Path,
+    digests: &BTreeMap<PathBuf, String>,
+    counts: &mut Counts<How>,
+) -> bool {
     let document = policy(chance, root);
-    let calls: Vec<Execution> = (0..EXECUTIONS_OF_ONE)
-        .map(|_| Execution {
-            path: chance.of::<&str>(&PATHS),
-            how: *chance.of(&How::ALL),
-        })
-        .collect();
     let (policy, world) = resolved(&document, root, Kernel { abi: None });
-    let plan: Option<Plan> = policy.compile(&world).ok();
-    let lines: String = calls.iter().map(Execution::line).collect();
-    let ran = inside(root, &document, &lines, calls.len());
-    let (Some(plan), Some(ran)) = (plan, ran) else {
+    let Ok(plan) = policy.compile(&world) else {
         return false;
     };
-    let native = outside(root, &lines, calls.len());
     let intercept = plan.intercept.unwrap_or_default();
     let linked = intercept.linked.into_iter().map(|path: PathBuf| {
         let found = path.symlink_metadata().expect("it is there");
@@ -287,11 +298,23 @@ fn compare(chance: &mut Chance, root: &Path, counts: &mut Counts) -> bool {
         once: plan.exec == ExecPlan::Once,
         linked: linked.collect(),
         binds: &plan.binds,
+        digests,
     };
     let way = match intercept.perms.contains(Perm::Execute) {
         true => "interceptor",
         false => "static",
     };
+    let draw = |chance: &mut Chance| Execution {
+        path: chance.of::<&str>(&PATHS),
+        how: *chance.of(&How::ALL),
+    };
+    let cell = |call: &Execution| Some((call.how, oracle.verdict(call)?, way));
+    let calls = counts.choose(chance, EXECUTIONS_OF_ONE, draw, cell);
+    let lines: String = calls.iter().map(Execution::line).collect();
+    let Some(ran) = inside(root, &document, &lines, calls.len()) else {
+        return false;
+    };
+    let native = outside(root, &lines, calls.len());
     let masks = plan.masks.iter();
     let hidden = masks.filter(|mask| mask.kind == MaskKind::Hidden);
     let hidden: Vec<&PathBuf> = hidden.map(|mask| &mask.path).collect();
@@ -316,7 +339,7 @@ fn compare(chance: &mut Chance, root: &Path, counts: &mut Counts) -> bool {
         }
         if let Some(verdict) = verdict {
             warned += u64::from(verdict == Verdict::Warn && has_run(answer));
-            *counts.entry((call.how, verdict, way)).or_default() += 1;
+            counts.count((call.how, verdict, way));
         }
     }
     let of_warn = |event: &&Value| event["verdict"] == "warn" && event["operation"] == "run";
@@ -338,20 +361,17 @@ fn the_kernel_runs_what_the_oracle_says() {
     let mut chance = Chance::of_seed(seed);
     let root = outside_of_tmp().join(format!("differential-programs-{}", std::process::id()));
     fs::create_dir_all(&root).expect("a folder");
-    plant(&root);
-    let mut counts = Counts::new();
+    let digests = plant(&root);
+    let mut counts = Counts::<How>::new();
     let (mut pairs, mut refused) = (0, 0);
     while pairs < wanted {
-        match compare(&mut chance, &root, &mut counts) {
+        let progress = Progress { seed, pairs };
+        match compare(&mut chance, &root, &digests, &mut counts) {
             true => pairs += EXECUTIONS_OF_ONE as u64,
             false => refused += 1,
         }
+        drop(progress);
     }
     fs::remove_dir_all(&root).expect("the tree is removed");
-    for ((how, verdict, way), count) in &counts {
-        eprintln!("{} {verdict} {way}: {count}", how.name());
-    }
-    let each = counts.iter();
-    let decided = decided(each.map(|((_, verdict, _), count)| (*verdict, count)));
-    tell(pairs, decided, refused, pairs / 20);
+    counts.tell(pairs, refused, pairs / 20, How::name);
 }
