@@ -178,24 +178,32 @@ def throwaway():
         print("no /proc:", error, file=sys.stderr)
 
 
+def ending(function):
+    """Runs a function and says how it ended."""
+    try:
+        function()
+        answer = "SUCCEEDED"
+    except OSError as error:
+        answer = "denied " + errno.errorcode.get(error.errno, str(error.errno))
+    except NotAttempted as error:
+        answer = "NOT ATTEMPTED " + str(error)
+    except NotReached as error:
+        answer = "NOT REACHED " + str(error)
+    except BaseException as error:
+        answer = f"BROKEN {type(error).__name__}: {error}"
+    return answer.replace("\n", " ")
+
+
 def in_child(function):
-    """Runs a function in a child and says how it ended."""
+    """The same in a child, or here where no process can be made: without namespaces there is one alone."""
     reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except PermissionError:
+        return ending(function)
     if child == 0:
         signal.alarm(60)
-        try:
-            function()
-            answer = "SUCCEEDED"
-        except OSError as error:
-            answer = "denied " + errno.errorcode.get(error.errno, str(error.errno))
-        except NotAttempted as error:
-            answer = "NOT ATTEMPTED " + str(error)
-        except NotReached as error:
-            answer = "NOT REACHED " + str(error)
-        except BaseException as error:
-            answer = f"BROKEN {type(error).__name__}: {error}"
-        os.write(writer, answer.replace("\n", " ").encode())
+        os.write(writer, ending(function).encode())
         os._exit(0)
     os.close(writer)
     answer = b""

@@ -122,7 +122,7 @@ def kept(spec):
 def console_is_a_link():
     def change(spec):
         kept(spec)
-        os.symlink(SHOWN, f"{YARD}/rootfs/dev/console")
+        os.symlink(f"..{SHOWN}", f"{YARD}/rootfs/dev/console")
 
     judge(terminal(change), "COVERED")
 
