@@ -261,6 +261,7 @@ fn helped() -> BTreeSet<String> {
         "policy diff",
         "policy explain",
         "policy plan",
+        "policy reload",
         "policy list",
         "policy schema",
         "init-policy",

@@ -14,12 +14,12 @@ use rustix::io::Errno;
 use super::act::{Act, Done, Looking, Prepared, Task};
 use super::calls::{self, Call};
 use super::exec::{Execution, Executions, Seen};
-use super::helper::Helper;
 use super::need::{Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::reply::{answer, hand_over, refuse};
 use super::view::{Caller, Target, View};
+use super::waiter::Waiter;
 use crate::policy::{Intercept, Policy};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::Stop;
@@ -46,7 +46,7 @@ pub struct Broker {
     judge: Judge,
     waiting: HashMap<u64, Waiting>,
     asked: u64,
-    helpers: Vec<Helper>,
+    waiters: Vec<Waiter>,
     executions: Executions,
     decides_executions: bool,
 }
@@ -95,7 +95,7 @@ impl Broker {
             judge: Judge::new(policy, known(&intercept.linked)?),
             waiting: HashMap::new(),
             asked: 0,
-            helpers: Vec::new(),
+            waiters: Vec::new(),
             executions: Executions::default(),
             decides_executions: intercept.decides_executions(),
         })
@@ -329,9 +329,9 @@ impl Broker {
         task: Task,
         is_decided: bool,
     ) -> io::Result<()> {
-        match Helper::start(&self.view, listener, (id, caller), (task, is_decided)) {
-            Ok(helper) => {
-                self.helpers.push(helper);
+        match Waiter::start(&self.view, listener, (id, caller), (task, is_decided)) {
+            Ok(waiter) => {
+                self.waiters.push(waiter);
                 Ok(())
             }
             Err(_) => refuse(listener, id, Errno::NOMEM),
@@ -341,7 +341,7 @@ impl Broker {
     /// Whether a process of its own waits, so that [`Broker::tend`] is to be called now and then.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.helpers.is_empty()
+        !self.waiters.is_empty()
     }
 
     /// Ends what waits for callers that are gone, or that have a signal to be delivered.
@@ -349,8 +349,8 @@ impl Broker {
     /// # Errors
     /// As [`Broker::hear`].
     pub fn tend(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
-        let mut helpers = self.helpers.iter();
-        helpers.try_for_each(|helper| helper.tend(&self.view, listener))
+        let mut waiters = self.waiters.iter();
+        waiters.try_for_each(|waiter| waiter.tend(&self.view, listener))
     }
 
     /// Hears that the process `process` has ended. One of its own that was ended before it answered
@@ -360,11 +360,11 @@ impl Broker {
     /// As [`Broker::hear`].
     pub fn reaped(&mut self, listener: BorrowedFd<'_>, process: i32) -> io::Result<()> {
         self.executions.ended(process as u32);
-        let mut found = self.helpers.iter();
-        let Some(at) = found.position(|helper| helper.process == process) else {
+        let mut found = self.waiters.iter();
+        let Some(at) = found.position(|waiter| waiter.process == process) else {
             return Ok(());
         };
-        let helper = self.helpers.swap_remove(at);
-        refuse(listener, helper.id, Errno::INTR)
+        let waiter = self.waiters.swap_remove(at);
+        refuse(listener, waiter.id, Errno::INTR)
     }
 }

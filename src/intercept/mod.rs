@@ -18,7 +18,6 @@ mod calls;
 mod elf;
 mod exec;
 mod held;
-mod helper;
 mod message;
 mod need;
 mod outcome;
@@ -28,6 +27,7 @@ mod resolve;
 mod sockets;
 mod status;
 mod view;
+mod waiter;
 
 pub use broker::{Broker, Tell, Word};
 pub use held::{Holding, held};

@@ -178,15 +178,8 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         true => degraded::carried(input.layers, compile)?,
         false => (compile(input.layers)?, Vec::new()),
     };
-    let standing = match (&input.bundle, degraded.is_empty()) {
-        (None, true) => Ok(Standing::new(ground, plan.clone(), out.clone())),
-        (Some(_), _) => {
-            Err("its bundle's mounts were let by the policy of its start; a restart is needed")
-        }
-        (None, false) => {
-            Err("it was started with rules that are not carried here; a restart is needed")
-        }
-    };
+    let standing = settled(input.bundle.is_some(), !degraded.is_empty())
+        .map(|()| Standing::new(ground, plan.clone(), out.clone()));
 
     let Draft {
         mut pieces,
@@ -243,6 +236,19 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         degraded,
         standing,
     })
+}
+
+/// Whether what the launch fixes can be compared with another policy later, or why not.
+fn settled(has_bundle: bool, is_degraded: bool) -> Result<(), &'static str> {
+    match (has_bundle, is_degraded) {
+        (true, _) => {
+            Err("its bundle's mounts were let by the policy of its start; a restart is needed")
+        }
+        (false, true) => {
+            Err("it was started with rules that are not carried here; a restart is needed")
+        }
+        (false, false) => Ok(()),
+    }
 }
 
 fn draft(

@@ -73,7 +73,11 @@ pub fn let_itself_be_interrupted() -> io::Result<()> {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-        check(libc::sigaction(INTERRUPT, &raw const action, std::ptr::null_mut()))?;
+        check(libc::sigaction(
+            INTERRUPT,
+            &raw const action,
+            std::ptr::null_mut(),
+        ))?;
         check(libc::sigaddset(&raw mut set, INTERRUPT))?;
         match libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) {
             0 => Ok(()),

@@ -29,7 +29,9 @@ fn a_pipe_that_nobody_opens_is_left_for_a_signal() {
     assert_eq!(outside.status.code(), Some(0), "{outside}");
     assert_eq!(inside.stdout(), outside.stdout(), "{inside}");
     assert!(
-        outside.stdout().contains("threads: []\nblocked: True\nended by 15"),
+        outside
+            .stdout()
+            .contains("threads: []\nblocked: True\nended by 15"),
         "{outside}"
     );
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::{Broker, Tell, known};
-use crate::intercept::helper::Helper;
 use crate::intercept::need::Judge;
+use crate::intercept::waiter::Waiter;
 use crate::policy::LiveRules;
 use crate::sys::seccomp;
 
@@ -29,9 +29,9 @@ impl Broker {
     /// # Errors
     /// As [`Broker::hear`].
     pub fn look_again(&mut self, listener: BorrowedFd<'_>, tell: Tell<'_>) -> io::Result<()> {
-        let decided = |helper: &&Helper| helper.is_decided;
-        for helper in self.helpers.iter().filter(decided) {
-            helper.give_up(listener)?;
+        let decided = |waiter: &&Waiter| waiter.is_decided;
+        for waiter in self.waiters.iter().filter(decided) {
+            waiter.give_up(listener)?;
         }
         let mut waiting: Vec<_> = self.waiting.drain().collect();
         waiting.sort_by_key(|(number, _)| *number);

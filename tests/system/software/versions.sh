@@ -82,13 +82,13 @@ git archive HEAD | tar -tvf - | cut -c 1-10,48-
 cd ..
 
 # A repository for a group: its folders hand their group on.
-git init --quiet --bare --shared=group --initial-branch=main shared
-git -C clone push --quiet ../shared main side
-git clone --quiet --no-local --depth=2 "file://$PWD/shared" shallow
+git init --quiet --bare --shared=group --initial-branch=main common
+git -C clone push --quiet ../common main side
+git clone --quiet --no-local --depth=2 "file://$PWD/common" shallow
 git -C shallow log --format=%s
 git -C shallow fetch --quiet --unshallow
 git -C shallow fsck --full
-git clone --quiet --mirror shared mirror
+git clone --quiet --mirror common mirror
 git -C mirror bundle create --quiet ../all.bundle --all
 git clone --quiet all.bundle unbundled
 git -C unbundled log --format=%h -3

@@ -18,17 +18,17 @@ const RESTART: i32 = 512;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Helper {
+pub(super) struct Waiter {
     pub process: i32,
     pub id: u64,
     /// Whether it does what the policy decided about.
     pub is_decided: bool,
     caller: Caller,
-    /// Whoever takes what is in it answers the call: the helper, when it is made, or we.
+    /// Whoever takes what is in it answers the call: the process itself, when it is made, or we.
     turn: OwnedFd,
 }
 
-impl Helper {
+impl Waiter {
     /// Begins to make the call of `caller` with the number `id`.
     ///
     /// # Errors
@@ -38,14 +38,14 @@ impl Helper {
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
         (task, is_decided): (Task, bool),
-    ) -> io::Result<Helper> {
+    ) -> io::Result<Waiter> {
         let turn = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let process = clone::fork()?;
         if process == 0 {
             let told = help(view, listener, (id, caller), (task, &turn));
             clone::exit_now(i32::from(told.is_err()))
         }
-        Ok(Helper {
+        Ok(Waiter {
             process,
             id,
             is_decided,
