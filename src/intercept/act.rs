@@ -214,7 +214,7 @@ impl Looking<'_> {
     }
 
     /// A place where nothing is, whatever slashes end its name.
-    fn free_spot(&self, target: &Target) -> Result<Spot, Errno> {
+    pub fn free_spot(&self, target: &Target) -> Result<Spot, Errno> {
         let spot = self.view.spot(self.caller, target)?;
         let name = unslashed(spot.name.as_encoded_bytes());
         match statat(&spot.parent, name, AtFlags::SYMLINK_NOFOLLOW) {

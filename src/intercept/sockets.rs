@@ -148,7 +148,10 @@ impl Looking<'_> {
             };
             return Ok(Prepared::new(Vec::new(), act));
         };
-        let spot = self.view.spot(self.caller, target)?;
+        let spot = self.free_spot(target).map_err(|error| match error {
+            Errno::EXIST => Errno::ADDRINUSE,
+            other => other,
+        })?;
         let needs = vec![Need::Fs(Perm::MakeSock, spot.path.clone())];
         let act = move |view: &View, caller| bind_at(view, caller, &naming, &spot);
         Ok(Prepared::new(needs, act))

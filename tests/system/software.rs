@@ -284,7 +284,7 @@ fn git_clones_and_merges() {
         include_str!("software/versions.sh"),
         &[
             "clone/tool",
-            "shared/refs/heads/side",
+            "common/refs/heads/side",
             "unbundled/.git/HEAD",
         ],
     );
