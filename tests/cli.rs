@@ -621,7 +621,7 @@ fn zsh_loads_its_completions() {
     let done = shell(&folder, line).prints("_buntime 1\n");
     assert_eq!(done.stderr(), "", "{done}");
     let script = fs::read_to_string(folder.0.join("_buntime")).expect("a script");
-    assert_eq!(script.matches(":_buntime_policies").count(), 6, "{script}");
+    assert_eq!(script.matches(":_buntime_policies").count(), 7, "{script}");
 }
 
 #[test]
