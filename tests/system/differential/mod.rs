@@ -211,7 +211,7 @@ fn inside(
     let said = done.stderr();
     if done.status.code() == Some(125) {
         let is_refused = said.contains("cannot enforce the policy exactly");
-        assert!(is_refused, "{document}: {said}");
+        assert!(is_refused, "it ended early: {document}\n{said}");
         return None;
     }
     let stdout = done.stdout();
