@@ -165,7 +165,10 @@ impl Judge {
 
     fn verdict(&self, need: &Need) -> Verdict {
         match need {
-            Need::Fs(perm, path) => self.policy.operation(path, *perm).verdict,
+            Need::Fs(perm, path) => {
+                let request = Request::Fs { path, perm: *perm };
+                self.policy.operation(&request).verdict
+            }
             Need::Change(path) => self.policy.change(path).verdict,
             Need::Load(_) => Verdict::Deny,
             Need::Exec(path, sha256) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::merge::Policy;
 use super::names::Names;
-use super::perm::{Perm, PermSet};
+use super::perm::PermSet;
 use super::request::{Decision, Request, RuleRef, Verdict};
 
 impl Policy {
@@ -34,13 +34,16 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether a call may do this to `path`. As [`Policy::decide`]; but a name is made and removed in
-    /// the directory around it, of which a rule that names it alone does not speak: such a rule can
-    /// take that away and not give it. What it gives holds for names in it.
-    pub fn operation(&self, path: &Path, perm: Perm) -> Decision {
-        let decision = self.decide(&Request::Fs { path, perm });
-        match Names::of(path) {
-            Some(names) if PermSet::ENTRIES.contains(perm) => {
+    /// Whether a call may be made. As [`Policy::decide`]; but a name is made and removed in the
+    /// directory around it, of which a rule that names it alone does not speak: such a rule can take
+    /// that away and not give it. What it gives holds for names in it.
+    pub fn operation(&self, request: &Request<'_>) -> Decision {
+        let decision = self.decide(request);
+        let Request::Fs { path, perm } = *request else {
+            return decision;
+        };
+        match Names::of(path).filter(|_| PermSet::ENTRIES.contains(perm)) {
+            Some(names) => {
                 let around = self.fs.decide_around(names.as_slice(), perm);
                 match around.verdict > decision.verdict {
                     true => Decision {
@@ -50,7 +53,7 @@ impl Policy {
                     false => decision,
                 }
             }
-            _ => decision,
+            None => decision,
         }
     }
 
@@ -71,6 +74,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::super::layer::{Layer, Vars};
+    use super::super::perm::Perm;
     use super::*;
 
     /// A policy that denies by default, with these rules about files and programs.
@@ -124,7 +128,10 @@ mod tests {
             {"action": "allow", "path": "/w"}, {"action": "deny", "path": "/w/kept"}, {"action": "warn", "path": "/w/noted"}"#,
             "",
         );
-        let verdict = |path: &str, perm| policy.operation(Path::new(path), perm).verdict;
+        let verdict = |path: &str, perm| {
+            let path = Path::new(path);
+            policy.operation(&Request::Fs { path, perm }).verdict
+        };
         for (path, perm, verdict_of) in [
             ("/r/out", Perm::RemoveDir, Verdict::Deny),
             ("/r/out", Perm::MakeReg, Verdict::Deny),

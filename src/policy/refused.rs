@@ -40,11 +40,11 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("this host cannot enforce the policy exactly:")?;
-        for refusal in &self.rules {
-            write!(out, "\n  {refusal}")?;
-        }
-        Ok(())
+        listed(
+            out,
+            "this host cannot enforce the policy exactly:",
+            &self.rules,
+        )
     }
 }
 
@@ -57,10 +57,14 @@ pub struct RestartNeeded {
 
 impl fmt::Display for RestartNeeded {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("the policy needs a restart:")?;
-        for refusal in &self.rules {
-            write!(out, "\n  {refusal}")?;
-        }
-        Ok(())
+        listed(out, "the policy needs a restart:", &self.rules)
     }
+}
+
+fn listed(out: &mut fmt::Formatter<'_>, head: &str, rules: &[Refusal]) -> fmt::Result {
+    out.write_str(head)?;
+    for refusal in rules {
+        write!(out, "\n  {refusal}")?;
+    }
+    Ok(())
 }

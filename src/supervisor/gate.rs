@@ -152,10 +152,7 @@ impl Gate {
         match Claim::parse(check) {
             Some(asked) => {
                 let request = asked.request();
-                let decision = match request {
-                    Request::Fs { path, perm } => self.policy.operation(path, perm),
-                    _ => self.policy.decide(&request),
-                };
+                let decision = self.policy.operation(&request);
                 let target = Target {
                     operation,
                     known_as: known_as(operation, &target),

@@ -11,15 +11,7 @@ use crate::policy::{Flags, Layer, Limits, LoadError, Vars};
 /// a base that does not depend on them.
 pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError> {
     let vars = vars()?;
-    let load = |source: &PolicySource| match source {
-        PolicySource::File(path) => Layer::load(path, &vars),
-        PolicySource::Shipped(name) => Layer::shipped(name, &vars),
-    };
-    let mut layers = choice
-        .policies
-        .iter()
-        .map(load)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut layers = load_all(&choice.policies, &vars)?;
     let over_policy = !layers.is_empty();
     let flags = Flags {
         over_policy,
@@ -36,7 +28,7 @@ pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError>
     });
     for source in &choice.narrowing {
         regular(source)?;
-        layers.push(load(source)?);
+        layers.push(load(source, &vars)?);
     }
     layers.extend(project_layers(&choice.project, &vars)?);
     Ok(layers)
@@ -44,16 +36,20 @@ pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError>
 
 /// The policies of these sources alone, for a run that cannot wait for a pipe.
 pub(super) fn load_regular(policies: &[PolicySource]) -> Result<Vec<Layer>, RunError> {
-    let vars = vars()?;
-    let mut layers = Vec::new();
-    for source in policies {
-        regular(source)?;
-        layers.push(match source {
-            PolicySource::File(path) => Layer::load(path, &vars)?,
-            PolicySource::Shipped(name) => Layer::shipped(name, &vars)?,
-        });
+    policies.iter().try_for_each(regular)?;
+    Ok(load_all(policies, &vars()?)?)
+}
+
+/// The policies of these sources alone.
+pub(super) fn load_all(policies: &[PolicySource], vars: &Vars) -> Result<Vec<Layer>, LoadError> {
+    policies.iter().map(|source| load(source, vars)).collect()
+}
+
+fn load(source: &PolicySource, vars: &Vars) -> Result<Layer, LoadError> {
+    match source {
+        PolicySource::File(path) => Layer::load(path, vars),
+        PolicySource::Shipped(name) => Layer::shipped(name, vars),
     }
-    Ok(layers)
 }
 
 /// A project may name a pipe without a writer or a device as its policy, which would make us wait

@@ -51,7 +51,7 @@ pub use learner::{LearnError, Left};
 pub use options::{
     AskChoice, PolicyChoice, PolicySource, Program, RunOptions, Surroundings, TerminalChoice,
 };
-pub use outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Outcome, SIGNALLED, TIMED_OUT};
+pub use outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND, Outcome, SIGNALLED, TIMED_OUT, killed_by};
 pub use printable::printable;
 pub use reload::{ReloadError, Reloaded, check_id, reload};
 pub use remark::{Remark, SessionEvent, State, Stream};

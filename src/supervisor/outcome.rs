@@ -98,7 +98,9 @@ pub(super) fn exit(cause: Option<&Cause>, program: Option<ProgramEnd>) -> Exit {
     }
 }
 
-fn killed_by(signal: i32) -> u8 {
+/// The exit code for a program that this signal ended.
+#[must_use]
+pub fn killed_by(signal: i32) -> u8 {
     u8::try_from(signal).map_or(FAILED, |signal| SIGNALLED.saturating_add(signal))
 }
 

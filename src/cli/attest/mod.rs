@@ -25,7 +25,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 
 use super::voice;
-use crate::supervisor::{Ending, SIGNALLED};
+use crate::supervisor::{Ending, killed_by};
 use catalogue::{Attack, attacks};
 use running::Interrupted;
 use trial::{Outcome, Setting, Trial};
@@ -110,12 +110,13 @@ pub(super) fn run(asked: &AttestArgs, out: &mut dyn Write) -> anyhow::Result<Exi
     progress_ends();
     // Whatever has become of the attacks, nothing of theirs stays.
     let cleared = groups::remove(&setting.group).and(scratch.remove());
-    let trials = match made {
-        Err(error) if error.is::<Interrupted>() => {
+    let trials = match made.map_err(anyhow::Error::downcast::<Interrupted>) {
+        Ok(trials) => trials,
+        Err(Ok(signal)) => {
             cleared?;
-            return interrupted(&error);
+            return Ok(interrupted(&signal));
         }
-        made => made?,
+        Err(Err(error)) => return Err(error),
     };
     cleared?;
     let told = match asked.json {
@@ -138,13 +139,11 @@ fn make(attacks: &[&'static Attack], setting: &Setting) -> anyhow::Result<Vec<Tr
 }
 
 /// Says so, and ends as somebody who was ended by that signal.
-fn interrupted(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
-    let number = error.downcast_ref::<Interrupted>().map_or(0, |one| one.0);
+fn interrupted(signal: &Interrupted) -> ExitCode {
     voice::say(&format!(
-        "{error}: the attacks were not finished, and nothing of theirs was left behind"
+        "{signal}: the attacks were not finished, and nothing of theirs was left behind"
     ));
-    let number = u8::try_from(number).unwrap_or_default();
-    Ok(ExitCode::from(SIGNALLED.saturating_add(number)))
+    ExitCode::from(killed_by(signal.0))
 }
 
 /// Success only where something was shown and nothing went wrong.

@@ -238,12 +238,7 @@ fn outside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Ended> 
         Control::Throwaway => "throwaway()",
         Control::Runtime => {
             let command = on_runtime(attack, &ground, setting, None)?;
-            return ended(
-                command,
-                ground.path(),
-                limit(attack, setting),
-                &setting.ending,
-            );
+            return to_its_end(command, &ground, attack, setting);
         }
     };
     let program = program(attack, &ground, setting, before);
@@ -253,12 +248,7 @@ fn outside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Ended> 
         command.arg("-I");
     }
     command.args(["-c", &program]);
-    ended(
-        command,
-        ground.path(),
-        limit(attack, setting),
-        &setting.ending,
-    )
+    to_its_end(command, &ground, attack, setting)
 }
 
 fn inside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<(Ended, Vec<String>)> {
@@ -267,12 +257,7 @@ fn inside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<(Ended, 
         Control::Runtime => on_runtime(attack, &ground, setting, Some(&setting.binary))?,
         Control::Plain | Control::Throwaway => in_a_run(attack, &ground, setting),
     };
-    let ended = ended(
-        command,
-        ground.path(),
-        limit(attack, setting),
-        &setting.ending,
-    )?;
+    let ended = to_its_end(command, &ground, attack, setting)?;
     let changed = ground.changed();
     Ok((ended, changed))
 }
@@ -328,7 +313,13 @@ fn patience(attack: &Attack, setting: &Setting) -> Duration {
     if is_long { LONG_PATIENCE } else { PATIENCE }
 }
 
-/// When an attack is ended: Buntime's own time limit comes first.
-fn limit(attack: &Attack, setting: &Setting) -> Duration {
-    patience(attack, setting) + PATIENCE / 2
+fn to_its_end(
+    command: Command,
+    ground: &Ground,
+    attack: &Attack,
+    setting: &Setting,
+) -> anyhow::Result<Ended> {
+    // Buntime's own time limit comes first.
+    let limit = patience(attack, setting) + PATIENCE / 2;
+    ended(command, ground.path(), limit, &setting.ending)
 }

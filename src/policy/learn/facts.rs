@@ -13,9 +13,7 @@ use crate::policy::perm::{Perm, PermSet};
 const MANY: usize = 8;
 
 /// What changes the entries of a directory.
-pub(super) const ENTRIES: PermSet = PermSet::WRITE_DIR
-    .with(Perm::MakeChar)
-    .with(Perm::MakeBlock);
+pub(super) const ENTRIES: PermSet = PermSet::ENTRIES.with(Perm::WriteDir);
 
 /// What is done to a file's contents.
 const CONTENTS: PermSet = PermSet::of(&[Perm::ReadFile, Perm::WriteFile]);

@@ -71,12 +71,11 @@ impl Gate {
         let request = request(&question.asked);
         let decision = match (&question.asked, &request) {
             (Asked::Change { .. }, Request::Fs { path, .. }) => self.policy.change(path),
-            (_, Request::Fs { path, perm }) => self.policy.operation(path, *perm),
             (Asked::Load { .. }, _) => Decision {
                 verdict: Verdict::Deny,
                 ..self.policy.decide(&request)
             },
-            _ => self.policy.decide(&request),
+            _ => self.policy.operation(&request),
         };
         let (operation, perm, path) = wanted(&question.asked);
         let target = printable(path);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::place::connected;
 use super::{Answer, Asked, ReloadError, Reloaded, Source};
-use crate::policy::{Layer, Vars};
+use crate::policy::Vars;
+use crate::supervisor::layers::load_all;
 use crate::supervisor::options::PolicySource;
 
 /// How long the run may take. It compares the policies, and waits for its sandbox's init.
@@ -20,12 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What is wrong with the policies, why there is no such run, and why it keeps the policy that it has.
 pub fn reload(id: &str, policies: &[PolicySource], vars: &Vars) -> Result<Reloaded, ReloadError> {
     // Mistakes are found before anybody is asked.
-    for policy in policies {
-        match policy {
-            PolicySource::File(path) => Layer::load(path, vars)?,
-            PolicySource::Shipped(name) => Layer::shipped(name, vars)?,
-        };
-    }
+    load_all(policies, vars)?;
     let asked = Asked {
         policies: policies.iter().map(Source::from).collect(),
     };

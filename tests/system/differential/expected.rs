@@ -228,7 +228,10 @@ impl Oracle<'_> {
         match need {
             Need::Perm(perm, path) => {
                 let names = self.names(path, PermSet::FILE.contains(*perm));
-                let verdicts = names.iter().map(|path| self.policy.operation(path, *perm));
+                let request = |path| Request::Fs { path, perm: *perm };
+                let verdicts = names
+                    .iter()
+                    .map(|path| self.policy.operation(&request(path)));
                 let verdicts = verdicts.map(|decision| decision.verdict);
                 verdicts.max().unwrap_or(Verdict::Deny)
             }
