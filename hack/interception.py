@@ -1,9 +1,9 @@
 """What a decision about each open costs, beside the least that any answer from outside can cost.
 
-open and close of one file, in one thread and in several: as it is; in `buntime run` without rules
-and with rules that Landlock carries; under the interceptor; and *bare*, where another process is
-notified of each open and lets it go on without a look at it (examples/opens.rs). And the whole of
-`python3 -c 'import asyncio, json, urllib.request'`.
+open and close of one file, in one thread, in one with all that answers it on one processor, and in
+several: as it is; in `buntime run` without rules and with rules that Landlock carries; under the
+interceptor; and *bare*, where another process is notified of each open and lets it go on without a
+look at it (examples/opens.rs). And the whole of `python3 -c 'import asyncio, json, urllib.request'`.
 
 The others: sandlock without its supervisor, and with a denied path, where its supervisor opens each
 file too; gVisor's runsc. They are installed where they are missing: runsc from Debian, sandlock by
@@ -32,6 +32,9 @@ FILE = "/usr/lib/os-release"
 PROGRAM = ["/usr/bin/python3", "-c", "import asyncio, json, urllib.request; print(7)"]
 NATIVE, BARE, INTERCEPTED = "native", "bare notify", "buntime, interceptor"
 FREE, LANDLOCK = "buntime, no rules", "buntime, Landlock only"
+# What the answer costs is seen on one processor; on several there is what waking another costs.
+PLACES = [("one thread", 1, ()), ("one thread, all on one processor", 1, ("taskset", "--cpu-list", "0")),
+          ("4 threads at once", 4, ())]
 LISTENER = "anon_inode:seccomp notify"
 
 
@@ -92,11 +95,11 @@ def run(command):
     return took, done.stdout.strip()
 
 
-def opening(opens, threads):
+def opening(opens, threads, where=()):
     """Measures microseconds of one open and close behind the words of a sandbox."""
     def measure(words):
         bare = ["notified"] if words is None else []
-        return int(run([*(words or []), opens, FILE, str(threads), *bare])[1]) / 1000
+        return int(run([*where, *(words or []), opens, FILE, str(threads), *bare])[1]) / 1000
     return measure
 
 
@@ -206,9 +209,8 @@ def main(options):
         os.chmod(work, 0o755)
         opens = shutil.copy(opens, work)
         found = sandboxes(work, options.binary)
-        for threads in (1, 4):
-            taken = measured(options.runs, {**found, BARE: None}, opening(opens, threads))
-            many = "one thread" if threads == 1 else f"{threads} threads at once"
+        for many, threads, where in PLACES:
+            taken = measured(options.runs, {**found, BARE: None}, opening(opens, threads, where))
             print(table(f"open + close of {FILE}, {many}, µs, {options.runs} interleaved runs of each",
                         taken, NATIVE, BARE), flush=True)
         print(table(f"{' '.join(PROGRAM)}, ms, {options.runs} interleaved runs of each",

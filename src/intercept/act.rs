@@ -37,10 +37,10 @@ pub(super) enum Done {
 }
 
 /// Makes a call that waits, in a process of its own.
-pub(super) type Task = Box<dyn FnOnce(&View) -> Result<Done, Errno>>;
+pub(super) type Task = Box<dyn FnOnce(&View) -> Result<Done, Errno> + Send + Sync>;
 
 /// Makes the call.
-pub(super) type Act = Box<dyn FnOnce(&View, Caller) -> Result<Done, Errno>>;
+pub(super) type Act = Box<dyn FnOnce(&View, Caller) -> Result<Done, Errno> + Send + Sync>;
 
 /// A call that has been looked at.
 pub(super) struct Prepared {
@@ -51,7 +51,7 @@ pub(super) struct Prepared {
 impl Prepared {
     pub fn new(
         needs: Vec<Need>,
-        act: impl FnOnce(&View, Caller) -> Result<Done, Errno> + 'static,
+        act: impl FnOnce(&View, Caller) -> Result<Done, Errno> + Send + Sync + 'static,
     ) -> Prepared {
         let act = Box::new(act);
         Prepared { needs, act }

@@ -17,7 +17,8 @@ use super::exec::{Execution, Executions, Seen};
 use super::need::{Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
-use super::reply::{answer, hand_over, refuse};
+use super::quick;
+use super::reply::{Given, answer, refuse};
 use super::view::{Caller, Target, View};
 use super::waiter::Waiter;
 use crate::policy::{Intercept, Policy};
@@ -83,6 +84,11 @@ fn known(linked: &[PathBuf]) -> io::Result<HashMap<(u64, u64), Vec<PathBuf>>> {
     Ok(known)
 }
 
+/// Lets the call fail, so that nothing is given.
+fn refused(listener: BorrowedFd<'_>, id: u64, errno: Errno) -> io::Result<Option<Given>> {
+    refuse(listener, id, errno).map(|()| None)
+}
+
 impl Broker {
     /// Takes up its work in the worker's root: from here on paths mean what they mean to the worker.
     /// The files that `intercept` names as linked are known under every name that they have.
@@ -130,12 +136,29 @@ impl Broker {
         }
     }
 
+    /// Learns which threads of this process /proc shows, once all of them are there: they are hidden
+    /// from the worker as the process is.
+    ///
+    /// # Errors
+    /// What the kernel says of /proc.
+    pub fn know_own_threads(&mut self) -> io::Result<()> {
+        self.view.know_own_threads()
+    }
+
     /// The descriptors that it keeps.
     pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
         self.view.descriptors()
     }
 
-    /// Answers a call, or keeps it until the supervisor has said what it is asked by `tell`.
+    /// Answers a call at once where that is plain, which changes nothing here. It may be done in several
+    /// threads at a time, but not while another call is looked at.
+    #[must_use]
+    pub fn quickly(&self, notification: &Notification) -> Option<Given> {
+        quick::open(&self.view, &self.judge, notification)
+    }
+
+    /// Answers a call that cannot be answered at once, or keeps it until the supervisor has said what it
+    /// is asked by `tell`. What is given is the answer, which is to be handed over.
     ///
     /// # Errors
     /// The listener fails. A caller that is gone is none.
@@ -144,16 +167,16 @@ impl Broker {
         listener: BorrowedFd<'_>,
         notification: &Notification,
         tell: Tell<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Given>> {
         let id = notification.id;
         let caller = Caller {
             tid: notification.pid,
         };
         match calls::copied(&self.view, notification) {
             // A process that took over the number meanwhile is not the caller.
-            Ok(_) if !seccomp::still_waits(listener, id) => Ok(()),
+            Ok(_) if !seccomp::still_waits(listener, id) => Ok(None),
             Ok(call) => self.look(listener, (id, caller), call, tell),
-            Err(errno) => refuse(listener, id, errno),
+            Err(errno) => refused(listener, id, errno),
         }
     }
 
@@ -167,18 +190,18 @@ impl Broker {
         number: u64,
         permit: bool,
         tell: Tell<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Given>> {
         let Some(waiting) = self.waiting.remove(&number) else {
-            return Ok(());
+            return Ok(None);
         };
         if !permit {
-            return refuse(listener, waiting.id, Errno::ACCESS);
+            return refused(listener, waiting.id, Errno::ACCESS);
         }
         if !waiting.next.is_empty() {
             return self.wait(listener, waiting, tell);
         }
         if !seccomp::still_waits(listener, waiting.id) {
-            return Ok(());
+            return Ok(None);
         }
         let Waiting {
             id,
@@ -208,7 +231,10 @@ impl Broker {
         (id, caller): (u64, Caller),
         call: Call,
         tell: Tell<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Given>> {
+        for waiter in &self.waiters {
+            waiter.settle(listener)?;
+        }
         for _ in 0..TRIES {
             let looking = Looking {
                 view: &self.view,
@@ -223,7 +249,7 @@ impl Broker {
                     {
                         tell(Word::Outcome(outcome))?;
                     }
-                    return refuse(listener, id, errno);
+                    return refused(listener, id, errno);
                 }
             };
             let next = self.judge.open_questions(needs);
@@ -244,7 +270,7 @@ impl Broker {
             }
         }
         // Somebody changes the place all the time.
-        refuse(listener, id, Errno::AGAIN)
+        refused(listener, id, Errno::AGAIN)
     }
 
     fn wait(
@@ -252,9 +278,9 @@ impl Broker {
         listener: BorrowedFd<'_>,
         mut waiting: Waiting,
         tell: Tell<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Given>> {
         let Some(need) = waiting.next.pop() else {
-            return refuse(listener, waiting.id, Errno::ACCESS);
+            return refused(listener, waiting.id, Errno::ACCESS);
         };
         self.asked += 1;
         let pid = self.view.process_of(waiting.caller);
@@ -266,10 +292,10 @@ impl Broker {
         match tell(Word::Question(question)) {
             Ok(()) => {
                 self.waiting.insert(self.asked, waiting);
-                Ok(())
+                Ok(None)
             }
             // What cannot be recorded or asked is not done.
-            Err(_) => refuse(listener, waiting.id, Errno::ACCESS),
+            Err(_) => refused(listener, waiting.id, Errno::ACCESS),
         }
     }
 
@@ -278,18 +304,25 @@ impl Broker {
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
         done: Result<Done, Errno>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Given>> {
         match done {
+            Ok(Done::Descriptor(descriptor, close_on_exec)) => {
+                let file = rustix::fs::fstat(&descriptor)?;
+                return Ok(Some(Given {
+                    id,
+                    descriptor,
+                    close_on_exec,
+                    file: Some((file.st_dev, file.st_ino)),
+                }));
+            }
             Ok(Done::Execute(execution)) => self.execute(listener, (id, caller), execution),
             Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
-            Ok(Done::Descriptor(descriptor, close_on_exec)) => {
-                hand_over(listener, id, &descriptor, close_on_exec)
-            }
             Ok(Done::Wait(task)) => self.wait_elsewhere(listener, (id, caller), task, true),
             Ok(Done::Send(task)) => self.wait_elsewhere(listener, (id, caller), task, false),
             Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
             Err(errno) => refuse(listener, id, errno),
-        }
+        }?;
+        Ok(None)
     }
 
     /// Lets an execution go on, which is looked at again when it has happened.

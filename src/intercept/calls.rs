@@ -1,7 +1,7 @@
 //! From a notification to a call whose arguments were copied once.
 
 use std::ffi::CString;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -64,9 +64,9 @@ pub(super) enum Call {
         target: Target,
         follow: bool,
     },
-    Bind(Rc<Naming>),
-    Connect(Rc<Naming>),
-    Send(Rc<Message>),
+    Bind(Arc<Naming>),
+    Connect(Arc<Naming>),
+    Send(Arc<Message>),
     /// It does nothing, and gives 0.
     Nothing,
 }
@@ -153,7 +153,7 @@ impl Copying<'_> {
         }
     }
 
-    fn naming(&self) -> Result<Rc<Naming>, Errno> {
+    fn naming(&self) -> Result<Arc<Naming>, Errno> {
         Naming::copied(self.view, self.caller, self.arguments)
     }
 

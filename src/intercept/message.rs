@@ -6,7 +6,7 @@
 //! sender, which is one of the sandbox with the caller's user and group.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -65,7 +65,7 @@ struct Layout {
 
 impl Message {
     /// sendto(2).
-    pub fn plain(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Rc<Message>, Errno> {
+    pub fn plain(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Arc<Message>, Errno> {
         let [number, data, length, flags, name, name_length] = arguments;
         let layout = Layout {
             name: (name, name_length),
@@ -79,7 +79,7 @@ impl Message {
     }
 
     /// sendmsg(2).
-    pub fn whole(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Rc<Message>, Errno> {
+    pub fn whole(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Arc<Message>, Errno> {
         let [number, header, flags, ..] = arguments;
         let socket = view.socket(caller, number as i32)?;
         let layout = layout(view, caller, header, flags)?;
@@ -92,7 +92,7 @@ impl Message {
         view: &View,
         caller: Caller,
         arguments: [u64; 6],
-    ) -> Result<Option<Rc<Message>>, Errno> {
+    ) -> Result<Option<Arc<Message>>, Errno> {
         let [number, header, messages, flags, ..] = arguments;
         let socket = view.socket(caller, number as i32)?;
         if messages as u32 == 0 {
@@ -110,7 +110,7 @@ impl Message {
         caller: Caller,
         socket: OwnedFd,
         layout: &Layout,
-    ) -> Result<Rc<Message>, Errno> {
+    ) -> Result<Arc<Message>, Errno> {
         let flags = layout.flags as i32;
         // The pages would be ours. Who asks for this copies where it cannot be had.
         if flags & libc::MSG_ZEROCOPY != 0 {
@@ -132,7 +132,7 @@ impl Message {
             count: layout.count,
         };
         message.take_control(view, caller, layout.control)?;
-        Ok(Rc::new(message))
+        Ok(Arc::new(message))
     }
 
     /// Copies the control messages, and takes the descriptors that they name: the numbers become ours.
@@ -233,7 +233,7 @@ impl Message {
 }
 
 impl Looking<'_> {
-    pub fn send(&self, message: &Rc<Message>) -> Result<Prepared, Errno> {
+    pub fn send(&self, message: &Arc<Message>) -> Result<Prepared, Errno> {
         let address = message.address.as_ref();
         let path = address.and_then(|address| address.path.as_ref());
         let (needs, object) = match path.filter(|_| sends_to_names(&message.socket)) {
@@ -242,7 +242,7 @@ impl Looking<'_> {
                 .map(|(needs, object)| (needs, Some(object)))?,
             None => (Vec::new(), None),
         };
-        let message = Rc::clone(message);
+        let message = Arc::clone(message);
         let act = move |view: &View, caller| {
             let sent = message.send(view, object.as_ref(), libc::MSG_DONTWAIT);
             let waits = message.flags & libc::MSG_DONTWAIT == 0 && waits(&message.socket)?;

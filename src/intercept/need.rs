@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, Stat};
 
 use super::question::Asked;
 use super::view::Found;
@@ -155,6 +155,17 @@ impl Judge {
             }
         }
         open
+    }
+
+    /// Whether a path may be used without anything being recorded or asked.
+    pub fn lets_pass(&self, perm: Perm, path: &Path) -> bool {
+        let request = Request::Fs { path, perm };
+        !self.records_files && self.policy.operation(&request).verdict == Verdict::Allow
+    }
+
+    /// Whether rules speak of an object under names that it has beside the one where it was found.
+    pub fn has_other_names(&self, stat: &Stat) -> bool {
+        self.linked.contains_key(&(stat.st_dev, stat.st_ino))
     }
 
     /// Whether a program that was chosen on the command line may not start for this. A loader that was

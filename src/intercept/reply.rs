@@ -29,19 +29,38 @@ pub fn refuse(listener: BorrowedFd<'_>, id: u64, errno: Errno) -> io::Result<()>
     answer(listener, id, Answer::Errno(errno.raw_os_error()))
 }
 
-/// Answers the call `id` with a descriptor, or with why the caller cannot have it, as when it has too
-/// many.
-pub(super) fn hand_over(
-    listener: BorrowedFd<'_>,
-    id: u64,
-    descriptor: &OwnedFd,
-    close_on_exec: bool,
-) -> io::Result<()> {
-    match seccomp::answer_with_descriptor(listener, id, descriptor.as_fd(), close_on_exec) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::ACCESS);
-            refuse(listener, id, errno)
+/// A descriptor that answers a call.
+#[derive(Debug)]
+pub struct Given {
+    /// The call.
+    pub(super) id: u64,
+    pub(super) descriptor: OwnedFd,
+    pub(super) close_on_exec: bool,
+    /// The file, by device and inode, where it matters how long we have it open too.
+    pub(super) file: Option<(u64, u64)>,
+}
+
+impl Given {
+    /// The file of the descriptor, by device and inode, unless nobody can tell whether we have it open
+    /// longer than its caller: a lock on it, or a writer of it, lasts until then.
+    #[must_use]
+    pub fn file(&self) -> Option<(u64, u64)> {
+        self.file
+    }
+
+    /// Answers the call with the descriptor, or with why the caller cannot have it, as when it has too
+    /// many. Waits until the caller has run.
+    ///
+    /// # Errors
+    /// As [`answer`].
+    pub fn hand_over(self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let descriptor = self.descriptor.as_fd();
+        match seccomp::answer_with_descriptor(listener, self.id, descriptor, self.close_on_exec) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::ACCESS);
+                refuse(listener, self.id, errno)
+            }
         }
     }
 }

@@ -213,8 +213,7 @@ impl View {
     }
 
     fn refuse_below_ourselves(&self, folder: &Found) -> Result<(), Errno> {
-        let own = self.ourselves.to_string();
-        let is_own = |path: &std::path::PathBuf| path.iter().any(|name| *name == *own);
+        let is_own = |path: &std::path::PathBuf| path.iter().any(|name| self.is_ourselves(name));
         match folder.paths.iter().any(is_own) {
             true => Err(Errno::ACCESS),
             false => Ok(()),

@@ -11,7 +11,7 @@
 //! process that binds.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::fstat;
 use rustix::io::Errno;
@@ -48,11 +48,11 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    pub fn copied(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Rc<Naming>, Errno> {
+    pub fn copied(view: &View, caller: Caller, arguments: [u64; 6]) -> Result<Arc<Naming>, Errno> {
         let [number, pointer, length, ..] = arguments;
         let socket = view.socket(caller, number as i32)?;
         let address = Address::copied(view, caller, &socket, (pointer, length))?;
-        Ok(Rc::new(Naming { socket, address }))
+        Ok(Arc::new(Naming { socket, address }))
     }
 }
 
@@ -118,14 +118,14 @@ impl Looking<'_> {
         Ok((needs, found.object))
     }
 
-    pub fn connect(&self, naming: &Rc<Naming>) -> Result<Prepared, Errno> {
+    pub fn connect(&self, naming: &Arc<Naming>) -> Result<Prepared, Errno> {
         let (needs, object) = match &naming.address.path {
             Some(target) => self
                 .reach(target)
                 .map(|(needs, object)| (needs, Some(object)))?,
             None => (Vec::new(), None),
         };
-        let naming = Rc::clone(naming);
+        let naming = Arc::clone(naming);
         let connect = move |view: &View| {
             let path = object.as_ref().map(|object| view.path_of(object));
             let address = path.map(|path| unix(path.as_bytes()));
@@ -138,8 +138,8 @@ impl Looking<'_> {
         Ok(Prepared::new(needs, act))
     }
 
-    pub fn bind(&self, naming: &Rc<Naming>) -> Result<Prepared, Errno> {
-        let naming = Rc::clone(naming);
+    pub fn bind(&self, naming: &Arc<Naming>) -> Result<Prepared, Errno> {
+        let naming = Arc::clone(naming);
         let Some(target) = &naming.address.path else {
             let act = move |_: &View, _| {
                 message::bind(naming.socket.as_fd(), &naming.address.bytes)

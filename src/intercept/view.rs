@@ -4,7 +4,7 @@
 //! kernel makes for each process: `/proc/self` and the links below `/proc/PID` are another
 //! process's here. [`super::resolve`] gives them the caller's meaning.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat_raw, statat,
+    AtFlags, CWD, Dir, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat_raw,
+    statat,
 };
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -86,10 +87,15 @@ pub(super) struct View {
     pub(super) processes: OwnedFd,
     /// Our own descriptors as files, by which an object is opened again.
     own: OwnedFd,
-    /// Our own process id, as the sandbox numbers it.
-    pub(super) ourselves: u32,
+    /// The ids of our own process and its threads, as the sandbox numbers them: by each of them /proc
+    /// shows us.
+    ourselves: Vec<String>,
     /// Where file systems of processes are mounted.
     process_mounts: Vec<PathBuf>,
+    /// Where device nodes are devices.
+    device_mounts: Vec<PathBuf>,
+    /// Where something may be mounted that is not read-only.
+    writable_mounts: Vec<PathBuf>,
     /// The device of files that live in memory and were never in a directory.
     memory: u64,
 }
@@ -103,14 +109,41 @@ impl View {
         let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let processes = rustix::fs::open("/proc", place, Mode::empty())?;
         let own = openat(&processes, "self/fd", place, Mode::empty())?;
+        let [process_mounts, device_mounts, writable_mounts] =
+            mounts(&std::fs::read("/proc/self/mountinfo")?);
         let memory = rustix::fs::memfd_create(c"device", MemfdFlags::CLOEXEC)?;
         Ok(View {
             processes,
             own,
-            ourselves: std::process::id(),
-            process_mounts: process_mounts(&std::fs::read("/proc/self/mountinfo")?),
+            ourselves: vec![std::process::id().to_string()],
+            process_mounts,
+            device_mounts,
+            writable_mounts,
             memory: fstat(&memory)?.st_dev,
         })
+    }
+
+    /// Learns which threads are our own, once all of them are there.
+    ///
+    /// # Errors
+    /// What the kernel says of /proc.
+    pub fn know_own_threads(&mut self) -> io::Result<()> {
+        let place = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = format!("{}/task", std::process::id());
+        let threads = openat(&self.processes, path, place, Mode::empty())?;
+        self.ourselves.clear();
+        for thread in Dir::read_from(threads)? {
+            let name = thread?.file_name().to_string_lossy().into_owned();
+            if name.parse::<u32>().is_ok() {
+                self.ourselves.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether /proc shows us by this name.
+    pub fn is_ourselves(&self, name: &OsStr) -> bool {
+        self.ourselves.iter().any(|own| name == &**own)
     }
 
     /// The descriptors that it keeps.
@@ -301,6 +334,19 @@ impl View {
         format!("/proc/self/fd/{}", object.as_raw_fd())
     }
 
+    /// Whether nothing is opened at a path but files, directories, pipes and sockets, and those are the
+    /// same to every process.
+    pub fn is_plain_at(&self, path: &Path) -> bool {
+        let mut special = self.process_mounts.iter().chain(&self.device_mounts);
+        !special.any(|mount| lies_in(path, mount))
+    }
+
+    /// Whether something can be changed at a path, as far as its mount goes.
+    pub fn may_change_at(&self, path: &Path) -> bool {
+        let mut writable = self.writable_mounts.iter();
+        writable.any(|mount| lies_in(path, mount))
+    }
+
     fn is_of_processes(&self, path: &Path) -> bool {
         self.process_mounts.iter().any(|mount| lies_in(path, mount))
     }
@@ -309,7 +355,6 @@ impl View {
     /// every process to everybody is.
     fn refuse_ourselves(&self, found: &Found) -> Result<(), Errno> {
         const OPEN: [&str; 5] = ["stat", "status", "statm", "cmdline", "comm"];
-        let own = self.ourselves.to_string();
         for path in &found.paths {
             let below = self
                 .process_mounts
@@ -318,7 +363,7 @@ impl View {
             let Some(mut names) = below.map(Path::iter) else {
                 continue;
             };
-            if names.next().is_some_and(|name| *name == *own)
+            if names.next().is_some_and(|name| self.is_ourselves(name))
                 && let Some(name) = names.next()
                 && (!OPEN.iter().any(|open| name == *open) || names.next().is_some())
             {
@@ -351,18 +396,39 @@ fn names(text: &[u8], is_gone: bool) -> Result<Vec<PathBuf>, Errno> {
     }
 }
 
-/// Where `mountinfo` (proc(5)) has file systems of processes.
-fn process_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+/// Where `mountinfo` (proc(5)) has file systems of processes, where it has devices, and where it has
+/// what can be changed: wherever it does not say `nodev`, and wherever it does not say `ro`.
+fn mounts(mountinfo: &[u8]) -> [Vec<PathBuf>; 3] {
+    let [mut of_processes, mut of_devices, mut writable] = [const { Vec::new() }; 3];
+    let add = |mounts: &mut Vec<PathBuf>, place: &Path| {
+        if !mounts.iter().any(|mount| lies_in(place, mount)) {
+            mounts.push(place.to_owned());
+        }
+    };
     for line in mountinfo.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
-        let place = fields.nth(4);
+        let (place, options) = (fields.nth(4), fields.next());
+        let (Some(place), Some(options)) = (place, options) else {
+            continue;
+        };
         let kind = fields.skip_while(|field| *field != b"-").nth(1);
-        if let (Some(place), Some(b"proc")) = (place, kind) {
-            found.push(PathBuf::from(OsString::from_vec(unescaped(place))));
+        let place = PathBuf::from(OsString::from_vec(unescaped(place)));
+        let says = |option: &[u8]| {
+            options
+                .split(|byte| *byte == b',')
+                .any(|said| said == option)
+        };
+        if !says(b"nodev") {
+            add(&mut of_devices, &place);
+        }
+        if !says(b"ro") {
+            add(&mut writable, &place);
+        }
+        if kind == Some(b"proc") {
+            add(&mut of_processes, &place);
         }
     }
-    found
+    [of_processes, of_devices, writable]
 }
 
 /// Spaces and the like stand there as a backslash and three octal digits.
@@ -417,11 +483,20 @@ mod tests {
     }
 
     #[test]
-    fn mounts_of_processes_are_found() {
-        let text = b"22 1 0:20 / /proc rw - proc proc rw\n23 1 0:21 / /a\\040b rw shared:1 - proc p rw\n24 1 0:22 / /tmp rw - tmpfs proc rw\n";
-        assert_eq!(
-            process_mounts(text),
-            [PathBuf::from("/proc"), PathBuf::from("/a b")]
-        );
+    fn mounts_are_told_apart() {
+        let text = b"22 1 0:20 / /proc rw,nodev - proc proc rw\n\
+            23 1 0:21 / /a\\040b rw,nodev,noexec shared:1 - proc p rw\n\
+            24 1 0:22 / /tmp rw,nodev - tmpfs proc rw\n\
+            25 1 0:23 / /dev rw,nosuid - tmpfs nodev rw\n\
+            26 25 0:24 / /dev/pts rw - devpts pts rw\n\
+            27 1 0:25 / /d ro - ext4 nodev rw\n\
+            28 1 0:25 / /e ro,nodev - ext4 e rw\n";
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let found = [
+            paths(&["/proc", "/a b"]),
+            paths(&["/dev", "/d"]),
+            paths(&["/proc", "/a b", "/tmp", "/dev"]),
+        ];
+        assert_eq!(mounts(text), found);
     }
 }

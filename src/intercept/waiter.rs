@@ -5,9 +5,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::act::{Done, Task};
-use super::reply::{answer, hand_over, refuse};
+use super::reply::{Given, answer, refuse};
 use super::view::{Caller, View};
 use crate::sys::seccomp::{self, Answer};
 use crate::sys::{clone, process, signal};
@@ -52,6 +53,23 @@ impl Waiter {
             caller,
             turn,
         })
+    }
+
+    /// Waits until it has ended, where its call has its answer: what it opened is open as long as it lives.
+    ///
+    /// # Errors
+    /// What the kernel says of its process.
+    pub fn settle(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        if seccomp::still_waits(listener, self.id) {
+            return Ok(());
+        }
+        let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let process = Pid::from_raw(self.process).map(WaitId::Pid);
+        match process.map(|process| waitid(process, ends)) {
+            // Somebody else reaps it.
+            None | Some(Ok(_) | Err(Errno::CHILD)) => Ok(()),
+            Some(Err(error)) => Err(error.into()),
+        }
     }
 
     /// Lets the call fail as if a signal had come, unless it is made by now.
@@ -110,9 +128,13 @@ fn help(
         return Ok(());
     }
     match done {
-        Ok(Done::Descriptor(opened, close_on_exec)) => {
-            hand_over(listener, id, &opened, close_on_exec)
+        Ok(Done::Descriptor(descriptor, close_on_exec)) => Given {
+            id,
+            descriptor,
+            close_on_exec,
+            file: None,
         }
+        .hand_over(listener),
         Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
         Ok(_) => refuse(listener, id, Errno::ACCESS),
         Err(Errno::INTR) => answer(listener, id, Answer::Errno(interrupted(view, caller))),

@@ -8,10 +8,12 @@ use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::cgroup::Held;
+use super::receivers::RECEIVERS;
 use super::request::LaunchRequest;
 use super::rlimits::{self, Ground, ResourceLimits, UnheldLimit};
 use super::seccomp::Filters;
 use super::{Cgroup, Failure};
+use crate::policy::{Limits, Plan};
 use crate::sys::socket;
 
 /// See the module.
@@ -103,6 +105,16 @@ pub(super) fn ground(held: Held, host_root: bool) -> Ground {
     }
 }
 
+/// The limits of the plan as the kernel is to hold them: threads of ours are counted with the worker's.
+pub(super) fn limits(plan: &Plan) -> Limits {
+    let mut limits = plan.limits;
+    if plan.intercept.is_some() {
+        let ours = RECEIVERS as u64;
+        limits.pids = limits.pids.map(|pids| pids.saturating_add(ours));
+    }
+    limits
+}
+
 /// The resource limits beside what the group holds; the same for both sides.
 ///
 /// # Errors
@@ -115,7 +127,7 @@ pub(super) fn resource_limits(
         may_lack: request.allow_degraded,
         ..ground
     };
-    let mut rlimits = rlimits::plan(&request.plan.limits, ground)?;
+    let mut rlimits = rlimits::plan(&limits(&request.plan), ground)?;
     rlimits.asked.clone_from(&request.rlimits);
     Ok(rlimits)
 }

@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::RwLock;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -16,7 +17,8 @@ use rustix::time::Timespec;
 
 use super::bare::Census;
 use super::notice::{self, Notice, Order};
-use crate::intercept::{Broker, Word, answer, refuse};
+use super::receivers::{self, Handing};
+use crate::intercept::{Broker, Given, Word, answer, refuse};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::{self, Stop};
 use crate::sys::{clone, memory, process};
@@ -49,20 +51,32 @@ pub(super) fn live(notices: &OwnedFd, from_program: &OwnedFd, program: i32, duti
             kept.extend(broker.descriptors().map(|kept| kept.as_raw_fd()));
         }
         close_all_but(&kept)?;
-        if let Some(listener) = &duties.listener {
+        let listener = duties.listener.as_ref().map(AsFd::as_fd);
+        if let Some(listener) = listener {
             // It saves time only, so a kernel that cannot is as good.
-            seccomp::wake_in_place(listener.as_fd());
+            seccomp::wake_in_place(listener);
         }
-        let mut init = Init {
+        let init = Init {
             notices: notices.as_fd(),
-            children: children.as_fd(),
+            listener,
             program,
             path: duties.path,
             started: false,
             census: duties.census,
             broker: duties.broker,
+            passed_on: Vec::new(),
         };
-        init.watch(duties.listener.as_ref().map(AsFd::as_fd))
+        let sources = [notices.as_fd(), children.as_fd()];
+        match listener.filter(|_| init.broker.is_some()) {
+            Some(listener) => receivers::with(init, listener, |init, kick, handing| {
+                watch(init, &sources, Ear::Kick(kick, handing))
+            }),
+            None => watch(
+                &RwLock::new(init),
+                &sources,
+                listener.map_or(Ear::Deaf, Ear::Listener),
+            ),
+        }
     });
     clone::exit_now(i32::from(result.is_err()))
 }
@@ -84,61 +98,122 @@ const TENDING: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-struct Init<'i> {
+pub(super) struct Init<'i> {
     notices: BorrowedFd<'i>,
-    children: BorrowedFd<'i>,
+    listener: Option<BorrowedFd<'i>>,
     program: i32,
     path: PathBuf,
     /// Whether the program's own execution has been heard of.
     started: bool,
     census: Option<Census>,
     broker: Option<Broker>,
+    /// Executions that were heard by another thread: only the one that follows a thread can let it go.
+    passed_on: Vec<Notification>,
+}
+
+/// By what init's main thread hears of calls.
+#[derive(Clone, Copy)]
+enum Ear<'i> {
+    /// By the listener itself.
+    Listener(BorrowedFd<'i>),
+    /// By whoever hears them, when there is something for it.
+    Kick(BorrowedFd<'i>, &'i Handing),
+    /// Nothing is held.
+    Deaf,
+}
+
+/// Does what there is to do until the program has ended. The lock is let go only to wait.
+fn watch(
+    init: &RwLock<Init<'_>>,
+    sources: &[BorrowedFd<'_>; 2],
+    mut ear: Ear<'_>,
+) -> io::Result<()> {
+    let [notices, children] = *sources;
+    let mut tends = false;
+    loop {
+        let heard = match ear {
+            Ear::Listener(fd) | Ear::Kick(fd, _) => fd,
+            Ear::Deaf => notices,
+        };
+        let input = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut polled = [input(notices), input(children), input(heard)];
+        match poll(&mut polled, tends.then_some(&TENDING)) {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        let ready = polled.map(|polled| polled.revents());
+        let mut init = receivers::write(init);
+        match ear {
+            Ear::Listener(listener) if ready[2].contains(PollFlags::IN) => {
+                if let Some(call) = receivers::next(listener)? {
+                    init.hear_call(&call)?;
+                }
+            }
+            // No process has the filter any more.
+            Ear::Listener(_) if !ready[2].is_empty() => ear = Ear::Deaf,
+            Ear::Kick(kick, handing) if !ready[2].is_empty() => {
+                receivers::take_kick(kick)?;
+                if !init.passed_on.is_empty() {
+                    handing.wait_for_all();
+                }
+                for call in std::mem::take(&mut init.passed_on) {
+                    init.hear_call(&call)?;
+                }
+            }
+            _ => {}
+        }
+        let init = &mut *init;
+        if let (Some(broker), Some(listener), true) = (&mut init.broker, init.listener, tends) {
+            broker.tend(listener)?;
+        }
+        if !ready[0].is_empty() && !init.obey()? {
+            return Ok(());
+        }
+        if !ready[1].is_empty() && init.reap(children)? {
+            return Ok(());
+        }
+        tends = init.is_busy();
+    }
 }
 
 impl Init<'_> {
-    fn watch(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let mut listening = listener;
-        loop {
-            let mut polled = vec![
-                PollFd::from_borrowed_fd(self.notices, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.children, PollFlags::IN),
-            ];
-            polled.extend(listening.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            let tends = self.broker.as_ref().is_some_and(Broker::is_busy);
-            match poll(&mut polled, tends.then_some(&TENDING)) {
-                Err(rustix::io::Errno::INTR) => continue,
-                other => other?,
-            };
-            let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
-            if let (Some(fd), Some(flags)) = (listening, ready.get(2)) {
-                if flags.contains(PollFlags::IN) {
-                    self.hear_call(fd)?;
-                } else if !flags.is_empty() {
-                    // No process has the filter any more.
-                    listening = None;
-                }
-            }
-            if let (Some(broker), Some(fd), true) = (&mut self.broker, listening, tends) {
-                broker.tend(fd)?;
-            }
-            if !ready[0].is_empty() && !self.obey(listening)? {
-                return Ok(());
-            }
-            if !ready[1].is_empty() && self.reap(listening)? {
-                return Ok(());
-            }
-        }
+    pub(super) fn is_busy(&self) -> bool {
+        self.broker.as_ref().is_some_and(Broker::is_busy)
     }
 
-    fn hear_call(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
-        let call = match seccomp::receive(listener) {
-            Ok(call) => call,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+    /// Learns which threads are its own, once all of them are there.
+    pub(super) fn know_own_threads(&mut self) -> io::Result<()> {
+        let broker = self.broker.as_mut();
+        broker.map_or(Ok(()), Broker::know_own_threads)
+    }
+
+    /// Answers a call at once, if it is one of the many for which that can be done.
+    pub(super) fn quickly(&self, call: &Notification) -> Option<Given> {
+        let broker = self.broker.as_ref();
+        broker.and_then(|broker| broker.quickly(call))
+    }
+
+    /// Hears a call in a thread that only receives them. What it gives is to be handed over without
+    /// the lock; what only the main thread can do is left to it.
+    pub(super) fn receive_call(&mut self, call: &Notification) -> io::Result<Received> {
+        if executes(call) {
+            self.passed_on.push(*call);
+            return Ok(Received {
+                given: None,
+                kicks: true,
+            });
+        }
+        let was_busy = self.is_busy();
+        let given = self.hear_call(call)?;
+        let kicks = self.is_busy() && !was_busy;
+        Ok(Received { given, kicks })
+    }
+
+    fn hear_call(&mut self, call: &Notification) -> io::Result<Option<Given>> {
+        let Some(listener) = self.listener else {
+            return Ok(None);
         };
-        let executes = [libc::SYS_execve, libc::SYS_execveat].contains(&i64::from(call.number));
+        let executes = executes(call);
         match &mut self.broker {
             _ if executes && !self.started => {
                 // The launch's own, made by a process with one thread whose memory is ours: to let
@@ -149,14 +224,15 @@ impl Init<'_> {
                 match broker.map_or(Ok(()), |broker| broker.may_start(path)) {
                     Ok(()) => answer(listener, call.id, Answer::Continue),
                     Err(errno) => refuse(listener, call.id, errno),
-                }
+                }?;
             }
             Some(broker) if !executes || broker.decides_executions() => {
-                broker.hear(listener, &call, &mut tell(self.notices))
+                return broker.hear(listener, call, &mut tell(self.notices));
             }
-            _ if executes => self.deny_execution(listener, &call),
-            _ => self.count_thread(listener, &call),
+            _ if executes => self.deny_execution(listener, call)?,
+            _ => self.count_thread(listener, call)?,
         }
+        Ok(None)
     }
 
     /// Without namespaces a thread that is to be made is counted. Nothing else is sent here, and what
@@ -207,16 +283,18 @@ impl Init<'_> {
     }
 
     /// Returns false when the supervisor is gone.
-    fn obey(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+    fn obey(&mut self) -> io::Result<bool> {
         match notice::receive_order(self.notices)? {
             None => return Ok(false),
             Some((Order::Signal { signal }, _)) => self.signal(signal)?,
             Some((Order::Reload { generation }, documents)) => {
-                self.reload(generation, &documents, listener)?;
+                self.reload(generation, &documents)?;
             }
             Some((Order::Answer { number, permit }, _)) => {
-                if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
-                    broker.answered(listener, number, permit, &mut tell(self.notices))?;
+                if let (Some(broker), Some(listener)) = (&mut self.broker, self.listener) {
+                    let tell = &mut tell(self.notices);
+                    let given = broker.answered(listener, number, permit, tell)?;
+                    given.map_or(Ok(()), |given| given.hand_over(listener))?;
                 }
             }
         }
@@ -225,12 +303,7 @@ impl Init<'_> {
 
     /// Goes over to other rules, or keeps those that it has and says why. Which of them hold is said
     /// before the first call is decided by them.
-    fn reload(
-        &mut self,
-        generation: u64,
-        documents: &[OwnedFd],
-        listener: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
+    fn reload(&mut self, generation: u64, documents: &[OwnedFd]) -> io::Result<()> {
         let reloaded = match &mut self.broker {
             Some(broker) => notice::rules_of(documents).and_then(|rules| broker.reload(rules)),
             None => Err(io::Error::other("nothing is decided as it is made")),
@@ -238,7 +311,7 @@ impl Init<'_> {
         let failed = reloaded.err().map(|error| error.to_string());
         let holds = failed.is_none();
         notice::send(self.notices, &Notice::Reloaded { generation, failed }, &[])?;
-        match (&mut self.broker, listener) {
+        match (&mut self.broker, self.listener) {
             (Some(broker), Some(listener)) if holds => {
                 broker.look_again(listener, &mut tell(self.notices))
             }
@@ -272,9 +345,9 @@ impl Init<'_> {
     }
 
     /// Reaps what ended; returns true when the program did.
-    fn reap(&mut self, listener: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+    fn reap(&mut self, children: BorrowedFd<'_>) -> io::Result<bool> {
         let mut information = [0_u8; 128];
-        match rustix::io::read(self.children, &mut information) {
+        match rustix::io::read(children, &mut information) {
             Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
             Err(error) => return Err(error.into()),
         }
@@ -284,7 +357,7 @@ impl Init<'_> {
                 continue;
             }
             if reaped.pid != self.program {
-                if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
+                if let (Some(broker), Some(listener)) = (&mut self.broker, self.listener) {
                     broker.reaped(listener, reaped.pid)?;
                 }
                 continue;
@@ -302,6 +375,18 @@ impl Init<'_> {
         }
         Ok(false)
     }
+}
+
+/// What hearing a call has come to.
+pub(super) struct Received {
+    /// What the caller is to be given.
+    pub given: Option<Given>,
+    /// Whether the main thread is to be woken.
+    pub kicks: bool,
+}
+
+fn executes(call: &Notification) -> bool {
+    [libc::SYS_execve, libc::SYS_execveat].contains(&i64::from(call.number))
 }
 
 /// Hands the broker's words to the supervisor.

@@ -25,6 +25,7 @@ mod init;
 pub mod landlock;
 pub mod notice;
 pub mod profile;
+mod receivers;
 pub mod request;
 pub mod rlimits;
 mod root;

@@ -131,7 +131,7 @@ pub(super) fn make_cgroup(request: &LaunchRequest) -> Result<Option<Cgroup>, Lau
     if let Err(leftover) = cgroup::sweep(&request.features.cgroup) {
         tracing::warn!(%leftover, "a control group of a killed supervisor stays behind");
     }
-    let made = Cgroup::create(&request.features.cgroup, &request.plan.limits)?;
+    let made = Cgroup::create(&request.features.cgroup, &confine::limits(&request.plan))?;
     Ok(made)
 }
 

@@ -23,6 +23,7 @@ mod killed;
 mod leaks;
 mod learning;
 mod races;
+mod receivers;
 mod records;
 mod reload;
 mod sockets;

@@ -38,7 +38,9 @@ impl Broker {
         for (_, waiting) in waiting {
             if seccomp::still_waits(listener, waiting.id) {
                 let place = (waiting.id, waiting.caller);
-                self.look(listener, place, waiting.call, tell)?;
+                if let Some(given) = self.look(listener, place, waiting.call, tell)? {
+                    given.hand_over(listener)?;
+                }
             }
         }
         Ok(())

@@ -1,0 +1,184 @@
+//! The threads that answer the worker's calls: nothing of them is shown to it, and they take nothing
+//! from it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Child, PYTHON, Scratch, alone, binary, is_root};
+
+/// Runs `code` where the names of some files are decided as they are opened, and gives what it wrote.
+/// `FOLDER` is one that it may change.
+fn decided(limits: &Value, code: &str) -> String {
+    let scratch = Scratch::new();
+    let folder = scratch.entry("folder");
+    std::fs::create_dir(&folder).expect("a folder");
+    let policy = json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
+        "fs": {"rules": [
+            {"action": "allow", "path": folder, "perms": ["read_file", "read_dir", "write_file",
+                "make_reg", "make_fifo", "remove_file"]},
+            {"action": "deny", "path": format!("{folder}/**/*.key"), "perms": ["read_file"]},
+        ]},
+        "limits": limits
+    });
+    let file = scratch.file("p.json", policy.to_string().as_bytes());
+    let done = Child::new(binary())
+        .args(["run", "--quiet", "--policy", &file, "--", PYTHON, "-c"])
+        .arg(code.replace("FOLDER", &folder))
+        .clean_path()
+        .run()
+        .expect(0);
+    done.stdout()
+}
+
+/// They are threads of init, whose memory the worker must not have: whoever opens a file in its
+/// place may.
+#[test]
+fn init_is_not_read_by_the_numbers_of_its_threads() {
+    let _alone = alone();
+    if !is_root("init_is_not_read_by_the_numbers_of_its_threads") {
+        return;
+    }
+    let code = r#"
+import os
+threads, opened = [], []
+for number in range(1, 64):
+    try:
+        with open(f"/proc/{number}/status") as file:
+            fields = dict(line.split(":", 1) for line in file)
+    except OSError:
+        continue
+    if fields["Tgid"].strip() != "1":
+        continue
+    threads.append(number)
+    for name in ("mem", "maps", "environ", "auxv", "fd", "fdinfo", "task", "mountinfo", "fd/0", "cwd"):
+        try:
+            os.close(os.open(f"/proc/{number}/{name}", os.O_RDONLY))
+            opened.append(f"{number}/{name}")
+        except PermissionError:
+            pass
+print(len(threads) > 2, opened)
+"#;
+    assert_eq!(decided(&json!({}), code), "True []\n");
+}
+
+/// Whoever waits to write to a pipe is let go on by whoever opens it for reading, and finds a
+/// reader then until it is done.
+#[test]
+fn a_named_pipe_has_a_reader_once_it_is_open() {
+    let _alone = alone();
+    if !is_root("a_named_pipe_has_a_reader_once_it_is_open") {
+        return;
+    }
+    let code = r#"
+import os
+path = "FOLDER/pipe"
+os.mkfifo(path)
+for number in range(1500):
+    if os.fork() == 0:
+        writer = os.open(path, os.O_WRONLY)
+        os.write(writer, b"%d" % number)
+        os._exit(0)
+    reader = os.open(path, os.O_RDONLY)
+    read = os.read(reader, 100)
+    _, status = os.wait()
+    if (read, status) != (b"%d" % number, 0):
+        raise SystemExit(f"{number}: {read} {status}")
+    os.close(reader)
+print("all")
+"#;
+    assert_eq!(decided(&json!({}), code), "all\n");
+}
+
+/// Several threads of the worker that open at once each get their own file, and none that is denied.
+#[test]
+fn calls_at_once_are_not_taken_for_each_other() {
+    let _alone = alone();
+    if !is_root("calls_at_once_are_not_taken_for_each_other") {
+        return;
+    }
+    let code = r#"
+import os, threading
+for number in range(8):
+    with open(f"FOLDER/{number}", "w") as file:
+        file.write(str(number))
+wrong = []
+def opens(number):
+    for round in range(300):
+        with open(f"FOLDER/{number}") as file:
+            if file.read() != str(number):
+                wrong.append(number)
+        with open(f"FOLDER/{number}-{round}", "x") as file:
+            file.write("x")
+        os.rename(f"FOLDER/{number}-{round}", f"FOLDER/{number}.key")
+        try:
+            wrong.append(os.open(f"FOLDER/{number}.key", os.O_RDONLY))
+        except PermissionError:
+            pass
+        os.unlink(f"FOLDER/{number}.key")
+threads = [threading.Thread(target=opens, args=(number,)) for number in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(wrong)
+"#;
+    assert_eq!(decided(&json!({}), code), "[]\n");
+}
+
+/// They are not the worker's to be counted.
+#[test]
+fn they_take_nothing_of_the_limit_of_processes() {
+    let _alone = alone();
+    if !is_root("they_take_nothing_of_the_limit_of_processes") {
+        return;
+    }
+    let code = r#"
+import os, signal
+children = []
+try:
+    while True:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        children.append(child)
+except BlockingIOError:
+    print(len(children))
+for child in children:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"#;
+    assert_eq!(decided(&json!({"pids": 9}), code), "8\n");
+}
+
+/// A lock lasts until nobody has the file open any more, and whoever has closed it may count on that.
+#[test]
+fn a_lock_ends_with_the_descriptor_that_the_worker_closes() {
+    let _alone = alone();
+    if !is_root("a_lock_ends_with_the_descriptor_that_the_worker_closes") {
+        return;
+    }
+    // Others keep the processors busy, so that whoever hands over comes late to close its own.
+    let code = r#"
+import fcntl, os, signal
+busy = []
+for _ in range(2 * os.cpu_count()):
+    if (child := os.fork()) == 0:
+        while True:
+            pass
+    busy.append(child)
+open("FOLDER/lock", "w").close()
+taken = 0
+for _ in range(20000):
+    lock = os.open("FOLDER/lock", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        taken += 1
+    os.close(lock)
+for child in busy:
+    os.kill(child, signal.SIGKILL)
+print(taken)
+"#;
+    assert_eq!(decided(&json!({}), code), "0\n");
+}
