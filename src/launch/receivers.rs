@@ -18,9 +18,10 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::init::{Init, Received};
+use super::seccomp;
 use crate::intercept::Given;
 use crate::sys::clone;
-use crate::sys::seccomp::{self, Notification};
+use crate::sys::seccomp::{Notification, receive as receive_call};
 
 /// How many there are.
 pub(super) const RECEIVERS: usize = 4;
@@ -49,6 +50,11 @@ pub(super) fn with<'i>(
     std::thread::scope(|scope| {
         for _ in 0..RECEIVERS {
             let receive = || {
+                // The filter keeps the worker from them by number.
+                let thread = rustix::thread::gettid().as_raw_nonzero().get();
+                if !seccomp::RECEIVERS.contains(&thread.unsigned_abs()) {
+                    clone::exit_now(1);
+                }
                 begun.wait();
                 started.wait();
                 let received = receive(&init, (&crew, &wanted), &handing, listener, kick.as_fd());
@@ -236,7 +242,7 @@ impl Crew {
 /// # Errors
 /// What the kernel says of the listener.
 pub(super) fn next(listener: BorrowedFd<'_>) -> io::Result<Option<Notification>> {
-    match seccomp::receive(listener) {
+    match receive_call(listener) {
         Ok(call) => Ok(Some(call)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => Ok(None),
         Err(error) => Err(error),

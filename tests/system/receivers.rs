@@ -62,6 +62,48 @@ print(len(threads) > 2, opened)
     assert_eq!(decided(&json!({}), code), "True []\n");
 }
 
+/// They have the worker's uid, and the calls that change limits and scheduling ask for nothing else.
+#[test]
+fn the_threads_of_init_are_not_steered() {
+    let _alone = alone();
+    if !is_root("the_threads_of_init_are_not_steered") {
+        return;
+    }
+    let code = r#"
+import ctypes, os, resource
+libc = ctypes.CDLL(None, use_errno=True)
+def ioprio_set(number):
+    if libc.syscall(251, 1, number, 3 << 13) < 0:
+        raise OSError(ctypes.get_errno(), "ioprio_set")
+calls = {
+    "prlimit": lambda number: resource.prlimit(number, resource.RLIMIT_NOFILE, (9, 9)),
+    "affinity": lambda number: os.sched_setaffinity(number, {0}),
+    "scheduler": lambda number: os.sched_setscheduler(number, os.SCHED_BATCH, os.sched_param(0)),
+    "param": lambda number: os.sched_setparam(number, os.sched_param(0)),
+    "priority": lambda number: os.setpriority(os.PRIO_PROCESS, number, 19),
+    "ioprio": ioprio_set,
+}
+seen, done, undone = 0, [], []
+for number in range(1, 64):
+    try:
+        with open(f"/proc/{number}/status") as file:
+            group = next(int(line.split()[1]) for line in file if line.startswith("Tgid:"))
+    except OSError:
+        continue
+    seen += group == 1
+    for name, call in calls.items():
+        try:
+            call(number)
+            if group == 1:
+                done.append(f"{number} {name}")
+        except OSError as error:
+            if group != 1:
+                undone.append(f"{number} {name} {error}")
+print(seen > 2, done, undone)
+"#;
+    assert_eq!(decided(&json!({}), code), "True [] []\n");
+}
+
 /// Whoever waits to write to a pipe is let go on by whoever opens it for reading, and finds a
 /// reader then until it is done.
 #[test]

@@ -29,6 +29,10 @@ use super::bpf::tighten;
 use crate::policy::PermSet;
 use crate::sys;
 
+/// The numbers that threads of init may have in the sandbox where calls are decided as they are made:
+/// the program's process is the second, and whoever brings its listener may come before them.
+pub const RECEIVERS: std::ops::RangeInclusive<u32> = 3..=7;
+
 /// What the filter is to hold, beyond what it refuses to every worker.
 #[derive(Debug, Clone, Default)]
 pub struct SeccompRequest {

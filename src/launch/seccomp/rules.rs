@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use seccompiler::SeccompRule;
 use syscalls::Sysno;
 
+use super::RECEIVERS;
 use super::conditions::{Condition, constant, different, equal, masked, rules, whole};
 use super::{SeccompError, SeccompRequest};
 use crate::policy::Perm;
@@ -187,7 +188,7 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     if request.stacked {
         table.0.remove(&i64::from(Sysno::seccomp.id()));
     }
-    init(&mut table)?;
+    init(&mut table, !request.intercept.is_empty())?;
     modes(&mut table)?;
     sockets(&mut table, request)?;
     super::intercepted::hold(&mut table, request.intercept)?;
@@ -229,19 +230,28 @@ pub(super) const STEERING: [Sysno; 5] = [
 ];
 
 /// Init has the worker's uid, and these calls ask for nothing else: a worker could take init's
-/// descriptors (and with them the record of what it tried to run) or its processor time.
-fn init(table: &mut Table) -> Result<(), SeccompError> {
+/// descriptors (and with them the record of what it tried to run) or its processor time. Each of its
+/// threads is as good as its process.
+fn init(table: &mut Table, has_receivers: bool) -> Result<(), SeccompError> {
     const INIT: u64 = 1;
+    let receivers = RECEIVERS.map(u64::from).filter(|_| has_receivers);
+    let numbers: Vec<u64> = std::iter::once(INIT).chain(receivers).collect();
+    let of_init = |argument| numbers.iter().map(move |number| equal(argument, *number));
     for sysno in STEERING {
-        table.refuse_when(sysno, &[[equal(0, INIT)]], libc::EPERM)?;
+        let whom: Vec<_> = of_init(0).map(|one| [one]).collect();
+        table.refuse_when(sysno, &whom, libc::EPERM)?;
     }
-    // By pid, and for all processes of a user.
-    let user = constant(libc::PRIO_USER as i32);
-    let whom = [vec![equal(0, user)], vec![equal(1, INIT)]];
-    table.refuse_when(Sysno::setpriority, &whom, libc::EPERM)?;
-    // IOPRIO_WHO_USER of linux/ioprio.h.
-    let whom = [vec![equal(0, 3)], vec![equal(1, INIT)]];
-    table.refuse_when(Sysno::ioprio_set, &whom, libc::EPERM)
+    // By number, and for all processes of a user: IOPRIO_WHO_USER of linux/ioprio.h is 3.
+    let users = [
+        (Sysno::setpriority, constant(libc::PRIO_USER as i32)),
+        (Sysno::ioprio_set, 3),
+    ];
+    for (sysno, user) in users {
+        let mut whom = vec![[equal(0, user)]];
+        whom.extend(of_init(1).map(|one| [one]));
+        table.refuse_when(sysno, &whom, libc::EPERM)?;
+    }
+    Ok(())
 }
 
 /// Files that carry another identity or another driver: set-id bits and device nodes, through
