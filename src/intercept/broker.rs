@@ -18,10 +18,10 @@ use super::need::{Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::quick;
-use super::reply::{Given, answer, refuse};
+use super::reply::{Given, Handed, answer, refuse};
 use super::view::{Caller, Target, View};
 use super::waiter::Waiter;
-use crate::policy::{Intercept, Policy};
+use crate::policy::{Intercept, Perm, PermSet, Policy};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::Stop;
 
@@ -49,7 +49,7 @@ pub struct Broker {
     asked: u64,
     waiters: Vec<Waiter>,
     executions: Executions,
-    decides_executions: bool,
+    perms: PermSet,
 }
 
 /// A call that waits for the supervisor.
@@ -103,14 +103,20 @@ impl Broker {
             asked: 0,
             waiters: Vec::new(),
             executions: Executions::default(),
-            decides_executions: intercept.decides_executions(),
+            perms: intercept.perms,
         })
     }
 
     /// Whether it decides about executions too.
     #[must_use]
     pub fn decides_executions(&self) -> bool {
-        self.decides_executions
+        self.perms.contains(Perm::Execute)
+    }
+
+    /// The permissions that it decides about.
+    #[must_use]
+    pub fn perms(&self) -> PermSet {
+        self.perms
     }
 
     /// Whether the program that was chosen on the command line may start: what denies it by its digest
@@ -119,7 +125,7 @@ impl Broker {
     /// # Errors
     /// Why it does not start.
     pub fn may_start(&self, program: &Path) -> Result<(), Errno> {
-        if !self.decides_executions {
+        if !self.decides_executions() {
             return Ok(());
         }
         let caller = Caller {
@@ -143,6 +149,12 @@ impl Broker {
     /// What the kernel says of /proc.
     pub fn know_own_threads(&mut self) -> io::Result<()> {
         self.view.know_own_threads()
+    }
+
+    /// Who hands over what it gives.
+    #[must_use]
+    pub fn handed(&self) -> Handed {
+        self.view.handed.clone()
     }
 
     /// The descriptors that it keeps.
@@ -335,6 +347,7 @@ impl Broker {
         if let Err(errno) = self.executions.follow(caller, execution) {
             return refuse(listener, id, errno);
         }
+        self.view.handed.wait_for_all();
         // Followed is whoever has the number now: if that is not the caller, it is let go again.
         if seccomp::still_waits(listener, id) {
             answer(listener, id, Answer::Continue)?;

@@ -34,4 +34,4 @@ pub use broker::{Broker, Tell, Word};
 pub use held::{Holding, held};
 pub use outcome::Outcome;
 pub use question::{Asked, Question};
-pub use reply::{Given, answer, refuse};
+pub use reply::{Given, Handed, answer, refuse};

@@ -2,7 +2,7 @@
 //! name.
 //!
 //! A path from the root without a link, `.` or `..` on it is the name of what it leads to. So it is
-//! decided about before anything is looked at, and opened at once. That is sound while nothing on the
+//! decided about before it is resolved, and opened at once. That is sound while nothing on the
 //! way gets another name meanwhile: where anything is decided by its name, every rename and link is
 //! made by the interceptor, which does one thing at a time.
 //!
@@ -65,7 +65,7 @@ pub(super) fn open(view: &View, judge: &Judge, call: &Notification) -> Option<Gi
     if !flags.contains(OFlags::NONBLOCK) {
         fcntl_setfl(&descriptor, OFlags::empty()).ok()?;
     }
-    // What cannot be changed has no locks and no writers.
+    // A file that cannot be changed is seldom locked, and opened often.
     let file = view
         .may_change_at(name)
         .then_some((stat.st_dev, stat.st_ino));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::io::Errno;
 
@@ -29,6 +30,24 @@ pub fn refuse(listener: BorrowedFd<'_>, id: u64, errno: Errno) -> io::Result<()>
     answer(listener, id, Answer::Errno(errno.raw_os_error()))
 }
 
+/// Who has a descriptor open that a caller is to get.
+#[derive(Debug, Clone, Default)]
+pub struct Handed(Arc<RwLock<()>>);
+
+impl Handed {
+    /// Says that there is one, until what is given back is dropped. To be called before anything else
+    /// can be decided.
+    pub fn begin(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is none: a process that is forked would have a copy, a file that is open for
+    /// writing is not executed, and what former rules allowed is not given under new ones.
+    pub(super) fn wait_for_all(&self) {
+        drop(self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// A descriptor that answers a call.
 #[derive(Debug)]
 pub struct Given {
@@ -41,8 +60,8 @@ pub struct Given {
 }
 
 impl Given {
-    /// The file of the descriptor, by device and inode, unless nobody can tell whether we have it open
-    /// longer than its caller: a lock on it, or a writer of it, lasts until then.
+    /// The file of the descriptor, by device and inode, where it is not to be open here when its caller
+    /// gets it once more: a lock on it lasts until nobody has it open.
     #[must_use]
     pub fn file(&self) -> Option<(u64, u64)> {
         self.file

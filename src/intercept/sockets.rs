@@ -172,6 +172,7 @@ fn bind_at(view: &View, caller: Caller, naming: &Naming, spot: &Spot) -> Result<
     let plain = directory_of(target).and_then(|directory| id(&directory));
     let is_plain = plain == id(&spot.parent);
     take_mask(view, caller)?;
+    view.handed.wait_for_all();
     match clone::fork() {
         Ok(0) => {
             let bound = bind_beneath(naming, target, spot, is_plain);

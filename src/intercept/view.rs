@@ -18,6 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::reply::Handed;
 use super::status::Status;
 use crate::sys::memory;
 
@@ -96,6 +97,8 @@ pub(super) struct View {
     device_mounts: Vec<PathBuf>,
     /// Where something may be mounted that is not read-only.
     writable_mounts: Vec<PathBuf>,
+    /// Who hands a descriptor over meanwhile.
+    pub(super) handed: Handed,
     /// The device of files that live in memory and were never in a directory.
     memory: u64,
 }
@@ -119,6 +122,7 @@ impl View {
             process_mounts,
             device_mounts,
             writable_mounts,
+            handed: Handed::default(),
             memory: fstat(&memory)?.st_dev,
         })
     }

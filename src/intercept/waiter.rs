@@ -41,6 +41,7 @@ impl Waiter {
         (task, is_decided): (Task, bool),
     ) -> io::Result<Waiter> {
         let turn = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        view.handed.wait_for_all();
         let process = clone::fork()?;
         if process == 0 {
             let told = help(view, listener, (id, caller), (task, &turn));
@@ -55,13 +56,17 @@ impl Waiter {
         })
     }
 
-    /// Waits until it has ended, where its call has its answer: what it opened is open as long as it lives.
+    /// Waits until it has ended, where its call waits no more: what it opened is open as long as it lives.
     ///
     /// # Errors
     /// What the kernel says of its process.
     pub fn settle(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
         if seccomp::still_waits(listener, self.id) {
             return Ok(());
+        }
+        // The caller is gone, and it waits on.
+        if take(&self.turn) {
+            self.send(libc::SIGKILL)?;
         }
         let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let process = Pid::from_raw(self.process).map(WaitId::Pid);

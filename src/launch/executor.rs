@@ -326,10 +326,23 @@ impl Stage {
         let holds_messages =
             intercept.is_some_and(|(intercept, _)| intercept.decides_named_sockets());
         filter(&self.filters, to_init, holds_messages)?;
+        if intercept.is_some() {
+            hear_of_receivers(to_init)?;
+        }
         self.rlimits
             .apply_asked()
             .map_err(|c| Failure::new("limit", "resources as the bundle asks", c))?;
         Ok(program)
+    }
+}
+
+/// The program's wait for init's word that its calls are heard.
+fn hear_of_receivers(to_init: &OwnedFd) -> Result<(), Failure> {
+    let wait = |cause: String| Failure::new("hear from", "init", cause);
+    match rustix::io::read(to_init, &mut [0; 8]) {
+        Ok(1..) => Ok(()),
+        Ok(0) => Err(wait("it has ended".to_owned())),
+        Err(error) => Err(wait(error.to_string())),
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::time::Timespec;
 
 use super::bare::Census;
 use super::notice::{self, Notice, Order};
-use super::receivers::{self, Handing};
+use super::receivers;
 use crate::intercept::{Broker, Given, Word, answer, refuse};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::{self, Stop};
@@ -68,9 +68,16 @@ pub(super) fn live(notices: &OwnedFd, from_program: &OwnedFd, program: i32, duti
         };
         let sources = [notices.as_fd(), children.as_fd()];
         match listener.filter(|_| init.broker.is_some()) {
-            Some(listener) => receivers::with(init, listener, |init, kick, handing| {
-                watch(init, &sources, Ear::Kick(kick, handing))
-            }),
+            Some(listener) => {
+                let ends = receivers::Ends {
+                    notices,
+                    program: from_program,
+                    listener,
+                };
+                receivers::with(init, ends, |init, kick| {
+                    watch(init, &sources, Ear::Kick(kick))
+                })
+            }
             None => watch(
                 &RwLock::new(init),
                 &sources,
@@ -117,7 +124,7 @@ enum Ear<'i> {
     /// By the listener itself.
     Listener(BorrowedFd<'i>),
     /// By whoever hears them, when there is something for it.
-    Kick(BorrowedFd<'i>, &'i Handing),
+    Kick(BorrowedFd<'i>),
     /// Nothing is held.
     Deaf,
 }
@@ -132,7 +139,7 @@ fn watch(
     let mut tends = false;
     loop {
         let heard = match ear {
-            Ear::Listener(fd) | Ear::Kick(fd, _) => fd,
+            Ear::Listener(fd) | Ear::Kick(fd) => fd,
             Ear::Deaf => notices,
         };
         let input = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
@@ -146,18 +153,15 @@ fn watch(
         match ear {
             Ear::Listener(listener) if ready[2].contains(PollFlags::IN) => {
                 if let Some(call) = receivers::next(listener)? {
-                    init.hear_call(&call)?;
+                    init.answer_call(&call)?;
                 }
             }
             // No process has the filter any more.
             Ear::Listener(_) if !ready[2].is_empty() => ear = Ear::Deaf,
-            Ear::Kick(kick, handing) if !ready[2].is_empty() => {
+            Ear::Kick(kick) if !ready[2].is_empty() => {
                 receivers::take_kick(kick)?;
-                if !init.passed_on.is_empty() {
-                    handing.wait_for_all();
-                }
                 for call in std::mem::take(&mut init.passed_on) {
-                    init.hear_call(&call)?;
+                    init.answer_call(&call)?;
                 }
             }
             _ => {}
@@ -179,6 +183,19 @@ fn watch(
 impl Init<'_> {
     pub(super) fn is_busy(&self) -> bool {
         self.broker.as_ref().is_some_and(Broker::is_busy)
+    }
+
+    /// Who hands over what the broker gives, and for which permissions it decides.
+    pub(super) fn broker(&self) -> Option<&Broker> {
+        self.broker.as_ref()
+    }
+
+    /// Hears a call, and hands over what it gives.
+    fn answer_call(&mut self, call: &Notification) -> io::Result<()> {
+        match (self.hear_call(call)?, self.listener) {
+            (Some(given), Some(listener)) => given.hand_over(listener),
+            _ => Ok(()),
+        }
     }
 
     /// Learns which threads are its own, once all of them are there.

@@ -10,16 +10,19 @@
 
 use std::cmp::Ordering;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-use super::init::{Init, Received};
+use super::executor::give_up;
+use super::init::Init;
+use super::notice::Failure;
 use super::seccomp;
-use crate::intercept::Given;
+use crate::intercept::{Broker, Given, Handed};
+use crate::policy::PermSet;
 use crate::sys::clone;
 use crate::sys::seccomp::{Notification, receive as receive_call};
 
@@ -29,52 +32,87 @@ pub(super) const RECEIVERS: usize = 4;
 /// By how many calls it is known who calls at the same time.
 const RECENT: usize = 16;
 
+/// The word to the program's process that it may begin.
+const GO: &[u8] = b"go";
+
 /// Bytes of a receiver's stack.
 const STACK: usize = 512 << 10;
 
-/// Hears the calls of `listener` while the main thread does `body`, which is given what wakes it.
+/// The ends of what init hears and says.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'e> {
+    pub notices: &'e OwnedFd,
+    /// To the program's process, which waits for a word.
+    pub program: &'e OwnedFd,
+    pub listener: BorrowedFd<'e>,
+}
+
+/// Hears the calls of the listener while the main thread does `body`, which is given what wakes it.
+/// The program begins when the threads are there: so they have the numbers that the filter keeps it
+/// from.
 ///
 /// # Errors
-/// What `body` fails with, and what the kernel says when the threads are made.
+/// What `body` fails with.
 pub(super) fn with<'i>(
     init: Init<'i>,
-    listener: BorrowedFd<'i>,
-    body: impl FnOnce(&RwLock<Init<'i>>, BorrowedFd<'_>, &Handing) -> io::Result<()>,
+    ends: Ends<'i>,
+    body: impl FnOnce(&RwLock<Init<'i>>, BorrowedFd<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let kick = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let broker = init.broker();
+    let numbers = seccomp::receivers(broker.map_or(PermSet::NONE, Broker::perms));
+    let handing = Handing {
+        handed: broker.map(Broker::handed).unwrap_or_default(),
+        ..Handing::default()
+    };
     let init = RwLock::new(init);
     let (crew, wanted) = (Mutex::new(Crew::default()), Condvar::new());
-    let handing = Handing::default();
     let begun = Barrier::new(RECEIVERS + 1);
     let started = Barrier::new(RECEIVERS + 1);
     std::thread::scope(|scope| {
         for _ in 0..RECEIVERS {
             let receive = || {
-                // The filter keeps the worker from them by number.
                 let thread = rustix::thread::gettid().as_raw_nonzero().get();
-                if !seccomp::RECEIVERS.contains(&thread.unsigned_abs()) {
-                    clone::exit_now(1);
+                if !numbers.contains(&thread.unsigned_abs()) {
+                    fail(
+                        ends,
+                        format!("the filter keeps nobody from number {thread}"),
+                    );
                 }
                 begun.wait();
                 started.wait();
-                let received = receive(&init, (&crew, &wanted), &handing, listener, kick.as_fd());
+                let crew = (&crew, &wanted);
+                let received = receive(&init, crew, &handing, ends.listener, kick.as_fd());
                 // What is held can be answered by nobody.
                 if received.is_err() {
                     clone::exit_now(1);
                 }
             };
             let builder = std::thread::Builder::new().stack_size(STACK);
-            builder.spawn_scoped(scope, receive)?;
+            // Those that are there wait for it, and would for ever.
+            if let Err(cause) = builder.spawn_scoped(scope, receive) {
+                fail(ends, cause);
+            }
         }
         // A thread that begins uses the allocator without the lock, and is to be known before it hears
         // of anything.
         begun.wait();
-        write(&init).know_own_threads()?;
+        if let Err(cause) = write(&init).know_own_threads() {
+            fail(ends, cause);
+        }
         started.wait();
-        let done = body(&init, kick.as_fd(), &handing);
+        if let Err(cause) = rustix::io::write(ends.program, GO) {
+            fail(ends, cause);
+        }
+        let done = body(&init, kick.as_fd());
         // Nobody waits for those that wait for calls.
         clone::exit_now(i32::from(done.is_err()))
     })
+}
+
+fn fail(ends: Ends<'_>, cause: impl ToString) -> ! {
+    let failure = Failure::new("start", "the threads that answer calls", cause);
+    give_up(ends.notices, failure, 1)
 }
 
 /// For whoever changes nothing.
@@ -110,18 +148,25 @@ fn receive(
         if change == Change::Joins {
             wanted.notify_one();
         }
-        let quick = read(init).quickly(&call);
-        let received = match quick {
-            Some(_) => Received {
-                given: quick,
-                kicks: false,
-            },
-            None => write(init).receive_call(&call)?,
+        let quick = {
+            let init = read(init);
+            let given = init.quickly(&call);
+            given.map(|given| (given, handing.handed.begin()))
         };
-        if received.kicks {
+        let (given, kicks) = match quick {
+            Some(given) => (Some(given), false),
+            None => {
+                let mut init = write(init);
+                let received = init.receive_call(&call)?;
+                let given = received.given;
+                let given = given.map(|given| (given, handing.handed.begin()));
+                (given, received.kicks)
+            }
+        };
+        if kicks {
             rustix::io::write(kick, &1_u64.to_ne_bytes())?;
         }
-        if let Some(given) = received.given {
+        if let Some((given, _open)) = given {
             handing.hand_over(given, listener)?;
         }
         if change == Change::Rests {
@@ -132,9 +177,10 @@ fn receive(
 }
 
 /// The files that are being handed over: open here too until that is done, which the caller may be far
-/// beyond by then. It gets the same file once more, and executes something, only after that.
+/// beyond by then. It gets the same file once more only after that.
 #[derive(Debug, Default)]
-pub(super) struct Handing {
+struct Handing {
+    handed: Handed,
     files: Mutex<[Option<(u64, u64)>; RECEIVERS]>,
     done: Condvar,
 }
@@ -155,11 +201,6 @@ impl Handing {
         self.lock()[place] = None;
         self.done.notify_all();
         Ok(())
-    }
-
-    /// Waits until nothing is open here that a caller has got.
-    pub(super) fn wait_for_all(&self) {
-        drop(self.wait_while(|files| files.iter().any(Option::is_some)));
     }
 
     fn wait_while(

@@ -115,14 +115,14 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Forks a process with a single thread, which the caller vouches for: the new root may show no
-/// /proc to count them in. The child gets pid 0.
+/// Forks a process with a single thread, or one whose other threads wait in the kernel and hold no lock,
+/// which the caller vouches for: the new root may show no /proc to count them in. The child gets pid 0.
 ///
 /// # Errors
 /// What fork(2) says.
 pub fn fork() -> io::Result<i32> {
-    // SAFETY: callers are the single-threaded launch child and the init it becomes; nothing of
-    // theirs depends on another thread.
+    // SAFETY: callers are the single-threaded launch child and the init it becomes, of whose threads
+    // only the one that holds its lock for writing does anything but wait; the child takes no lock.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(pid),

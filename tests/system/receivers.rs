@@ -70,7 +70,13 @@ fn the_threads_of_init_are_not_steered() {
         return;
     }
     let code = r#"
-import ctypes, os, resource
+import ctypes, os, resource, signal
+# Whoever has the next numbers is the worker's own.
+children = []
+for _ in range(3):
+    if (child := os.fork()) == 0:
+        signal.pause()
+    children.append(child)
 libc = ctypes.CDLL(None, use_errno=True)
 def ioprio_set(number):
     if libc.syscall(251, 1, number, 3 << 13) < 0:
@@ -99,6 +105,8 @@ for number in range(1, 64):
         except OSError as error:
             if group != 1:
                 undone.append(f"{number} {name} {error}")
+for child in children:
+    os.kill(child, signal.SIGKILL)
 print(seen > 2, done, undone)
 "#;
     assert_eq!(decided(&json!({}), code), "True [] []\n");
@@ -130,6 +138,61 @@ for number in range(1500):
 print("all")
 "#;
     assert_eq!(decided(&json!({}), code), "all\n");
+}
+
+/// Whoever waits for a pipe can be killed at any time, and nothing waits for it then.
+#[test]
+fn who_is_killed_while_he_waits_keeps_nobody_waiting() {
+    let _alone = alone();
+    if !is_root("who_is_killed_while_he_waits_keeps_nobody_waiting") {
+        return;
+    }
+    let code = r#"
+import os, signal, time
+os.mkfifo("FOLDER/pipe")
+for number in range(200):
+    if (child := os.fork()) == 0:
+        os.open("FOLDER/pipe", os.O_RDONLY)
+    time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.wait()
+    os.close(os.open(f"FOLDER/{number}", os.O_CREAT | os.O_WRONLY))
+print("all")
+"#;
+    assert_eq!(decided(&json!({}), code), "all\n");
+}
+
+/// A process that waits for a pipe in the place of a caller has nothing open that another caller got.
+#[test]
+fn a_lock_ends_also_while_somebody_waits() {
+    let _alone = alone();
+    if !is_root("a_lock_ends_also_while_somebody_waits") {
+        return;
+    }
+    let code = r#"
+import fcntl, os, threading, time
+os.mkfifo("FOLDER/pipe")
+open("FOLDER/lock", "w").close()
+def waits():
+    os.open("FOLDER/pipe", os.O_RDONLY)
+def begins():
+    for _ in range(60):
+        threading.Thread(target=waits, daemon=True).start()
+        time.sleep(0.002)
+beginning = threading.Thread(target=begins)
+beginning.start()
+taken = 0
+while beginning.is_alive():
+    lock = os.open("FOLDER/lock", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        taken += 1
+    os.close(lock)
+print(taken, flush=True)
+os._exit(0)
+"#;
+    assert_eq!(decided(&json!({}), code), "0\n");
 }
 
 /// Several threads of the worker that open at once each get their own file, and none that is denied.

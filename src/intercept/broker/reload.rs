@@ -16,6 +16,7 @@ impl Broker {
     /// # Errors
     /// A file that must be known under every name cannot be looked at. Nothing is changed then.
     pub fn reload(&mut self, rules: LiveRules) -> io::Result<()> {
+        self.view.handed.wait_for_all();
         let known = known(&rules.linked())?;
         let policy = self.judge.policy().with_live_rules(rules);
         self.judge = Judge::new(policy, known);

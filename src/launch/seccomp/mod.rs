@@ -23,15 +23,25 @@ mod tests;
 mod text_tests;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 
 use super::bpf::tighten;
 use crate::policy::PermSet;
 use crate::sys;
 
-/// The numbers that threads of init may have in the sandbox where calls are decided as they are made:
-/// the program's process is the second, and whoever brings its listener may come before them.
-pub const RECEIVERS: std::ops::RangeInclusive<u32> = 3..=7;
+/// The numbers of init's threads in the sandbox where calls for `perms` are decided as they are made: the
+/// first process but init is the program's, and one may come between them that brings its listener.
+pub fn receivers(perms: PermSet) -> RangeInclusive<u32> {
+    let first = match perms.intersects(PermSet::NAMED_SOCKETS) {
+        true => 4,
+        false => 3,
+    };
+    match perms.is_empty() {
+        true => RangeInclusive::new(1, 0),
+        false => first..=first + 3,
+    }
+}
 
 /// What the filter is to hold, beyond what it refuses to every worker.
 #[derive(Debug, Clone, Default)]

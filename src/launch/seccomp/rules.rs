@@ -5,11 +5,11 @@
 //! compared in their low 32 bits, as it does, so that garbage above them changes nothing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use seccompiler::SeccompRule;
 use syscalls::Sysno;
 
-use super::RECEIVERS;
 use super::conditions::{Condition, constant, different, equal, masked, rules, whole};
 use super::{SeccompError, SeccompRequest};
 use crate::policy::Perm;
@@ -188,7 +188,7 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     if request.stacked {
         table.0.remove(&i64::from(Sysno::seccomp.id()));
     }
-    init(&mut table, !request.intercept.is_empty())?;
+    init(&mut table, super::receivers(request.intercept))?;
     modes(&mut table)?;
     sockets(&mut table, request)?;
     super::intercepted::hold(&mut table, request.intercept)?;
@@ -232,9 +232,9 @@ pub(super) const STEERING: [Sysno; 5] = [
 /// Init has the worker's uid, and these calls ask for nothing else: a worker could take init's
 /// descriptors (and with them the record of what it tried to run) or its processor time. Each of its
 /// threads is as good as its process.
-fn init(table: &mut Table, has_receivers: bool) -> Result<(), SeccompError> {
+fn init(table: &mut Table, receivers: RangeInclusive<u32>) -> Result<(), SeccompError> {
     const INIT: u64 = 1;
-    let receivers = RECEIVERS.map(u64::from).filter(|_| has_receivers);
+    let receivers = receivers.map(u64::from);
     let numbers: Vec<u64> = std::iter::once(INIT).chain(receivers).collect();
     let of_init = |argument| numbers.iter().map(move |number| equal(argument, *number));
     for sysno in STEERING {
