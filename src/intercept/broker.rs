@@ -17,7 +17,7 @@ use super::exec::{Execution, Executions, Seen};
 use super::need::{Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
-use super::quick;
+use super::quick::{self, Quick};
 use super::reply::{Given, Handed, answer, refuse};
 use super::view::{Caller, Target, View};
 use super::waiter::Waiter;
@@ -165,12 +165,13 @@ impl Broker {
     /// Answers a call at once where that is plain, which changes nothing here. It may be done in several
     /// threads at a time, but not while another call is looked at.
     #[must_use]
-    pub fn quickly(&self, notification: &Notification) -> Option<Given> {
+    pub fn quickly(&self, notification: &Notification) -> Quick {
         quick::open(&self.view, &self.judge, notification)
     }
 
     /// Answers a call that cannot be answered at once, or keeps it until the supervisor has said what it
-    /// is asked by `tell`. What is given is the answer, which is to be handed over.
+    /// is asked by `tell`. What is given is the answer, which is to be handed over. `path` is that of the
+    /// call, where it is copied already.
     ///
     /// # Errors
     /// The listener fails. A caller that is gone is none.
@@ -178,13 +179,14 @@ impl Broker {
         &mut self,
         listener: BorrowedFd<'_>,
         notification: &Notification,
+        path: Option<Vec<u8>>,
         tell: Tell<'_>,
     ) -> io::Result<Option<Given>> {
         let id = notification.id;
         let caller = Caller {
             tid: notification.pid,
         };
-        match calls::copied(&self.view, notification) {
+        match calls::copied(&self.view, notification, path) {
             // A process that took over the number meanwhile is not the caller.
             Ok(_) if !seccomp::still_waits(listener, id) => Ok(None),
             Ok(call) => self.look(listener, (id, caller), call, tell),

@@ -88,12 +88,18 @@ pub(super) enum Change {
     RemoveAttribute(CString),
 }
 
-/// Copies the arguments of a call, or says with which errno it fails.
-pub(super) fn copied(view: &View, call: &Notification) -> Result<Call, Errno> {
+/// Copies the arguments of a call, or says with which errno it fails. `path` is that of an open, where
+/// it is copied already.
+pub(super) fn copied(
+    view: &View,
+    call: &Notification,
+    path: Option<Vec<u8>>,
+) -> Result<Call, Errno> {
     let copying = Copying {
         view,
         caller: Caller { tid: call.pid },
         arguments: call.arguments,
+        path,
     };
     let sysno = usize::try_from(call.number).ok().and_then(Sysno::new);
     copying.call(sysno.ok_or(Errno::NOSYS)?)
@@ -103,6 +109,7 @@ struct Copying<'c> {
     view: &'c View,
     caller: Caller,
     arguments: [u64; 6],
+    path: Option<Vec<u8>>,
 }
 
 impl Copying<'_> {
@@ -225,12 +232,26 @@ impl Copying<'_> {
     }
 
     fn path(&self, dirfd: u64, pointer: u64) -> Result<Target, Errno> {
-        self.view.target(self.caller, dirfd, pointer, false)
+        let path = match &self.path {
+            Some(path) => path.clone(),
+            None => self.view.text(self.caller, pointer)?,
+        };
+        match path.is_empty() {
+            true => Err(Errno::NOENT),
+            false => self.view.target(self.caller, dirfd, path),
+        }
     }
 
     fn maybe_empty(&self, dirfd: u64, pointer: u64, flags: u64) -> Result<Target, Errno> {
         let may_be_empty = flags as i32 & libc::AT_EMPTY_PATH != 0;
-        self.view.target(self.caller, dirfd, pointer, may_be_empty)
+        if !may_be_empty {
+            return self.path(dirfd, pointer);
+        }
+        let path = match pointer {
+            0 => Vec::new(),
+            _ => self.view.text(self.caller, pointer)?,
+        };
+        self.view.target(self.caller, dirfd, path)
     }
 
     fn descriptor(&self, number: u64) -> Result<Target, Errno> {

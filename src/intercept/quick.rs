@@ -8,7 +8,7 @@
 //!
 //! Whatever is not plain goes the long way, which finds the answer and its errno.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -18,15 +18,8 @@ use rustix::fs::{
 
 use super::need::{Judge, to_open};
 use super::reply::Given;
-use super::view::View;
-use crate::sys::memory;
+use super::view::{Caller, View};
 use crate::sys::seccomp::Notification;
-
-/// Bytes of a path that are read at once. A longer one goes the long way.
-const SHORT: usize = 256;
-
-/// A page of memory: a read that begins in one does not fail for what follows it.
-const PAGE: u64 = 4096;
 
 /// What callers may ask for beside reading.
 const PLAIN: OFlags = OFlags::CLOEXEC
@@ -36,27 +29,50 @@ const PLAIN: OFlags = OFlags::CLOEXEC
     .union(OFlags::NONBLOCK)
     .union(OFlags::LARGEFILE);
 
+/// What became of a call.
+#[derive(Debug)]
+pub enum Quick {
+    /// This is its answer.
+    Given(Given),
+    /// It goes the long way, with the path where that is copied.
+    Long(Option<Vec<u8>>),
+}
+
 /// Opens what the call asks for, where that is plain and allowed without a word to anybody.
-pub(super) fn open(view: &View, judge: &Judge, call: &Notification) -> Option<Given> {
-    let (pointer, flags) = opening(call)?;
-    let mut bytes = [0; SHORT];
-    let path = path(call.pid, pointer, &mut bytes)?;
-    let name = Path::new(OsStr::from_bytes(path.to_bytes()));
-    if !view.is_plain_at(name) {
+pub(super) fn open(view: &View, judge: &Judge, call: &Notification) -> Quick {
+    let Some((pointer, flags)) = opening(call) else {
+        return Quick::Long(None);
+    };
+    let caller = Caller { tid: call.pid };
+    let Ok(path) = view.text(caller, pointer) else {
+        return Quick::Long(None);
+    };
+    let opened = match is_name(&path) {
+        true => open_named((view, judge), call.id, &path, flags),
+        false => None,
+    };
+    opened.map_or(Quick::Long(Some(path)), Quick::Given)
+}
+
+fn open_named(
+    (view, judge): (&View, &Judge),
+    id: u64,
+    path: &[u8],
+    flags: OFlags,
+) -> Option<Given> {
+    let name = Path::new(OsStr::from_bytes(path));
+    if !view.mounts.is_plain(name) {
         return None;
     }
     // To open a pipe does something, and so it may be done once only.
-    let kind = kind_of(&statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?);
-    let may = |kind| {
-        let mut perms = to_open(kind, flags).into_iter();
-        perms.all(|perm| judge.lets_pass(perm, name))
-    };
-    if !is_plain(kind) || !may(kind) {
+    let kind = kind_of(&statat(CWD, name, AtFlags::SYMLINK_NOFOLLOW).ok()?);
+    let mut perms = to_open(kind, flags).into_iter();
+    if !is_plain(kind) || !perms.all(|perm| judge.lets_pass(perm, name)) {
         return None;
     }
     let ours = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let descriptor = openat2(CWD, path, ours, Mode::empty(), resolve).ok()?;
+    let descriptor = openat2(CWD, name, ours, Mode::empty(), resolve).ok()?;
     // Something else may stand there by now.
     let stat = fstat(&descriptor).ok()?;
     if kind_of(&stat) != kind || judge.has_other_names(&stat) {
@@ -66,15 +82,12 @@ pub(super) fn open(view: &View, judge: &Judge, call: &Notification) -> Option<Gi
         fcntl_setfl(&descriptor, OFlags::empty()).ok()?;
     }
     // A file that cannot be changed is seldom locked, and opened often.
-    let file = view
-        .may_change_at(name)
-        .then_some((stat.st_dev, stat.st_ino));
-    let close_on_exec = flags.contains(OFlags::CLOEXEC);
+    let file = (stat.st_dev, stat.st_ino);
     Some(Given {
-        id: call.id,
+        id,
         descriptor,
-        close_on_exec,
-        file,
+        close_on_exec: flags.contains(OFlags::CLOEXEC),
+        file: view.mounts.may_change(name).then_some(file),
     })
 }
 
@@ -97,15 +110,6 @@ fn opening(call: &Notification) -> Option<(u64, OFlags)> {
     };
     let flags = OFlags::from_bits_retain(flags as u32);
     PLAIN.contains(flags).then_some((pointer, flags))
-}
-
-/// Copies a path that is a name.
-fn path(tid: u32, pointer: u64, bytes: &mut [u8; SHORT]) -> Option<&CStr> {
-    let rest_of_page = (PAGE - pointer % PAGE) as usize;
-    let room = &mut bytes[..rest_of_page.min(SHORT)];
-    let read = memory::read_memory(tid, pointer, room).ok()?;
-    let path = CStr::from_bytes_until_nul(&bytes[..read]).ok()?;
-    is_name(path.to_bytes()).then_some(path)
 }
 
 /// Whether every part of a path from the root is the name of something.

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -18,6 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::mounts::Mounts;
 use super::reply::Handed;
 use super::status::Status;
 use crate::sys::memory;
@@ -91,12 +92,7 @@ pub(super) struct View {
     /// The ids of our own process and its threads, as the sandbox numbers them: by each of them /proc
     /// shows us.
     ourselves: Vec<String>,
-    /// Where file systems of processes are mounted.
-    process_mounts: Vec<PathBuf>,
-    /// Where device nodes are devices.
-    device_mounts: Vec<PathBuf>,
-    /// Where something may be mounted that is not read-only.
-    writable_mounts: Vec<PathBuf>,
+    pub(super) mounts: Mounts,
     /// Who hands a descriptor over meanwhile.
     pub(super) handed: Handed,
     /// The device of files that live in memory and were never in a directory.
@@ -112,16 +108,12 @@ impl View {
         let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let processes = rustix::fs::open("/proc", place, Mode::empty())?;
         let own = openat(&processes, "self/fd", place, Mode::empty())?;
-        let [process_mounts, device_mounts, writable_mounts] =
-            mounts(&std::fs::read("/proc/self/mountinfo")?);
         let memory = rustix::fs::memfd_create(c"device", MemfdFlags::CLOEXEC)?;
         Ok(View {
             processes,
             own,
             ourselves: vec![std::process::id().to_string()],
-            process_mounts,
-            device_mounts,
-            writable_mounts,
+            mounts: Mounts::new(&std::fs::read("/proc/self/mountinfo")?),
             handed: Handed::default(),
             memory: fstat(&memory)?.st_dev,
         })
@@ -155,22 +147,9 @@ impl View {
         [self.processes.as_fd(), self.own.as_fd()]
     }
 
-    /// Copies the path at `pointer` of the caller, which is relative to its descriptor `dirfd`. Where
-    /// `may_be_empty`, an empty path or a null pointer speaks of the descriptor itself.
-    pub fn target(
-        &self,
-        caller: Caller,
-        dirfd: u64,
-        pointer: u64,
-        may_be_empty: bool,
-    ) -> Result<Target, Errno> {
-        let path = match (pointer, may_be_empty) {
-            (0, true) => Vec::new(),
-            _ => self.text(caller, pointer)?,
-        };
-        if path.is_empty() && !may_be_empty {
-            return Err(Errno::NOENT);
-        }
+    /// Where a copied path leads from, which is relative to the caller's descriptor `dirfd`. An empty
+    /// one speaks of the descriptor itself.
+    pub fn target(&self, caller: Caller, dirfd: u64, path: Vec<u8>) -> Result<Target, Errno> {
         let base = match path.first() {
             Some(b'/') => None,
             _ => Some(self.base(caller, dirfd as i32)?),
@@ -282,7 +261,7 @@ impl View {
             names(text, stat.st_nlink == 0)?
         };
         let found = Found {
-            is_of_processes: paths.iter().any(|path| self.is_of_processes(path)),
+            is_of_processes: paths.iter().any(|path| self.mounts.is_of_processes(path)),
             object,
             stat,
             paths,
@@ -338,30 +317,14 @@ impl View {
         format!("/proc/self/fd/{}", object.as_raw_fd())
     }
 
-    /// Whether nothing is opened at a path but files, directories, pipes and sockets, and those are the
-    /// same to every process.
-    pub fn is_plain_at(&self, path: &Path) -> bool {
-        let mut special = self.process_mounts.iter().chain(&self.device_mounts);
-        !special.any(|mount| lies_in(path, mount))
-    }
-
-    /// Whether something can be changed at a path, as far as its mount goes.
-    pub fn may_change_at(&self, path: &Path) -> bool {
-        let mut writable = self.writable_mounts.iter();
-        writable.any(|mount| lies_in(path, mount))
-    }
-
-    fn is_of_processes(&self, path: &Path) -> bool {
-        self.process_mounts.iter().any(|mount| lies_in(path, mount))
-    }
-
     /// What the kernel shows of this process to itself is not the worker's: only what it shows of
     /// every process to everybody is.
     fn refuse_ourselves(&self, found: &Found) -> Result<(), Errno> {
         const OPEN: [&str; 5] = ["stat", "status", "statm", "cmdline", "comm"];
         for path in &found.paths {
             let below = self
-                .process_mounts
+                .mounts
+                .of_processes
                 .iter()
                 .find_map(|mount| path.strip_prefix(mount).ok());
             let Some(mut names) = below.map(Path::iter) else {
@@ -378,13 +341,6 @@ impl View {
     }
 }
 
-/// Whether a path is `folder` or below it, both as the kernel spells them.
-fn lies_in(path: &Path, folder: &Path) -> bool {
-    let folder = folder.as_os_str().as_bytes();
-    let below = path.as_os_str().as_bytes().strip_prefix(folder);
-    below.is_some_and(|rest| matches!(rest, [] | [b'/', ..]) || folder.ends_with(b"/"))
-}
-
 /// What the kernel calls an object, as absolute paths.
 fn names(text: &[u8], is_gone: bool) -> Result<Vec<PathBuf>, Errno> {
     let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
@@ -398,62 +354,6 @@ fn names(text: &[u8], is_gone: bool) -> Result<Vec<PathBuf>, Errno> {
         // A pipe, a socket, a namespace.
         _ => Ok(Vec::new()),
     }
-}
-
-/// Where `mountinfo` (proc(5)) has file systems of processes, where it has devices, and where it has
-/// what can be changed: wherever it does not say `nodev`, and wherever it does not say `ro`.
-fn mounts(mountinfo: &[u8]) -> [Vec<PathBuf>; 3] {
-    let [mut of_processes, mut of_devices, mut writable] = [const { Vec::new() }; 3];
-    let add = |mounts: &mut Vec<PathBuf>, place: &Path| {
-        if !mounts.iter().any(|mount| lies_in(place, mount)) {
-            mounts.push(place.to_owned());
-        }
-    };
-    for line in mountinfo.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let (place, options) = (fields.nth(4), fields.next());
-        let (Some(place), Some(options)) = (place, options) else {
-            continue;
-        };
-        let kind = fields.skip_while(|field| *field != b"-").nth(1);
-        let place = PathBuf::from(OsString::from_vec(unescaped(place)));
-        let says = |option: &[u8]| {
-            options
-                .split(|byte| *byte == b',')
-                .any(|said| said == option)
-        };
-        if !says(b"nodev") {
-            add(&mut of_devices, &place);
-        }
-        if !says(b"ro") {
-            add(&mut writable, &place);
-        }
-        if kind == Some(b"proc") {
-            add(&mut of_processes, &place);
-        }
-    }
-    [of_processes, of_devices, writable]
-}
-
-/// Spaces and the like stand there as a backslash and three octal digits.
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..3).filter(|_| *first == b'\\');
-        let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -473,34 +373,5 @@ mod tests {
         assert_eq!(paths("pipe:[7]", false), Ok(vec![]));
         assert_eq!(paths("(unreachable)/a", false), Err(Errno::ACCESS));
         assert_eq!(paths("", false), Err(Errno::ACCESS));
-    }
-
-    #[test]
-    fn a_path_lies_in_a_folder_by_whole_names() {
-        let lies_in = |path: &str, folder: &str| lies_in(Path::new(path), Path::new(folder));
-        assert!(lies_in("/proc", "/proc"));
-        assert!(lies_in("/proc/1/fd", "/proc"));
-        assert!(lies_in("/a", "/"));
-        assert!(!lies_in("/process", "/proc"));
-        assert!(!lies_in("/a/proc", "/proc"));
-        assert!(!lies_in("/", "/proc"));
-    }
-
-    #[test]
-    fn mounts_are_told_apart() {
-        let text = b"22 1 0:20 / /proc rw,nodev - proc proc rw\n\
-            23 1 0:21 / /a\\040b rw,nodev,noexec shared:1 - proc p rw\n\
-            24 1 0:22 / /tmp rw,nodev - tmpfs proc rw\n\
-            25 1 0:23 / /dev rw,nosuid - tmpfs nodev rw\n\
-            26 25 0:24 / /dev/pts rw - devpts pts rw\n\
-            27 1 0:25 / /d ro - ext4 nodev rw\n\
-            28 1 0:25 / /e ro,nodev - ext4 e rw\n";
-        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let found = [
-            paths(&["/proc", "/a b"]),
-            paths(&["/dev", "/d"]),
-            paths(&["/proc", "/a b", "/tmp", "/dev"]),
-        ];
-        assert_eq!(mounts(text), found);
     }
 }

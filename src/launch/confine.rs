@@ -8,10 +8,9 @@ use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::cgroup::Held;
-use super::receivers::RECEIVERS;
 use super::request::LaunchRequest;
 use super::rlimits::{self, Ground, ResourceLimits, UnheldLimit};
-use super::seccomp::Filters;
+use super::seccomp::{self, Filters};
 use super::{Cgroup, Failure};
 use crate::policy::{Limits, Plan};
 use crate::sys::socket;
@@ -109,7 +108,7 @@ pub(super) fn ground(held: Held, host_root: bool) -> Ground {
 pub(super) fn limits(plan: &Plan) -> Limits {
     let mut limits = plan.limits;
     if plan.intercept.is_some() {
-        let ours = RECEIVERS as u64;
+        let ours = seccomp::RECEIVERS as u64;
         limits.pids = limits.pids.map(|pids| pids.saturating_add(ours));
     }
     limits

@@ -18,7 +18,7 @@ use rustix::time::Timespec;
 use super::bare::Census;
 use super::notice::{self, Notice, Order};
 use super::receivers;
-use crate::intercept::{Broker, Given, Word, answer, refuse};
+use crate::intercept::{Broker, Given, Quick, Word, answer, refuse};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::{self, Stop};
 use crate::sys::{clone, memory, process};
@@ -181,7 +181,7 @@ fn watch(
 }
 
 impl Init<'_> {
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.broker.as_ref().is_some_and(Broker::is_busy)
     }
 
@@ -192,7 +192,7 @@ impl Init<'_> {
 
     /// Hears a call, and hands over what it gives.
     fn answer_call(&mut self, call: &Notification) -> io::Result<()> {
-        match (self.hear_call(call)?, self.listener) {
+        match (self.hear_call(call, None)?, self.listener) {
             (Some(given), Some(listener)) => given.hand_over(listener),
             _ => Ok(()),
         }
@@ -205,14 +205,18 @@ impl Init<'_> {
     }
 
     /// Answers a call at once, if it is one of the many for which that can be done.
-    pub(super) fn quickly(&self, call: &Notification) -> Option<Given> {
+    pub(super) fn quickly(&self, call: &Notification) -> Quick {
         let broker = self.broker.as_ref();
-        broker.and_then(|broker| broker.quickly(call))
+        broker.map_or(Quick::Long(None), |broker| broker.quickly(call))
     }
 
     /// Hears a call in a thread that only receives them. What it gives is to be handed over without
     /// the lock; what only the main thread can do is left to it.
-    pub(super) fn receive_call(&mut self, call: &Notification) -> io::Result<Received> {
+    pub(super) fn receive_call(
+        &mut self,
+        call: &Notification,
+        path: Option<Vec<u8>>,
+    ) -> io::Result<Received> {
         if executes(call) {
             self.passed_on.push(*call);
             return Ok(Received {
@@ -221,12 +225,16 @@ impl Init<'_> {
             });
         }
         let was_busy = self.is_busy();
-        let given = self.hear_call(call)?;
+        let given = self.hear_call(call, path)?;
         let kicks = self.is_busy() && !was_busy;
         Ok(Received { given, kicks })
     }
 
-    fn hear_call(&mut self, call: &Notification) -> io::Result<Option<Given>> {
+    fn hear_call(
+        &mut self,
+        call: &Notification,
+        path: Option<Vec<u8>>,
+    ) -> io::Result<Option<Given>> {
         let Some(listener) = self.listener else {
             return Ok(None);
         };
@@ -244,7 +252,7 @@ impl Init<'_> {
                 }?;
             }
             Some(broker) if !executes || broker.decides_executions() => {
-                return broker.hear(listener, call, &mut tell(self.notices));
+                return broker.hear(listener, call, path, &mut tell(self.notices));
             }
             _ if executes => self.deny_execution(listener, call)?,
             _ => self.count_thread(listener, call)?,

@@ -20,14 +20,11 @@ use rustix::time::Timespec;
 use super::executor::give_up;
 use super::init::Init;
 use super::notice::Failure;
-use super::seccomp;
-use crate::intercept::{Broker, Given, Handed};
+use super::seccomp::{self, RECEIVERS};
+use crate::intercept::{Broker, Given, Handed, Quick};
 use crate::policy::PermSet;
 use crate::sys::clone;
 use crate::sys::seccomp::{Notification, receive as receive_call};
-
-/// How many there are.
-pub(super) const RECEIVERS: usize = 4;
 
 /// By how many calls it is known who calls at the same time.
 const RECENT: usize = 16;
@@ -67,20 +64,19 @@ pub(super) fn with<'i>(
     };
     let init = RwLock::new(init);
     let (crew, wanted) = (Mutex::new(Crew::default()), Condvar::new());
-    let begun = Barrier::new(RECEIVERS + 1);
-    let started = Barrier::new(RECEIVERS + 1);
+    let step = Barrier::new(RECEIVERS + 1);
     std::thread::scope(|scope| {
         for _ in 0..RECEIVERS {
             let receive = || {
                 let thread = rustix::thread::gettid().as_raw_nonzero().get();
-                if !numbers.contains(&thread.unsigned_abs()) {
+                if !numbers.contains(&u64::from(thread.unsigned_abs())) {
                     fail(
                         ends,
                         format!("the filter keeps nobody from number {thread}"),
                     );
                 }
-                begun.wait();
-                started.wait();
+                step.wait();
+                step.wait();
                 let crew = (&crew, &wanted);
                 let received = receive(&init, crew, &handing, ends.listener, kick.as_fd());
                 // What is held can be answered by nobody.
@@ -96,11 +92,11 @@ pub(super) fn with<'i>(
         }
         // A thread that begins uses the allocator without the lock, and is to be known before it hears
         // of anything.
-        begun.wait();
+        step.wait();
         if let Err(cause) = write(&init).know_own_threads() {
             fail(ends, cause);
         }
-        started.wait();
+        step.wait();
         if let Err(cause) = rustix::io::write(ends.program, GO) {
             fail(ends, cause);
         }
@@ -150,14 +146,16 @@ fn receive(
         }
         let quick = {
             let init = read(init);
-            let given = init.quickly(&call);
-            given.map(|given| (given, handing.handed.begin()))
+            match init.quickly(&call) {
+                Quick::Given(given) => Ok((given, handing.handed.begin())),
+                Quick::Long(path) => Err(path),
+            }
         };
         let (given, kicks) = match quick {
-            Some(given) => (Some(given), false),
-            None => {
+            Ok(given) => (Some(given), false),
+            Err(path) => {
                 let mut init = write(init);
-                let received = init.receive_call(&call)?;
+                let received = init.receive_call(&call, path)?;
                 let given = received.given;
                 let given = given.map(|given| (given, handing.handed.begin()));
                 (given, received.kicks)
@@ -218,7 +216,7 @@ impl Handing {
 
 /// Who of the receivers is at work.
 #[derive(Debug)]
-pub(super) struct Crew {
+struct Crew {
     at_work: usize,
     /// Of those at work, who have not begun.
     called: usize,

@@ -17,6 +17,7 @@ pub mod keyring;
 pub mod memory;
 pub mod message;
 pub mod mount;
+pub mod mountinfo;
 pub mod namespace;
 pub mod netfilter;
 pub mod probe;

@@ -5,9 +5,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Child, PYTHON, Scratch, alone, binary, is_root};
 
-/// Runs `code` where the names of some files are decided as they are opened, and gives what it wrote.
-/// `FOLDER` is one that it may change.
-fn decided(limits: &Value, code: &str) -> String {
+/// Runs the `code` of a test where the names of some files are decided as they are opened, and says
+/// what it is to write. `FOLDER` is one that it may change.
+#[track_caller]
+fn writes(test: &str, limits: &Value, code: &str, expected: &str) {
+    let _alone = alone();
+    if !is_root(test) {
+        return;
+    }
     let scratch = Scratch::new();
     let folder = scratch.entry("folder");
     std::fs::create_dir(&folder).expect("a folder");
@@ -22,23 +27,19 @@ fn decided(limits: &Value, code: &str) -> String {
         "limits": limits
     });
     let file = scratch.file("p.json", policy.to_string().as_bytes());
-    let done = Child::new(binary())
+    Child::new(binary())
         .args(["run", "--quiet", "--policy", &file, "--", PYTHON, "-c"])
         .arg(code.replace("FOLDER", &folder))
         .clean_path()
         .run()
-        .expect(0);
-    done.stdout()
+        .prints(expected);
 }
 
 /// They are threads of init, whose memory the worker must not have: whoever opens a file in its
 /// place may.
 #[test]
 fn init_is_not_read_by_the_numbers_of_its_threads() {
-    let _alone = alone();
-    if !is_root("init_is_not_read_by_the_numbers_of_its_threads") {
-        return;
-    }
+    let test = "init_is_not_read_by_the_numbers_of_its_threads";
     let code = r#"
 import os
 threads, opened = [], []
@@ -59,16 +60,13 @@ for number in range(1, 64):
             pass
 print(len(threads) > 2, opened)
 "#;
-    assert_eq!(decided(&json!({}), code), "True []\n");
+    writes(test, &json!({}), code, "True []\n");
 }
 
 /// They have the worker's uid, and the calls that change limits and scheduling ask for nothing else.
 #[test]
 fn the_threads_of_init_are_not_steered() {
-    let _alone = alone();
-    if !is_root("the_threads_of_init_are_not_steered") {
-        return;
-    }
+    let test = "the_threads_of_init_are_not_steered";
     let code = r#"
 import ctypes, os, resource, signal
 # Whoever has the next numbers is the worker's own.
@@ -109,17 +107,14 @@ for child in children:
     os.kill(child, signal.SIGKILL)
 print(seen > 2, done, undone)
 "#;
-    assert_eq!(decided(&json!({}), code), "True [] []\n");
+    writes(test, &json!({}), code, "True [] []\n");
 }
 
 /// Whoever waits to write to a pipe is let go on by whoever opens it for reading, and finds a
 /// reader then until it is done.
 #[test]
 fn a_named_pipe_has_a_reader_once_it_is_open() {
-    let _alone = alone();
-    if !is_root("a_named_pipe_has_a_reader_once_it_is_open") {
-        return;
-    }
+    let test = "a_named_pipe_has_a_reader_once_it_is_open";
     let code = r#"
 import os
 path = "FOLDER/pipe"
@@ -137,16 +132,13 @@ for number in range(1500):
     os.close(reader)
 print("all")
 "#;
-    assert_eq!(decided(&json!({}), code), "all\n");
+    writes(test, &json!({}), code, "all\n");
 }
 
 /// Whoever waits for a pipe can be killed at any time, and nothing waits for it then.
 #[test]
 fn who_is_killed_while_he_waits_keeps_nobody_waiting() {
-    let _alone = alone();
-    if !is_root("who_is_killed_while_he_waits_keeps_nobody_waiting") {
-        return;
-    }
+    let test = "who_is_killed_while_he_waits_keeps_nobody_waiting";
     let code = r#"
 import os, signal, time
 os.mkfifo("FOLDER/pipe")
@@ -159,16 +151,13 @@ for number in range(200):
     os.close(os.open(f"FOLDER/{number}", os.O_CREAT | os.O_WRONLY))
 print("all")
 "#;
-    assert_eq!(decided(&json!({}), code), "all\n");
+    writes(test, &json!({}), code, "all\n");
 }
 
 /// A process that waits for a pipe in the place of a caller has nothing open that another caller got.
 #[test]
 fn a_lock_ends_also_while_somebody_waits() {
-    let _alone = alone();
-    if !is_root("a_lock_ends_also_while_somebody_waits") {
-        return;
-    }
+    let test = "a_lock_ends_also_while_somebody_waits";
     let code = r#"
 import fcntl, os, threading, time
 os.mkfifo("FOLDER/pipe")
@@ -192,16 +181,13 @@ while beginning.is_alive():
 print(taken, flush=True)
 os._exit(0)
 "#;
-    assert_eq!(decided(&json!({}), code), "0\n");
+    writes(test, &json!({}), code, "0\n");
 }
 
 /// Several threads of the worker that open at once each get their own file, and none that is denied.
 #[test]
 fn calls_at_once_are_not_taken_for_each_other() {
-    let _alone = alone();
-    if !is_root("calls_at_once_are_not_taken_for_each_other") {
-        return;
-    }
+    let test = "calls_at_once_are_not_taken_for_each_other";
     let code = r#"
 import os, threading
 for number in range(8):
@@ -228,16 +214,13 @@ for thread in threads:
     thread.join()
 print(wrong)
 "#;
-    assert_eq!(decided(&json!({}), code), "[]\n");
+    writes(test, &json!({}), code, "[]\n");
 }
 
 /// They are not the worker's to be counted.
 #[test]
 fn they_take_nothing_of_the_limit_of_processes() {
-    let _alone = alone();
-    if !is_root("they_take_nothing_of_the_limit_of_processes") {
-        return;
-    }
+    let test = "they_take_nothing_of_the_limit_of_processes";
     let code = r#"
 import os, signal
 children = []
@@ -253,16 +236,13 @@ for child in children:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 "#;
-    assert_eq!(decided(&json!({"pids": 9}), code), "8\n");
+    writes(test, &json!({"pids": 9}), code, "8\n");
 }
 
 /// A lock lasts until nobody has the file open any more, and whoever has closed it may count on that.
 #[test]
 fn a_lock_ends_with_the_descriptor_that_the_worker_closes() {
-    let _alone = alone();
-    if !is_root("a_lock_ends_with_the_descriptor_that_the_worker_closes") {
-        return;
-    }
+    let test = "a_lock_ends_with_the_descriptor_that_the_worker_closes";
     // Others keep the processors busy, so that whoever hands over comes late to close its own.
     let code = r#"
 import fcntl, os, signal
@@ -285,5 +265,5 @@ for child in busy:
     os.kill(child, signal.SIGKILL)
 print(taken)
 "#;
-    assert_eq!(decided(&json!({}), code), "0\n");
+    writes(test, &json!({}), code, "0\n");
 }

@@ -12,6 +12,7 @@ use super::Assembled;
 use super::options::Propagation;
 use crate::launch::Failure;
 use crate::sys::mount::{self, Change, Reach, attr};
+use crate::sys::mountinfo;
 
 impl Assembled {
     /// Makes the root the root of this process. With `no_pivot`, for a root that pivot_root(2)
@@ -78,7 +79,7 @@ fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
 fn cover_host(outside: BorrowedFd<'_>, root: BorrowedFd<'_>) -> io::Result<()> {
     let own = rustix::fs::readlink(format!("/proc/self/fd/{}", raw(root)), Vec::new())?;
     let own = own.to_string_lossy().into_owned();
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let table = std::fs::read("/proc/self/mountinfo")?;
     make_slaves(outside)?;
     for path in whole_kernel_mounts(&table) {
         if path.starts_with(&own) {
@@ -107,27 +108,10 @@ fn cover(path: &Path) -> io::Result<()> {
 }
 
 /// Where a mountinfo shows a procfs or sysfs from its root on.
-fn whole_kernel_mounts(mountinfo: &str) -> Vec<PathBuf> {
-    let of_line = |line: &str| -> Option<PathBuf> {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let kind = filesystem.split(' ').next()?;
-        let mut fields = mount.split(' ').skip(3);
-        let (root, path) = (fields.next()?, fields.next()?);
-        (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| PathBuf::from(unescaped(path)))
+fn whole_kernel_mounts(list: &[u8]) -> Vec<PathBuf> {
+    let is_whole = |mount: &mountinfo::Mount<'_>| {
+        mount.root == b"/" && matches!(mount.kind, b"proc" | b"sysfs")
     };
-    mountinfo.lines().filter_map(of_line).collect()
-}
-
-/// mountinfo writes a blank, a tab, a newline and a backslash as three octal digits.
-fn unescaped(text: &str) -> String {
-    let mut plain = text.to_owned();
-    for (code, character) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
-        plain = plain.replace(code, character);
-    }
-    plain
+    let whole = mountinfo::mounts(list).filter(is_whole);
+    whole.map(|mount| mount.point).collect()
 }

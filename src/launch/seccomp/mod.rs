@@ -23,24 +23,28 @@ mod tests;
 mod text_tests;
 
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use super::bpf::tighten;
 use crate::policy::PermSet;
 use crate::sys;
 
-/// The numbers of init's threads in the sandbox where calls for `perms` are decided as they are made: the
-/// first process but init is the program's, and one may come between them that brings its listener.
-pub fn receivers(perms: PermSet) -> RangeInclusive<u32> {
+/// How many threads of init hear calls, where they are decided as they are made.
+pub const RECEIVERS: usize = 4;
+
+/// The numbers of those threads in the sandbox where calls for `perms` are decided: the first process but
+/// init is the program's, and one may come between them that brings its listener.
+pub fn receivers(perms: PermSet) -> Range<u64> {
     let first = match perms.intersects(PermSet::NAMED_SOCKETS) {
         true => 4,
         false => 3,
     };
-    match perms.is_empty() {
-        true => RangeInclusive::new(1, 0),
-        false => first..=first + 3,
-    }
+    let count = match perms.is_empty() {
+        true => 0,
+        false => RECEIVERS as u64,
+    };
+    first..first + count
 }
 
 /// What the filter is to hold, beyond what it refuses to every worker.

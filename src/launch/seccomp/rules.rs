@@ -5,7 +5,7 @@
 //! compared in their low 32 bits, as it does, so that garbage above them changes nothing.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use seccompiler::SeccompRule;
 use syscalls::Sysno;
@@ -232,9 +232,8 @@ pub(super) const STEERING: [Sysno; 5] = [
 /// Init has the worker's uid, and these calls ask for nothing else: a worker could take init's
 /// descriptors (and with them the record of what it tried to run) or its processor time. Each of its
 /// threads is as good as its process.
-fn init(table: &mut Table, receivers: RangeInclusive<u32>) -> Result<(), SeccompError> {
+fn init(table: &mut Table, receivers: Range<u64>) -> Result<(), SeccompError> {
     const INIT: u64 = 1;
-    let receivers = receivers.map(u64::from);
     let numbers: Vec<u64> = std::iter::once(INIT).chain(receivers).collect();
     let of_init = |argument| numbers.iter().map(move |number| equal(argument, *number));
     for sysno in STEERING {
