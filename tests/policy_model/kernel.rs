@@ -113,7 +113,8 @@ impl<'k> Kernel<'k> {
         self.is_dir(path) || self.makeable(path) || PermSet::FILE.contains(perm)
     }
 
-    fn landlock(&self, path: &Path) -> PermSet {
+    /// What Landlock grants.
+    pub fn landlock(&self, path: &Path) -> PermSet {
         let covering = self
             .plan
             .landlock

@@ -22,6 +22,7 @@ mod interrupted;
 mod killed;
 mod leaks;
 mod learning;
+mod onward;
 mod races;
 mod receivers;
 mod records;
