@@ -95,10 +95,11 @@ fn what_is_interrupted_clears_away() {
         return;
     }
     let before = Leftovers::now();
+    // They take long enough not to be over by then.
     for (signal, attack) in [
         (Signal::INT, "killed runtime"),
         (Signal::TERM, "races"),
-        (Signal::INT, "signals"),
+        (Signal::INT, "races"),
     ] {
         let place = outside_of_tmp().join(format!("attest-{}", std::process::id()));
         std::fs::create_dir_all(&place).expect("a folder can be made");

@@ -33,15 +33,10 @@ fn places(name: &str) -> io::Result<Vec<PathBuf>> {
     Ok(points.filter(|path| path.is_dir()).collect())
 }
 
+/// What is in them may come and go meanwhile: whoever ends there clears away too.
 fn remove_tree(path: &Path, end: Instant) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path(), end)?;
-        }
-    }
     loop {
-        match fs::remove_dir(path) {
+        match remove_once(path, end) {
             Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < end => {
                 std::thread::sleep(LOOK);
             }
@@ -49,4 +44,15 @@ fn remove_tree(path: &Path, end: Instant) -> io::Result<()> {
             other => return other,
         }
     }
+}
+
+fn remove_once(path: &Path, end: Instant) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // Of what is gone by now nothing is known.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path(), end)?;
+        }
+    }
+    fs::remove_dir(path)
 }
