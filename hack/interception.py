@@ -2,7 +2,7 @@
 
 open and close of one file, in one thread, in one with all that answers it on one processor, and in
 several: as it is; in `buntime run` without rules and with rules that Landlock carries; under the
-interceptor, of a file that every sandbox shows and of one that its rules are about; and *bare*, where another process is notified of each open and lets it go on without a
+interceptor; and *bare*, where another process is notified of each open and lets it go on without a
 look at it (examples/opens.rs). And the whole of `python3 -c 'import asyncio, json, urllib.request'`.
 
 The others: sandlock without its supervisor, and with a denied path, where its supervisor opens each
@@ -31,7 +31,6 @@ FILE = "/usr/lib/os-release"
 # The end proves that it ran. It costs all of them the same.
 PROGRAM = ["/usr/bin/python3", "-c", "import asyncio, json, urllib.request; print(7)"]
 NATIVE, BARE, INTERCEPTED = "native", "bare notify", "buntime, interceptor"
-DECIDED = "buntime, interceptor, a file of its rules"
 FREE, LANDLOCK = "buntime, no rules", "buntime, Landlock only"
 # What the answer costs is seen on one processor; on several there is what waking another costs.
 PLACES = [("one thread", 1, ()), ("one thread, all on one processor", 1, ("taskset", "--cpu-list", "0")),
@@ -97,11 +96,10 @@ def run(command):
 
 
 def opening(opens, threads, where=()):
-    """Measures microseconds of one open and close of a file behind the words of a sandbox."""
-    def measure(contender):
-        words, file = contender
+    """Measures microseconds of one open and close behind the words of a sandbox."""
+    def measure(words):
         bare = ["notified"] if words is None else []
-        return int(run([*where, *(words or []), opens, file, str(threads), *bare])[1]) / 1000
+        return int(run([*where, *(words or []), opens, FILE, str(threads), *bare])[1]) / 1000
     return measure
 
 
@@ -211,11 +209,8 @@ def main(options):
         os.chmod(work, 0o755)
         opens = shutil.copy(opens, work)
         found = sandboxes(work, options.binary)
-        decided = shutil.copy(FILE, work)
-        opened = {name: (words, FILE) for name, words in found.items()}
-        opened |= {BARE: (None, FILE), DECIDED: (found[INTERCEPTED], decided)}
         for many, threads, where in PLACES:
-            taken = measured(options.runs, opened, opening(opens, threads, where))
+            taken = measured(options.runs, {**found, BARE: None}, opening(opens, threads, where))
             print(table(f"open + close of {FILE}, {many}, µs, {options.runs} interleaved runs of each",
                         taken, NATIVE, BARE), flush=True)
         print(table(f"{' '.join(PROGRAM)}, ms, {options.runs} interleaved runs of each",

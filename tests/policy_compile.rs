@@ -296,61 +296,6 @@ fn what_masks_cannot_carry_is_decided_live() {
 }
 
 #[test]
-fn what_is_always_read_of_the_bundle_is_landlocks() {
-    let with = |more: Value| {
-        let mut rules = json!([
-            {"action": "allow", "path": "/data", "perms": READ},
-            {"action": "deny", "path": "/data/**/*.key"},
-        ]);
-        let list = rules.as_array_mut().unwrap();
-        list.extend(more.as_array().unwrap().iter().cloned());
-        rules
-    };
-    let (plan, intercept) = live(&files(with(json!([]))), &world());
-    assert_eq!(
-        intercept.readable,
-        [Path::new("/etc"), Path::new("/usr/lib")]
-    );
-    assert_eq!(grant(&plan, "/etc"), Some(PermSet::READ));
-    assert!(grant(&plan, "/usr/lib").unwrap().is_superset(PermSet::READ));
-    assert_eq!(grant(&plan, "/data"), None);
-
-    let readable = |more: Value, host: &World| live(&files(with(more)), host).1.readable;
-    for (action, path) in [
-        ("deny", "/etc/**/*.key"),
-        ("warn", "/etc/passwd"),
-        ("ask", "/etc"),
-        ("deny", "/*/passwd"),
-    ] {
-        let rule = json!([{"action": action, "path": path, "perms": READ}]);
-        let left = readable(rule, &world());
-        assert!(!left.contains(&"/etc".into()), "{action} {path}");
-    }
-    // What runs from there is read by the kernel by the same right.
-    let keys = json!([{"action": "deny", "path": "/usr/lib/**/*.key", "perms": READ}]);
-    let any = policy(json!({
-        "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
-        "fs": {"rules": with(keys.clone())}
-    }));
-    let left = readable(keys, &world());
-    assert!(left.contains(&"/etc".into()) && !left.contains(&"/usr/lib".into()));
-    assert!(live(&any, &world()).1.readable.is_empty());
-    // No ruleset knows a file under every name.
-    let mut several = world();
-    let file = several.entries.get_mut(Path::new("/data/file")).unwrap();
-    file.links = 2;
-    let file = json!([{"action": "deny", "path": "/data/file"}]);
-    assert!(!readable(file.clone(), &world()).is_empty());
-    assert!(readable(file, &several).is_empty());
-    // What is recorded is told by whoever opens it.
-    let recorded = policy(json!({
-        "fs": {"rules": with(json!([]))},
-        "audit": {"enabled": true, "events": ["fs"]}
-    }));
-    assert!(live(&recorded, &world()).1.readable.is_empty());
-}
-
-#[test]
 fn what_only_a_live_decision_can_say_is_decided_live() {
     let rest = PermSet::ALL.without(Perm::WriteDir).without(Perm::Execute);
     for rule in [

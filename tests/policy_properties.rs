@@ -185,42 +185,29 @@ fn agrees(layers: &[Model], bundle: &[Grant], world: &RandomWorld) -> Result<(),
         return Ok(());
     };
     let policy = policy.resolve(&world);
-    carries(layers, &policy, (&world, &readable(&plan)), &plan)?;
+    carries(layers, &policy, &world, &plan)?;
     linked(&policy, &world, &Kernel::new(&plan, &world, &policy), &plan)
 }
 
-/// Where calls go on that read.
-fn readable(plan: &Plan) -> Vec<PathBuf> {
-    let intercept = plan.intercept.as_ref();
-    intercept.map_or(Vec::new(), |intercept| intercept.readable.clone())
-}
-
-/// The kernel that the plan describes and the oracle give the same answers. `granted` is where calls
-/// went on that read since the start.
+/// The kernel that the plan describes and the oracle give the same answers.
 fn carries(
     layers: &[Model],
     policy: &Policy,
-    (world, granted): (&World, &[PathBuf]),
+    world: &World,
     plan: &Plan,
 ) -> Result<(), TestCaseError> {
     let kernel = Kernel::new(plan, world, policy);
     let live = kernel.live();
     let held = live.without(Perm::Execute);
-    let intercept = plan.intercept.as_ref();
-    let readable = readable(plan);
-    prop_assert!(readable.iter().all(|path| granted.contains(path)));
     for grant in &plan.landlock {
         // The kernel asks for reading too where it executes.
         let held = match grant.perms.contains(Perm::Execute) {
             true => held.without(Perm::ReadFile),
             false => held,
         };
-        let held = match granted.contains(&grant.path) {
-            true => held.difference(PermSet::READ),
-            false => held,
-        };
         prop_assert!(!grant.perms.intersects(held), "{:?}", grant);
     }
+    let intercept = plan.intercept.as_ref();
     prop_assert_eq!(intercept.is_some(), !live.is_empty());
     let patterns = layers
         .iter()
@@ -256,11 +243,6 @@ fn carries(
                 plan
             );
             let does = kernel.allows(&path, perm);
-            // Calls go on by which anything may be read that Landlock lets be read.
-            let goes_on = !readable.is_empty() && PermSet::READ.contains(perm);
-            if goes_on && live.contains(perm) && kernel.landlock(&path).contains(perm) {
-                prop_assert_eq!(verdict, Verdict::Allow, "{}", what);
-            }
             // What is recorded or asked is decided live; of what starts at once nothing is asked.
             let settled = matches!(verdict, Verdict::Allow | Verdict::Deny);
             let runs = perm != Perm::Execute || starts || program == Verdict::Allow;
@@ -408,10 +390,9 @@ fn reloads(
     };
     let perms = |intercept: &Option<Intercept>| intercept.as_ref().map(|it| it.perms);
     prop_assert_eq!(perms(&intercept), perms(&plan.intercept));
-    let granted = readable(&plan);
     let now = Plan { intercept, ..plan };
     let (before, policy) = (before.resolve(&world), policy.resolve(&world));
-    carries(&changed, &policy, (&world, &granted), &now)?;
+    carries(&changed, &policy, &world, &now)?;
     let differs = |path: &PathBuf| {
         let verdict = |of: &Policy, perm| of.decide(&Request::Fs { path, perm }).verdict;
         let mut perms = Perm::ALL.into_iter();

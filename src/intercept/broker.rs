@@ -15,7 +15,6 @@ use super::act::{Act, Done, Looking, Prepared, Task};
 use super::calls::{self, Call};
 use super::exec::{Execution, Executions, Seen};
 use super::need::{Judge, Need};
-use super::onward::SeenNames;
 use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::quick::{self, Quick};
@@ -99,11 +98,7 @@ impl Broker {
     pub fn open(policy: Policy, intercept: &Intercept) -> io::Result<Broker> {
         Ok(Broker {
             view: View::open()?,
-            judge: Judge::new(
-                policy,
-                known(&intercept.linked)?,
-                intercept.readable.clone(),
-            ),
+            judge: Judge::new(policy, known(&intercept.linked)?),
             waiting: HashMap::new(),
             asked: 0,
             waiters: Vec::new(),
@@ -168,15 +163,10 @@ impl Broker {
     }
 
     /// Answers a call at once where that is plain, which changes nothing here. It may be done in several
-    /// threads at a time, each with what it has seen, but not while another call is looked at.
+    /// threads at a time, but not while another call is looked at.
     #[must_use]
-    pub fn quickly(
-        &self,
-        listener: BorrowedFd<'_>,
-        notification: &Notification,
-        seen: &mut SeenNames,
-    ) -> Quick {
-        quick::open((&self.view, &self.judge), listener, notification, seen)
+    pub fn quickly(&self, notification: &Notification) -> Quick {
+        quick::open(&self.view, &self.judge, notification)
     }
 
     /// Answers a call that cannot be answered at once, or keeps it until the supervisor has said what it

@@ -7,9 +7,9 @@
 //! descriptor that it opened. What must be recorded or asked goes through the supervisor first.
 //!
 //! It trusts the policy and the kernel. The worker's memory, its paths and its descriptors are
-//! allegations, which other threads change while it looks at them. After it has looked at a pointer
-//! it never lets the kernel go on with a call by which anything could be reached that the policy does
-//! not allow ([`onward`]), and never answers anything but a denial when something fails.
+//! allegations, which other threads change while it looks at them. It never lets the kernel go on
+//! with a call after it has looked at a pointer, and never answers anything but a denial when
+//! something fails.
 
 mod act;
 mod attributes;
@@ -21,7 +21,6 @@ mod held;
 mod message;
 mod mounts;
 mod need;
-mod onward;
 mod outcome;
 mod question;
 mod quick;
@@ -34,7 +33,6 @@ mod waiter;
 
 pub use broker::{Broker, Tell, Word};
 pub use held::{Holding, held};
-pub use onward::SeenNames;
 pub use outcome::Outcome;
 pub use question::{Asked, Question};
 pub use quick::Quick;

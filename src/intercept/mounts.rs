@@ -52,8 +52,7 @@ impl Mounts {
     }
 }
 
-/// Whether a path is one of `folders` or below one, all as the kernel spells them.
-pub(super) fn is_below(path: &Path, folders: &[PathBuf]) -> bool {
+fn is_below(path: &Path, folders: &[PathBuf]) -> bool {
     folders.iter().any(|folder| lies_in(path, folder))
 }
 

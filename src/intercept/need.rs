@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags, Stat};
 
-use super::mounts::is_below;
 use super::question::Asked;
 use super::view::Found;
 use crate::policy::{Perm, Policy, Request, Verdict};
@@ -86,9 +85,6 @@ pub(super) struct Judge {
     policy: Policy,
     /// Names of files with several, by device and inode.
     linked: HashMap<(u64, u64), Vec<PathBuf>>,
-    /// Where Landlock decides what is read.
-    readable: Vec<PathBuf>,
-    number: u64,
     /// Whether operations on files are recorded also where they are allowed.
     records_files: bool,
     /// The same of executions.
@@ -96,32 +92,15 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub fn new(
-        policy: Policy,
-        linked: HashMap<(u64, u64), Vec<PathBuf>>,
-        readable: Vec<PathBuf>,
-    ) -> Judge {
+    pub fn new(policy: Policy, linked: HashMap<(u64, u64), Vec<PathBuf>>) -> Judge {
         let audit = policy.audit();
         let named = |name: &str| audit.events.iter().any(|event| event == name);
         Judge {
             records_files: audit.enabled && named("fs"),
             records_executions: audit.enabled && named("exec"),
             linked,
-            readable,
-            number: 0,
             policy,
         }
-    }
-
-    /// The same in the place of a former one.
-    pub fn after(self, former: &Judge) -> Judge {
-        let number = former.number + 1;
-        Judge { number, ..self }
-    }
-
-    /// How many there were before it in this run.
-    pub fn number(&self) -> u64 {
-        self.number
     }
 
     /// Whether what a program contains matters to some rule about one of these names.
@@ -182,11 +161,6 @@ impl Judge {
     pub fn lets_pass(&self, perm: Perm, path: &Path) -> bool {
         let request = Request::Fs { path, perm };
         !self.records_files && self.policy.operation(&request).verdict == Verdict::Allow
-    }
-
-    /// Whether what is read at a path is Landlock's to decide.
-    pub fn leaves_to_the_kernel(&self, path: &Path) -> bool {
-        is_below(path, &self.readable)
     }
 
     /// Whether rules speak of an object under names that it has beside the one where it was found.

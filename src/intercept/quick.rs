@@ -9,7 +9,6 @@
 //! Whatever is not plain goes the long way, which finds the answer and its errno.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -18,10 +17,9 @@ use rustix::fs::{
 };
 
 use super::need::{Judge, to_open};
-use super::onward::SeenNames;
-use super::reply::{Given, answer};
+use super::reply::Given;
 use super::view::{Caller, View};
-use crate::sys::seccomp::{Answer, Notification};
+use crate::sys::seccomp::Notification;
 
 /// What callers may ask for beside reading.
 const PLAIN: OFlags = OFlags::CLOEXEC
@@ -36,19 +34,12 @@ const PLAIN: OFlags = OFlags::CLOEXEC
 pub enum Quick {
     /// This is its answer.
     Given(Given),
-    /// The kernel has gone on with it.
-    Onward,
     /// It goes the long way, with the path where that is copied.
     Long(Option<Vec<u8>>),
 }
 
 /// Opens what the call asks for, where that is plain and allowed without a word to anybody.
-pub(super) fn open(
-    (view, judge): (&View, &Judge),
-    listener: BorrowedFd<'_>,
-    call: &Notification,
-    seen: &mut SeenNames,
-) -> Quick {
+pub(super) fn open(view: &View, judge: &Judge, call: &Notification) -> Quick {
     let Some((pointer, flags)) = opening(call) else {
         return Quick::Long(None);
     };
@@ -56,27 +47,23 @@ pub(super) fn open(
     let Ok(path) = view.text(caller, pointer) else {
         return Quick::Long(None);
     };
-    let name = Path::new(OsStr::from_bytes(&path));
-    let goes_on = seen.knows(&path, judge.number()) || {
-        if !is_name(&path) || !view.mounts.is_plain(name) {
-            return Quick::Long(Some(path));
-        }
-        let is_kernels = judge.leaves_to_the_kernel(name) && !view.mounts.may_change(name);
-        is_kernels && seen.has_no_link(name)
+    let opened = match is_name(&path) {
+        true => open_named((view, judge), call.id, &path, flags),
+        false => None,
     };
-    if goes_on && answer(listener, call.id, Answer::Continue).is_ok() {
-        return Quick::Onward;
-    }
-    let given = open_named((view, judge), call.id, name, flags);
-    given.map_or(Quick::Long(Some(path)), Quick::Given)
+    opened.map_or(Quick::Long(Some(path)), Quick::Given)
 }
 
 fn open_named(
     (view, judge): (&View, &Judge),
     id: u64,
-    name: &Path,
+    path: &[u8],
     flags: OFlags,
 ) -> Option<Given> {
+    let name = Path::new(OsStr::from_bytes(path));
+    if !view.mounts.is_plain(name) {
+        return None;
+    }
     // To open a pipe does something, and so it may be done once only.
     let kind = kind_of(&statat(CWD, name, AtFlags::SYMLINK_NOFOLLOW).ok()?);
     let mut perms = to_open(kind, flags).into_iter();

@@ -18,7 +18,7 @@ use rustix::time::Timespec;
 use super::bare::Census;
 use super::notice::{self, Notice, Order};
 use super::receivers;
-use crate::intercept::{Broker, Given, Quick, SeenNames, Word, answer, refuse};
+use crate::intercept::{Broker, Given, Quick, Word, answer, refuse};
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::{self, Stop};
 use crate::sys::{clone, memory, process};
@@ -205,11 +205,9 @@ impl Init<'_> {
     }
 
     /// Answers a call at once, if it is one of the many for which that can be done.
-    pub(super) fn quickly(&self, call: &Notification, seen: &mut SeenNames) -> Quick {
-        match (&self.broker, self.listener) {
-            (Some(broker), Some(listener)) => broker.quickly(listener, call, seen),
-            _ => Quick::Long(None),
-        }
+    pub(super) fn quickly(&self, call: &Notification) -> Quick {
+        let broker = self.broker.as_ref();
+        broker.map_or(Quick::Long(None), |broker| broker.quickly(call))
     }
 
     /// Hears a call in a thread that only receives them. What it gives is to be handed over without

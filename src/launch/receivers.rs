@@ -2,8 +2,8 @@
 //!
 //! A descriptor has been handed over when the caller has run again, on whatever processor the kernel
 //! wakes it. While one thread waits for that, another hears the next call, at once and on the
-//! processor where it is made. So there is one more at work than threads of the worker that are given
-//! something; more would wake each other for nothing.
+//! processor where it is made. So there is one more at work than threads of the worker that call;
+//! more would wake each other for nothing.
 //!
 //! One of init's threads works at a time, the one that has the lock. Without it each of them does
 //! nothing but wait in the kernel, so that whoever has the lock may fork.
@@ -21,7 +21,7 @@ use super::executor::give_up;
 use super::init::Init;
 use super::notice::Failure;
 use super::seccomp::{self, RECEIVERS};
-use crate::intercept::{Broker, Given, Handed, Quick, SeenNames};
+use crate::intercept::{Broker, Given, Handed, Quick};
 use crate::policy::PermSet;
 use crate::sys::clone;
 use crate::sys::seccomp::{Notification, receive as receive_call};
@@ -133,7 +133,6 @@ fn receive(
     listener: BorrowedFd<'_>,
     kick: BorrowedFd<'_>,
 ) -> io::Result<()> {
-    let mut seen = SeenNames::default();
     loop {
         let Some(call) = next(listener)? else {
             match has_nobody(listener)? {
@@ -141,21 +140,19 @@ fn receive(
                 false => continue,
             }
         };
-        let quick = {
-            let init = read(init);
-            match init.quickly(&call, &mut seen) {
-                Quick::Given(given) => Ok(Some((given, handing.handed.begin()))),
-                Quick::Onward => Ok(None),
-                Quick::Long(path) => Err(path),
-            }
-        };
-        let waits = !matches!(quick, Ok(None));
-        let change = lock(crew).heard(waits.then_some(call.pid));
+        let change = lock(crew).heard(call.pid);
         if change == Change::Joins {
             wanted.notify_one();
         }
+        let quick = {
+            let init = read(init);
+            match init.quickly(&call) {
+                Quick::Given(given) => Ok((given, handing.handed.begin())),
+                Quick::Long(path) => Err(path),
+            }
+        };
         let (given, kicks) = match quick {
-            Ok(given) => (given, false),
+            Ok(given) => (Some(given), false),
             Err(path) => {
                 let mut init = write(init);
                 let received = init.receive_call(&call, path)?;
@@ -223,8 +220,8 @@ struct Crew {
     at_work: usize,
     /// Of those at work, who have not begun.
     called: usize,
-    /// The threads whose calls were heard last; none where the kernel went on with the call.
-    recent: [Option<u32>; RECENT],
+    /// The threads whose calls were heard last.
+    recent: [u32; RECENT],
     heard: usize,
 }
 
@@ -243,20 +240,19 @@ impl Default for Crew {
         Crew {
             at_work: RECEIVERS,
             called: 0,
-            recent: [None; RECENT],
+            recent: [0; RECENT],
             heard: 0,
         }
     }
 }
 
 impl Crew {
-    /// Hears that a thread calls, if somebody waits for it with the answer.
-    fn heard(&mut self, caller: Option<u32>) -> Change {
+    /// Hears that a thread calls.
+    fn heard(&mut self, caller: u32) -> Change {
         self.recent[self.heard % RECENT] = caller;
         self.heard = self.heard.wrapping_add(1);
         let is_first = |at: &usize| !self.recent[..*at].contains(&self.recent[*at]);
-        let is_caller = |at: &usize| self.recent[*at].is_some() && is_first(at);
-        let callers = (0..RECENT).filter(is_caller).count();
+        let callers = (0..RECENT).filter(is_first).count();
         let wanted = (callers + 1).min(RECEIVERS);
         match self.at_work.cmp(&wanted) {
             Ordering::Less => {
@@ -323,7 +319,7 @@ mod tests {
         let mut crew = Crew::default();
         let mut hear = |callers: &[u32]| {
             for caller in callers.iter().cycle().take(3 * RECENT) {
-                let change = crew.heard(Some(*caller).filter(|caller| *caller > 0));
+                let change = crew.heard(*caller);
                 assert_eq!(change == Change::Joins, crew.joins());
             }
             crew.at_work
@@ -332,7 +328,5 @@ mod tests {
         assert_eq!(hear(&[7, 8]), 3);
         assert_eq!(hear(&[7, 8, 9, 10, 11]), RECEIVERS);
         assert_eq!(hear(&[12]), 2);
-        assert_eq!(hear(&[0]), 1);
-        assert_eq!(hear(&[0, 7]), 2);
     }
 }

@@ -21,44 +21,30 @@ pub struct LiveRules {
     audit: Audit,
     /// Paths as bytes, which JSON has no text for.
     linked: Vec<Vec<u8>>,
-    readable: Vec<Vec<u8>>,
 }
 
 impl LiveRules {
     /// The files that are known under every name.
     #[must_use]
     pub fn linked(&self) -> Vec<PathBuf> {
-        paths(&self.linked)
+        let paths = self.linked.iter().cloned();
+        paths.map(|path| OsString::from_vec(path).into()).collect()
     }
-
-    /// Where the kernel alone decides what is read ([`Intercept::readable`]).
-    #[must_use]
-    pub fn readable(&self) -> Vec<PathBuf> {
-        paths(&self.readable)
-    }
-}
-
-fn paths(bytes: &[Vec<u8>]) -> Vec<PathBuf> {
-    let paths = bytes.iter().cloned();
-    paths.map(|path| OsString::from_vec(path).into()).collect()
-}
-
-fn bytes(paths: &[PathBuf]) -> Vec<Vec<u8>> {
-    let bytes = paths.iter().map(|path| path.as_os_str().as_bytes());
-    bytes.map(<[u8]>::to_vec).collect()
 }
 
 impl Policy {
     /// What decides calls under this policy, where `intercept` is the interceptor's part of it.
     #[must_use]
     pub fn live_rules(&self, intercept: &Intercept) -> LiveRules {
+        let linked = intercept.linked.iter();
         LiveRules {
             fs: self.fs.clone(),
             exec: self.exec.clone(),
             mode: self.mode,
             audit: self.audit().clone(),
-            linked: bytes(&intercept.linked),
-            readable: bytes(&intercept.readable),
+            linked: linked
+                .map(|path| path.as_os_str().as_bytes().to_vec())
+                .collect(),
         }
     }
 

@@ -116,7 +116,7 @@ pub struct Plan {
 }
 
 /// What only a live decision can carry. The calls that need one of these permissions are answered by
-/// the interceptor, and no mask and, but for `readable`, no Landlock rule speaks of them.
+/// the interceptor, and no mask and no Landlock rule speaks of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Intercept {
     /// The permissions. With execute among them each execution is decided too.
@@ -125,11 +125,6 @@ pub struct Intercept {
     /// the file itself is recognised under any name.
     #[serde(serialize_with = "super::lossy::paths")]
     pub linked: Vec<PathBuf>,
-    /// Read-only places of the bundle in which everything may be read, whatever the call. There
-    /// Landlock grants it, so that the interceptor lets a call go on that opens something there: all
-    /// that such a call reaches by then is Landlock's to decide.
-    #[serde(serialize_with = "super::lossy::paths")]
-    pub readable: Vec<PathBuf>,
 }
 
 impl Intercept {

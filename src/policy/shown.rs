@@ -171,20 +171,13 @@ impl ShownPlan {
         match &plan.intercept {
             None => writeln!(out, "interceptor: none")?,
             Some(intercept) => {
-                let Intercept {
-                    perms,
-                    linked,
-                    readable,
-                } = intercept;
+                let Intercept { perms, linked } = intercept;
                 writeln!(out, "interceptor: {perms}")?;
                 if intercept.decides_executions() {
                     writeln!(out, "  each execution is looked at")?;
                 }
                 for path in linked {
                     line(out, path, "known under every name")?;
-                }
-                for path in readable {
-                    line(out, path, "read by leave of Landlock")?;
                 }
                 writeln!(out, "  holds {}", self.calls.join(", "))?;
             }

@@ -113,8 +113,7 @@ impl<'k> Kernel<'k> {
         self.is_dir(path) || self.makeable(path) || PermSet::FILE.contains(perm)
     }
 
-    /// What Landlock grants.
-    pub fn landlock(&self, path: &Path) -> PermSet {
+    fn landlock(&self, path: &Path) -> PermSet {
         let covering = self
             .plan
             .landlock

@@ -22,7 +22,6 @@ mod interrupted;
 mod killed;
 mod leaks;
 mod learning;
-mod onward;
 mod races;
 mod receivers;
 mod records;

@@ -24,9 +24,8 @@ const UNSOUND: &str = include_str!("races/unsound.py");
 /// Attempts for each kind of call, where nothing else is asked for.
 const ATTEMPTS: u64 = 2000;
 
-/// What is swapped. `onward` rewrites the path of something that the kernel may open by itself.
+/// What is swapped.
 const WAYS: [&str; 3] = ["link", "exchange", "arguments"];
-const ONWARD: &str = "onward";
 
 /// A folder with something that may be had and something that may not, removed at the end.
 struct Ground(String);
@@ -77,19 +76,7 @@ impl Ground {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("its mode");
     }
 
-    fn policy(&self, way: &str) -> String {
-        if way == ONWARD {
-            return json!({
-                "version": 1,
-                "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
-                "fs": {"rules": [
-                    {"action": "allow", "path": self.0, "perms": ["read_file", "read_dir"]},
-                    {"action": "deny", "path": self.entry("**/secret/*")}
-                ]},
-                "limits": {"wall": "12h"}
-            })
-            .to_string();
-        }
+    fn policy(&self) -> String {
         let all = [
             "read_file",
             "read_dir",
@@ -175,14 +162,10 @@ fn attempts() -> u64 {
 
 fn races(kind: &str) {
     let (scratch, ground) = (Scratch::new(), Ground::new(kind));
+    let policy = scratch.file("p.json", ground.policy().as_bytes());
     let racer = ground.entry("racer.py");
-    let mut ways = WAYS.to_vec();
-    if kind == "open" {
-        ways.push(ONWARD);
-    }
-    for way in &ways {
-        let policy = scratch.file("p.json", ground.policy(way).as_bytes());
-        let attempts = attempts().div_ceil(ways.len() as u64).to_string();
+    for way in WAYS {
+        let attempts = attempts().div_ceil(WAYS.len() as u64).to_string();
         let racing = [PYTHON, &*racer, kind, way, &*attempts, &*ground.0];
         let run = Child::new(binary()).clean_path();
         let run = run.args(["run", "--policy", &policy, "--quiet", "--"]);

@@ -248,33 +248,6 @@ fn what_is_decided_live_changes_at_once_and_back() {
     before.none_new(PATIENCE);
 }
 
-/// Where the kernel goes on with a call under the one policy, the other may decide it.
-#[test]
-fn what_every_sandbox_shows_is_denied_at_once_too() {
-    let _alone = alone();
-    if !is_root("what_every_sandbox_shows_is_denied_at_once_too") {
-        return;
-    }
-    let yard = Yard::new("reload-onward");
-    let wide = yard.write("wide.json", &yard.policy(READ, &[]));
-    let read = "read /usr/lib/os-release";
-    let mut worker = Worker::start(&["--name", "onward", "--policy", &wide]);
-    for (name, path, told) in [
-        ("file", "/usr/lib/os-release", "EACCES"),
-        ("pattern", "/usr/lib/**/*-release", "EACCES"),
-        ("another", "/usr/lib/**/*.none", "yes"),
-    ] {
-        worker.does(read, "yes");
-        let rule = json!({"action": "deny", "path": path, "perms": READ});
-        let policy = yard.write(&format!("{name}.json"), &yard.policy(READ, &[rule]));
-        reloaded("onward", &policy);
-        worker.does(read, told);
-        reloaded("onward", &wide);
-    }
-    worker.does(read, "yes");
-    worker.end();
-}
-
 #[test]
 fn what_only_a_restart_carries_is_refused_and_changes_nothing() {
     let _alone = alone();

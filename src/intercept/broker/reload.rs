@@ -18,9 +18,8 @@ impl Broker {
     pub fn reload(&mut self, rules: LiveRules) -> io::Result<()> {
         self.view.handed.wait_for_all();
         let known = known(&rules.linked())?;
-        let readable = rules.readable();
         let policy = self.judge.policy().with_live_rules(rules);
-        self.judge = Judge::new(policy, known, readable).after(&self.judge);
+        self.judge = Judge::new(policy, known);
         Ok(())
     }
 

@@ -7,8 +7,8 @@
 //! then agrees with the oracle by construction.
 //!
 //! What wildcards, `warn`, `ask` and digests speak of, and what no mount carries, is decided as
-//! each call is made: those permissions are *live*. No mask speaks of them, no Landlock grant but where
-//! the bundle is always read, and the mounts show what may be allowed. What that cannot carry either is refused.
+//! each call is made: those permissions are *live*. No Landlock grant and no mask speaks of them,
+//! and the mounts show what may be allowed. What that cannot carry either is refused.
 
 mod descend;
 mod fences;
@@ -23,7 +23,7 @@ mod state;
 mod unsupported;
 
 use super::merge::{ExecMode, Policy};
-use super::perm::PermSet;
+use super::perm::{Grant, Perm, PermSet};
 use super::plan::{ExecPlan, Plan, World};
 use super::refused::{Refusal, Refused};
 use super::request::RuleRef;
@@ -52,7 +52,7 @@ impl Policy {
             return Err(refusals.into());
         }
         let mechanisms = mechanisms::of(&policy, world, &outline, (net, live));
-        let intercept = intercept::of(&policy, world, &outline, live, None);
+        let intercept = intercept::of(&policy, &outline, live, false);
         let exec = match policy.mode {
             ExecMode::Once => ExecPlan::Once,
             ExecMode::Programs => ExecPlan::Programs(outline.programs),
@@ -62,7 +62,7 @@ impl Policy {
             binds: outline.binds,
             links: outline.links,
             masks: outline.masks,
-            landlock: intercept::with_reads(outline.landlock, live, intercept.as_ref()),
+            landlock: openable_to_execute(outline.landlock, live),
             private_executable: outline.private_executable,
             exec,
             net,
@@ -89,6 +89,18 @@ fn walk(policy: &Policy, world: &World) -> (Outline, PermSet) {
         }
         live = live.union(outline.carried);
     }
+}
+
+/// The kernel reads what it executes, and asks Landlock for that right too. The worker's own reading
+/// is decided live, so nothing else is let happen by it.
+fn openable_to_execute(mut landlock: Vec<Grant>, live: PermSet) -> Vec<Grant> {
+    let runs = |grant: &&mut Grant| grant.perms.contains(Perm::Execute);
+    for grant in landlock.iter_mut().filter(runs) {
+        if live.contains(Perm::ReadFile) {
+            grant.perms = grant.perms.with(Perm::ReadFile);
+        }
+    }
+    landlock
 }
 
 fn deny_syscalls(policy: &Policy) -> Vec<String> {

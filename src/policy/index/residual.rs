@@ -156,20 +156,6 @@ impl Index {
         possible
     }
 
-    /// Whether each of `perms` is allowed at a path and, as far as that goes, everywhere below it,
-    /// whatever lies there.
-    pub fn always_allows(&self, names: &[Name<'_>], perms: PermSet, reach: Reach) -> bool {
-        let at = self.residual(names, reach);
-        let mut pending = at.pending.iter();
-        let changes = pending
-            .any(|(pending, (of, _))| pending.verdict != Verdict::Allow && of.intersects(perms));
-        let verdict = |perm: Perm| {
-            self.meet(perm, |layer| at.cells[layer][perm as usize])
-                .verdict
-        };
-        !changes && perms.iter().all(|perm| verdict(perm) == Verdict::Allow)
-    }
-
     fn residual(&self, names: &[Name<'_>], reach: Reach) -> Residual<'_> {
         let mut pending = Pendings::new();
         let mut found = vec![[SILENT; Perm::COUNT]; self.layers + 1];
