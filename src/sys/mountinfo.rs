@@ -7,14 +7,16 @@ use std::path::PathBuf;
 /// One mount.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount<'l> {
-    /// Which part of its file system it shows, escaped as it stands there.
-    pub root: &'l [u8],
+    /// Which part of its file system it shows.
+    pub root: PathBuf,
     /// Where it is.
     pub point: PathBuf,
     /// Its own options, with commas between them.
     options: &'l [u8],
     /// The type of the file system; empty where the line has none.
     pub kind: &'l [u8],
+    /// The options of the file system as a whole, with commas between them.
+    pub options_of_all: &'l [u8],
 }
 
 impl Mount<'_> {
@@ -31,18 +33,19 @@ pub fn mounts(list: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     list.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let (root, point, options) = (fields.nth(3)?, fields.next()?, fields.next()?);
-        let kind = fields.skip_while(|field| *field != b"-").nth(1);
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
         Some(Mount {
-            root,
-            point: PathBuf::from(OsString::from_vec(unescaped(point))),
+            root: unescaped(root),
+            point: unescaped(point),
             options,
-            kind: kind.unwrap_or_default(),
+            kind: fields.next().unwrap_or_default(),
+            options_of_all: fields.nth(1).unwrap_or_default(),
         })
     })
 }
 
 /// Blanks and backslashes stand as a backslash and three octal digits there.
-fn unescaped(field: &[u8]) -> Vec<u8> {
+fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, after)) = rest.split_first() {
@@ -59,7 +62,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
             }
         }
     }
-    bytes
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(test)]
@@ -68,8 +71,9 @@ mod tests {
 
     #[test]
     fn blanks_and_backslashes_are_read() {
-        assert_eq!(unescaped(b"/a\\040b\\134"), b"/a b\\");
-        assert_eq!(unescaped(b"/a\\"), b"/a\\");
+        let unescaped = |field: &[u8]| unescaped(field).into_os_string();
+        assert_eq!(unescaped(b"/a\\040b\\134"), "/a b\\");
+        assert_eq!(unescaped(b"/a\\"), "/a\\");
     }
 
     #[test]
@@ -84,5 +88,6 @@ mod tests {
             (Some("/a b"), &b"proc"[..])
         );
         assert!(mount.has("rw") && mount.has("nodev") && !mount.has("ro"));
+        assert_eq!(mount.options_of_all, b"ro");
     }
 }

@@ -49,9 +49,11 @@ fn remove_tree(path: &Path, end: Instant) -> io::Result<()> {
 fn remove_once(path: &Path, end: Instant) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        // Of what is gone by now nothing is known.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path(), end)?;
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => remove_tree(&entry.path(), end)?,
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            // A file, or gone by now.
+            _ => {}
         }
     }
     fs::remove_dir(path)

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{CgroupError, Held};
+use crate::sys::mountinfo;
 
 /// The caller's own group in the hierarchies that matter. Written as "v1", "hybrid", "v2" or
 /// "none", which says nothing about permission.
@@ -38,7 +39,7 @@ impl Hierarchies {
     /// `membership` is /proc/self/cgroup, `mounts` /proc/self/mountinfo (see proc(5)).
     pub(super) fn parse(membership: &str, mounts: &str) -> Hierarchies {
         let mut own = Hierarchies::default();
-        for mount in mounts.lines().filter_map(Mount::parse) {
+        for mount in Mount::all(mounts) {
             let find = |controller: &str| mount.locate(own_path(membership, controller)?);
             if mount.unified {
                 if own.unified.is_none() {
@@ -102,7 +103,7 @@ impl serde::Serialize for Hierarchies {
 /// One mounted hierarchy.
 pub(in crate::launch) struct Mount {
     /// The group that the mount shows as its root.
-    root: String,
+    root: PathBuf,
     /// Where it is mounted.
     pub(in crate::launch) point: PathBuf,
     /// Whether it is cgroup2's.
@@ -112,21 +113,21 @@ pub(in crate::launch) struct Mount {
 }
 
 impl Mount {
-    /// A line of mountinfo, when it is a hierarchy's.
-    pub(in crate::launch) fn parse(line: &str) -> Option<Mount> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let unified = match right.next()? {
-            "cgroup" => false,
-            "cgroup2" => true,
-            _ => return None,
-        };
-        let mut left = left.split(' ').skip(3);
-        Some(Mount {
-            root: unescape(left.next()?),
-            point: unescape(left.next()?).into(),
-            unified,
-            controllers: right.nth(1)?.to_owned(),
+    /// The hierarchies' mounts of a mountinfo.
+    pub(in crate::launch) fn all(list: &str) -> impl Iterator<Item = Mount> {
+        mountinfo::mounts(list.as_bytes()).filter_map(|mount| {
+            let unified = match mount.kind {
+                b"cgroup" => false,
+                b"cgroup2" => true,
+                _ => return None,
+            };
+            let controllers = String::from_utf8_lossy(mount.options_of_all).into_owned();
+            Some(Mount {
+                root: mount.root,
+                point: mount.point,
+                unified,
+                controllers,
+            })
         })
     }
 
@@ -158,18 +159,4 @@ fn own_path<'a>(membership: &'a str, controller: &str) -> Option<&'a str> {
     memberships(membership)
         .find(|(names, _)| names.split(',').any(|name| name == controller))
         .map(|(_, path)| path)
-}
-
-/// mountinfo writes blanks, newlines and backslashes as three octal digits.
-fn unescape(field: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(field.to_owned(), |text, (code, plain)| {
-        text.replace(code, plain)
-    })
 }

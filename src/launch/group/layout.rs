@@ -67,7 +67,7 @@ impl Layout {
 
     /// `membership` is /proc/self/cgroup, `mounts` /proc/self/mountinfo (see proc(5)).
     pub(super) fn parse(membership: &str, mounts: &str) -> Layout {
-        let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+        let mounts: Vec<Mount> = Mount::all(mounts).collect();
         let mut layout = Layout::default();
         for (controllers, path) in memberships(membership) {
             let shows = |mount: &&Mount| match controllers.split(',').next() {

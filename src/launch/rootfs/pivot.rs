@@ -110,7 +110,7 @@ fn cover(path: &Path) -> io::Result<()> {
 /// Where a mountinfo shows a procfs or sysfs from its root on.
 fn whole_kernel_mounts(list: &[u8]) -> Vec<PathBuf> {
     let is_whole = |mount: &mountinfo::Mount<'_>| {
-        mount.root == b"/" && matches!(mount.kind, b"proc" | b"sysfs")
+        mount.root == Path::new("/") && matches!(mount.kind, b"proc" | b"sysfs")
     };
     let whole = mountinfo::mounts(list).filter(is_whole);
     whole.map(|mount| mount.point).collect()
