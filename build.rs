@@ -2,8 +2,8 @@
 //! the Python worker, as source and, where this machine has a Python, compiled.
 //!
 //! The library is built by a cargo of its own, because a build script cannot ask
-//! for the artifact of another package. It uses the same lock file and the crates
-//! that the outer build has already fetched, so it needs no network.
+//! for the artifact of another package. It uses the same lock file, and fetches
+//! the crates that only the library needs as the outer build has fetched its own.
 
 use std::env;
 use std::fs;
@@ -48,13 +48,11 @@ fn native_library(root: &Path, out: &Path) -> Result<(), String> {
     cargo.current_dir(root);
     cargo.args(["build", "--package", "buntime-worker", "--lib", "--release"]);
     cargo
-        .args(["--locked", "--offline", "--quiet", "--target-dir"])
+        .args(["--locked", "--quiet", "--target-dir"])
         .arg(&target);
     // What the outer cargo, clippy or rustdoc told its own compilers is not for this one.
     for (name, _) in env::vars_os() {
-        let Some(text) = name.to_str() else { continue };
-        let foreign = ["CARGO_", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CLIPPY_", "DEP_"];
-        if foreign.iter().any(|prefix| text.starts_with(prefix)) && text != "CARGO_HOME" {
+        if name.to_str().is_some_and(is_of_another_build) {
             cargo.env_remove(&name);
         }
     }
@@ -73,6 +71,20 @@ fn native_library(root: &Path, out: &Path) -> Result<(), String> {
     fs::copy(&built, &library)
         .map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
     Ok(())
+}
+
+/// Whether a variable is about a build, and not about where crates come from.
+fn is_of_another_build(name: &str) -> bool {
+    const BUILD: [&str; 6] = ["CARGO_", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CLIPPY_", "DEP_"];
+    const SOURCE: [&str; 5] = [
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+    ];
+    let starts = |prefix: &&str| name.starts_with(*prefix);
+    BUILD.iter().any(starts) && !SOURCE.iter().any(starts)
 }
 
 /// Puts `worker.py` and, if a Python is found, `worker.pyc` into the output

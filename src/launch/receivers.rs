@@ -167,6 +167,7 @@ fn receive(
         if let Some((given, _open)) = given {
             handing.hand_over(given, listener)?;
         }
+        lock(crew).answered();
         if change == Change::Rests {
             let rested = wanted.wait_while(lock(crew), |crew| !crew.joins());
             drop(rested.unwrap_or_else(|_| clone::exit_now(1)));
@@ -220,6 +221,8 @@ struct Crew {
     at_work: usize,
     /// Of those at work, who have not begun.
     called: usize,
+    /// Of those at work, who have heard a call and not yet handed over what answers it.
+    busy: usize,
     /// The threads whose calls were heard last.
     recent: [u32; RECENT],
     heard: usize,
@@ -240,6 +243,7 @@ impl Default for Crew {
         Crew {
             at_work: RECEIVERS,
             called: 0,
+            busy: 0,
             recent: [0; RECENT],
             heard: 0,
         }
@@ -253,7 +257,9 @@ impl Crew {
         self.heard = self.heard.wrapping_add(1);
         let is_first = |at: &usize| !self.recent[..*at].contains(&self.recent[*at]);
         let callers = (0..RECENT).filter(is_first).count();
-        let wanted = (callers + 1).min(RECEIVERS);
+        // A caller that gets no processor keeps whoever answers it beyond the calls that are remembered.
+        self.busy += 1;
+        let wanted = (callers.max(self.busy) + 1).min(RECEIVERS);
         match self.at_work.cmp(&wanted) {
             Ordering::Less => {
                 self.at_work += 1;
@@ -266,6 +272,11 @@ impl Crew {
                 Change::Rests
             }
         }
+    }
+
+    /// The call that was heard has been answered, or is held.
+    fn answered(&mut self) {
+        self.busy -= 1;
     }
 
     /// Whether one that rests begins, which is taken for done then.
@@ -321,6 +332,7 @@ mod tests {
             for caller in callers.iter().cycle().take(3 * RECENT) {
                 let change = crew.heard(*caller);
                 assert_eq!(change == Change::Joins, crew.joins());
+                crew.answered();
             }
             crew.at_work
         };
@@ -328,5 +340,21 @@ mod tests {
         assert_eq!(hear(&[7, 8]), 3);
         assert_eq!(hear(&[7, 8, 9, 10, 11]), RECEIVERS);
         assert_eq!(hear(&[12]), 2);
+    }
+
+    #[test]
+    fn somebody_hears_however_long_callers_take() {
+        let mut crew = Crew::default();
+        // Nobody gets what these two were given while a third calls.
+        for slow in [1, 2] {
+            crew.heard(slow);
+        }
+        for _ in 0..3 * RECENT {
+            crew.heard(3);
+            crew.answered();
+            crew.joins();
+            assert!(crew.at_work > crew.busy, "{crew:?}");
+        }
+        assert_eq!(crew.at_work, RECEIVERS);
     }
 }
