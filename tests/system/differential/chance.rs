@@ -111,6 +111,18 @@ const NEW: [&str; 9] = [
     "d/sock",
 ];
 
+/// What may be exchanged for something of another kind.
+const KINDS: [&str; 8] = [
+    "a/l",
+    "link",
+    "b/dangling",
+    "a/sub",
+    "d/empty",
+    "b/sock",
+    "b/hard",
+    "top.txt",
+];
+
 /// What may be connected to, by its name and by other ways there.
 const SOCKETS: [&str; 5] = [
     "b/sock",
@@ -241,6 +253,7 @@ pub fn call(chance: &mut Chance) -> Call {
         _ => 0,
     };
     let to = match (name, chance.one_in(3)) {
+        ("rename", false) if flags == libc::RENAME_EXCHANGE as i32 => *chance.of(&KINDS),
         ("link" | "rename", false) => *chance.of(&NEW),
         _ => *chance.of(&PATHS),
     };
