@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use buntime::policy::{Bind, Perm, PermSet, Policy, Request, Verdict};
+use buntime::policy::{Bind, Mask, MaskKind, Perm, PermSet, Policy, Request, Verdict};
 use sha2::{Digest, Sha256};
 
 use super::super::world::{Kind, kind_of, leads};
@@ -22,6 +22,7 @@ pub struct Oracle<'o> {
     /// Files that a rule named at the start, by their inodes, and the paths it named.
     pub linked: Vec<(u64, PathBuf)>,
     pub binds: &'o [Bind],
+    pub masks: &'o [Mask],
     /// Of the files of the tree, which nobody changes.
     pub digests: &'o BTreeMap<PathBuf, String>,
 }
@@ -105,6 +106,10 @@ impl Oracle<'_> {
     }
 
     fn is_writable(&self, path: &Path) -> bool {
+        let covers = |mask: &Mask| mask.kind == MaskKind::ReadOnly && path.starts_with(&mask.path);
+        if self.masks.iter().any(covers) {
+            return false;
+        }
         let around = self
             .binds
             .iter()

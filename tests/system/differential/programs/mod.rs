@@ -307,6 +307,7 @@ fn compare(
         once: plan.exec == ExecPlan::Once,
         linked: linked.collect(),
         binds: &plan.binds,
+        masks: &plan.masks,
         digests,
     };
     let way = match intercept.perms.contains(Perm::Execute) {
