@@ -150,6 +150,9 @@ impl Looking<'_> {
         if found.kind() == FileType::Symlink {
             return Err(Errno::LOOP);
         }
+        if self.view.is_memory_of_another(self.caller, &found)? {
+            return Err(Errno::ACCESS);
+        }
         let needs = self.open_needs(&found, &to_open(found.kind(), flags));
         let act = move |view: &View, caller| open_again(view, caller, found, flags);
         Ok(Prepared::new(needs, act))

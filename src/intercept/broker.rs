@@ -13,7 +13,8 @@ use rustix::io::Errno;
 
 use super::act::{Act, Done, Looking, Prepared, Task};
 use super::calls::{self, Call};
-use super::exec::{Execution, Executions, Seen};
+use super::exec::{self, Execution, Executions, Seen};
+use super::image::Id;
 use super::need::{Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
@@ -49,7 +50,17 @@ pub struct Broker {
     asked: u64,
     waiters: Vec<Waiter>,
     executions: Executions,
+    /// Executions that may go on when no other thread of their process is followed.
+    queued: Vec<Queued>,
     perms: PermSet,
+}
+
+/// An execution that may go on, but not yet.
+#[derive(Debug)]
+struct Queued {
+    id: u64,
+    caller: Caller,
+    execution: Execution,
 }
 
 /// A call that waits for the supervisor.
@@ -74,10 +85,15 @@ impl std::fmt::Debug for Waiting {
 }
 
 /// Names of files with several, by device and inode.
-fn known(linked: &[PathBuf]) -> io::Result<HashMap<(u64, u64), Vec<PathBuf>>> {
-    let mut known: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
+fn known(linked: &[PathBuf]) -> io::Result<HashMap<Id, Vec<PathBuf>>> {
+    let mut known: HashMap<Id, Vec<PathBuf>> = HashMap::new();
     for path in linked {
-        let stat = rustix::fs::stat(path)?;
+        let stat = match rustix::fs::stat(path) {
+            Ok(stat) => stat,
+            // It has gone meanwhile, and what comes there is judged by its name.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
         let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
         names.push(path.clone());
     }
@@ -98,11 +114,16 @@ impl Broker {
     pub fn open(policy: Policy, intercept: &Intercept) -> io::Result<Broker> {
         Ok(Broker {
             view: View::open()?,
-            judge: Judge::new(policy, known(&intercept.linked)?),
+            judge: Judge::new(
+                policy,
+                known(&intercept.linked)?,
+                exec::loaders(&intercept.loaders),
+            ),
             waiting: HashMap::new(),
             asked: 0,
             waiters: Vec::new(),
             executions: Executions::default(),
+            queued: Vec::new(),
             perms: intercept.perms,
         })
     }
@@ -135,7 +156,7 @@ impl Broker {
             base: None,
             path: program.as_os_str().as_bytes().to_vec(),
         };
-        let (needs, _) = super::exec::look(&self.view, &self.judge, caller, &target, true)?;
+        let (needs, _) = exec::look(&self.view, &self.judge, caller, &target, true)?;
         match needs.iter().any(|need| self.judge.denies_start(need)) {
             true => Err(Errno::ACCESS),
             false => Ok(()),
@@ -346,7 +367,22 @@ impl Broker {
         (id, caller): (u64, Caller),
         execution: Execution,
     ) -> io::Result<()> {
-        if let Err(errno) = self.executions.follow(caller, execution) {
+        let process = match self.view.process_of(caller) {
+            Ok(process) => process,
+            Err(errno) => return refuse(listener, id, errno),
+        };
+        if self.executions.has_another(caller, process) {
+            self.queued.push(Queued {
+                id,
+                caller,
+                execution,
+            });
+            return Ok(());
+        }
+        if let Err(errno) = self
+            .executions
+            .follow(&self.view, (caller, process), execution)
+        {
             return refuse(listener, id, errno);
         }
         self.view.handed.wait_for_all();
@@ -357,13 +393,35 @@ impl Broker {
         self.executions.expect(caller)
     }
 
+    /// Lets go on what waited for another thread of its process.
+    fn go_on(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        for queued in std::mem::take(&mut self.queued) {
+            let Queued {
+                id,
+                caller,
+                execution,
+            } = queued;
+            if seccomp::still_waits(listener, id) {
+                self.execute(listener, (id, caller), execution)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Hears that a thread has stopped. Gives the program that was executed and must not have been,
     /// which is killed.
     ///
     /// # Errors
     /// It cannot be gone on with.
-    pub fn stopped(&mut self, thread: u32, stop: Stop) -> io::Result<Option<PathBuf>> {
-        match self.executions.stopped(&self.view, thread, stop)? {
+    pub fn stopped(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        thread: u32,
+        stop: Stop,
+    ) -> io::Result<Option<PathBuf>> {
+        let seen = self.executions.stopped(&self.view, thread, stop)?;
+        self.go_on(listener)?;
+        match seen {
             Seen::Nothing => Ok(None),
             Seen::Another(path) => Ok(Some(path)),
         }
@@ -408,6 +466,7 @@ impl Broker {
     /// As [`Broker::hear`].
     pub fn reaped(&mut self, listener: BorrowedFd<'_>, process: i32) -> io::Result<()> {
         self.executions.ended(process as u32);
+        self.go_on(listener)?;
         let mut found = self.waiters.iter();
         let Some(at) = found.position(|waiter| waiter.process == process) else {
             return Ok(());

@@ -2,7 +2,8 @@
 //! as one.
 //!
 //! The dynamic loader is such an object. Executed by itself it loads and runs whatever it can read, and
-//! what the kernel sees is an execution of the loader.
+//! what the kernel sees is an execution of the loader. The other way round a program names the
+//! interpreter that the kernel runs in its place, which can be any program.
 
 use std::os::fd::OwnedFd;
 
@@ -12,6 +13,13 @@ use rustix::io::{Errno, pread};
 const HEADER: usize = 64;
 const SEGMENT: usize = 56;
 const ENTRY: usize = 16;
+
+/// The same of 32 bits.
+const HEADER_32: usize = 52;
+const SEGMENT_32: usize = 32;
+
+/// Bytes of a path with its NUL.
+const PATH_MAX: usize = 4096;
 
 /// The most program headers and dynamic entries that are looked at: more than any program has.
 const MOST: usize = 4096;
@@ -62,6 +70,53 @@ pub(super) fn is_shared_object(file: &OwnedFd) -> Result<bool, Errno> {
     Ok(flags.is_none_or(|entry| number(entry, 8, 8) & DF_1_PIE == 0))
 }
 
+/// The path of the interpreter that the kernel will run for this program (`PT_INTERP`, the first one);
+/// none for what names none and for what is no ELF file.
+///
+/// # Errors
+/// It cannot be read, or the kernel does not execute it either.
+pub(super) fn interpreter(file: &OwnedFd) -> Result<Option<Vec<u8>>, Errno> {
+    let mut header = [0; HEADER];
+    let read = pread(file, &mut header, 0)?;
+    if !header[..read].starts_with(b"\x7fELF") {
+        return Ok(None);
+    }
+    // Little-endian, as the machines are that this runs on.
+    let (least, segment, fields) = match header[4] {
+        2 => (
+            HEADER,
+            SEGMENT,
+            [(32, 8), (54, 2), (56, 2), (8, 8), (32, 8)],
+        ),
+        1 => (
+            HEADER_32,
+            SEGMENT_32,
+            [(28, 4), (42, 2), (44, 2), (4, 4), (16, 4)],
+        ),
+        _ => return Err(Errno::NOEXEC),
+    };
+    let [at, size, count, offset, length] = fields;
+    let of = |bytes: &[u8], (at, length): (usize, usize)| number(bytes, at, length);
+    let count = of(&header, count) as usize;
+    if read < least || of(&header, size) as usize != segment || count > MOST {
+        return Err(Errno::NOEXEC);
+    }
+    let segments = part(file, of(&header, at), count * segment)?;
+    let mut segments = segments.chunks_exact(segment);
+    let Some(named) = segments.find(|segment| number(segment, 0, 4) == PT_INTERP) else {
+        return Ok(None);
+    };
+    let size = usize::try_from(of(named, length)).map_err(|_| Errno::NOEXEC)?;
+    if !(2..=PATH_MAX).contains(&size) {
+        return Err(Errno::NOEXEC);
+    }
+    let path = part(file, of(named, offset), size)?;
+    if path.last() != Some(&0) {
+        return Err(Errno::NOEXEC);
+    }
+    Ok(path.split(|byte| *byte == 0).next().map(<[u8]>::to_vec))
+}
+
 fn part(file: &OwnedFd, at: u64, length: usize) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; length];
     match pread(file, &mut bytes, at)? == length {
@@ -96,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn a_program_names_its_interpreter() {
+        let of = |path: &str| {
+            let file = std::fs::File::open(path).expect("it can be read");
+            interpreter(&file.into())
+        };
+        let named = of("/usr/bin/true")
+            .expect("a program")
+            .expect("a dynamic one");
+        assert!(named.starts_with(b"/lib"), "{named:?}");
+        assert_eq!(of("/etc/passwd"), Ok(None));
+        assert_eq!(of("/lib64/ld-linux-x86-64.so.2"), Ok(None));
+    }
+
+    #[test]
     fn a_damaged_file_is_refused_or_none() {
         let bytes = std::fs::read("/lib64/ld-linux-x86-64.so.2").expect("a loader");
         let directory = std::env::temp_dir().join(format!("elf-{}", std::process::id()));
@@ -105,6 +174,12 @@ mod tests {
             assert!(
                 found == Ok(false) || found == Err(Errno::NOEXEC),
                 "{length}: {found:?}"
+            );
+            let file = std::fs::File::open(&directory).expect("a file");
+            let named = interpreter(&file.into());
+            assert!(
+                matches!(named, Ok(None) | Err(Errno::NOEXEC)),
+                "{length}: {named:?}"
             );
         }
         std::fs::remove_file(&directory).expect("it is removed");

@@ -4,6 +4,9 @@
 //! What is decided is the object that the path means now. Another thread can rewrite the path, or
 //! put another file there, before the kernel reads it: then another program than the one that was
 //! decided about stands there, and is killed.
+//!
+//! An ELF file names an interpreter, which the kernel puts beside it and starts in its place. A loader
+//! of the system is none of the worker's choice; anything else there is a program that runs.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,13 +14,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::elf;
+use super::image::{self, Id};
 use super::need::{Judge, Need};
 use super::view::{Caller, Found, Target, View};
 use crate::policy::Perm;
@@ -26,23 +30,37 @@ use crate::sys::trace::{self, Stop};
 /// Interpreters of scripts that are scripts, as the kernel counts them.
 const SCRIPTS: usize = 5;
 
+/// The largest program whose contents are compared, in bytes: while they are read nobody else is heard.
+const LARGEST: u64 = 256 << 20;
+
 /// Bytes of a script's first line that the kernel reads (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: usize = 256;
 
 /// A program that may be executed.
 #[derive(Debug)]
 pub(super) struct Execution {
-    /// Device and inode of what the kernel will run: of a script its interpreter.
-    program: (u64, u64),
+    /// What the kernel will run: of a script its interpreter. Kept open, so that no other file gets
+    /// its number.
+    object: OwnedFd,
+    /// The interpreter that an ELF file names.
+    loader: Option<Id>,
     /// The SHA-256 that its contents were decided with.
     sha256: Option<String>,
     /// What scripts call their interpreters on the way.
     pub interpreters: Vec<PathBuf>,
 }
 
+/// An execution that is under way.
+#[derive(Debug)]
+struct Followed {
+    /// The process of the thread that makes it.
+    process: u32,
+    execution: Execution,
+}
+
 /// The executions that are under way, by thread.
 #[derive(Debug, Default)]
-pub(super) struct Executions(HashMap<u32, Execution>);
+pub(super) struct Executions(HashMap<u32, Followed>);
 
 /// What is known when a thread that was followed has stopped.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +106,13 @@ pub(super) fn look(
             needs.push(Need::Exec(path.clone(), sha256.clone()));
         }
         let Some(interpreter) = interpreter(&file)? else {
-            let program = (found.stat.st_dev, found.stat.st_ino);
+            // What runs can be read in its memory.
+            let names = judge.names(&found).cloned();
+            needs.extend(names.map(|path| Need::Fs(Perm::ReadFile, path)));
+            let loader = match elf::interpreter(&file)? {
+                Some(path) => Some(loader((view, judge), caller, path, &mut needs)?),
+                None => None,
+            };
             // What somebody says yes to is also what runs.
             let sha256 = match sha256 {
                 None if judge.asks_about(&found, None) => {
@@ -97,7 +121,8 @@ pub(super) fn look(
                 known => known,
             };
             let execution = Execution {
-                program,
+                object: found.object,
+                loader,
                 sha256,
                 interpreters,
             };
@@ -108,14 +133,80 @@ pub(super) fn look(
         if sha256.is_some() && !is_read_only(&file)? {
             return Err(Errno::ACCESS);
         }
-        let base = (interpreter.first() != Some(&b'/'))
-            .then(|| view.base(caller, libc::AT_FDCWD))
-            .transpose()?;
         interpreters.push(PathBuf::from(OsString::from_vec(interpreter.clone())));
-        let path = interpreter;
-        found = view.find(caller, &Target { base, path }, true)?;
+        found = named(view, caller, interpreter)?;
     }
     Err(Errno::LOOP)
+}
+
+/// What the kernel finds by a path that a program names.
+fn named(view: &View, caller: Caller, path: Vec<u8>) -> Result<Found, Errno> {
+    let base = (path.first() != Some(&b'/'))
+        .then(|| view.base(caller, libc::AT_FDCWD))
+        .transpose()?;
+    view.find(caller, &Target { base, path }, true)
+}
+
+/// The interpreter of an ELF file. One that is no loader of the system is a program like any other.
+fn loader(
+    (view, judge): (&View, &Judge),
+    caller: Caller,
+    path: Vec<u8>,
+    needs: &mut Vec<Need>,
+) -> Result<Id, Errno> {
+    let found = named(view, caller, path)?;
+    if found.kind() != FileType::RegularFile || found.paths.is_empty() {
+        return Err(Errno::ACCESS);
+    }
+    let id = (found.stat.st_dev, found.stat.st_ino);
+    if judge.is_loader(id) {
+        return Ok(id);
+    }
+    let file = opened(view, &found)?;
+    let sha256 = match judge.compares_digest_of(&found) {
+        // Nobody keeps it from being written to while it runs.
+        true if !is_read_only(&file)? => return Err(Errno::ACCESS),
+        true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
+        false => None,
+    };
+    for path in judge.names(&found) {
+        needs.push(Need::Fs(Perm::Execute, path.clone()));
+        needs.push(Need::Fs(Perm::ReadFile, path.clone()));
+        needs.push(Need::Exec(path.clone(), sha256.clone()));
+    }
+    Ok(id)
+}
+
+/// Where systems keep their dynamic loaders, as programs name them.
+const LOADERS: [&str; 8] = [
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib64/ld-linux-aarch64.so.1",
+    "/lib/ld-linux.so.2",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+    "/libx32/ld-linux-x32.so.2",
+];
+
+/// The loaders that the worker's root has, and those that its first program is known to need. A file
+/// that the worker could write to is none of them.
+pub(super) fn loaders(of_program: &[PathBuf]) -> Vec<Id> {
+    let usual = LOADERS.iter().map(Path::new);
+    let paths = usual.chain(of_program.iter().map(PathBuf::as_path));
+    let mut ids = Vec::new();
+    for path in paths {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        // Most of them are not there.
+        let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else {
+            continue;
+        };
+        let is_one = elf::is_shared_object(&file) == Ok(true) && is_read_only(&file) == Ok(true);
+        if let (true, Ok(stat)) = (is_one, fstat(&file)) {
+            ids.push((stat.st_dev, stat.st_ino));
+        }
+    }
+    ids
 }
 
 /// Opened for its contents. What may not be read is no script, and has no digest.
@@ -132,6 +223,9 @@ fn is_read_only(file: &OwnedFd) -> Result<bool, Errno> {
 
 fn digest(file: &OwnedFd) -> io::Result<String> {
     let mut file = File::from(file.try_clone()?);
+    if file.metadata()?.len() > LARGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut hasher)?;
     Ok(hasher
@@ -158,10 +252,28 @@ fn interpreter(file: &OwnedFd) -> Result<Option<Vec<u8>>, Errno> {
 }
 
 impl Executions {
-    /// Follows the caller to its execution, which is about to be let go on.
-    pub fn follow(&mut self, caller: Caller, execution: Execution) -> Result<(), Errno> {
-        trace::seize(caller.tid).map_err(|_| Errno::ACCESS)?;
-        self.0.insert(caller.tid, execution);
+    /// Whether another thread of the caller's process is followed. One of its threads ends all others
+    /// when it executes, and waits for that in a state in which nobody can follow any of them.
+    pub fn has_another(&self, caller: Caller, process: u32) -> bool {
+        let mut followed = self.0.iter();
+        followed.any(|(thread, followed)| *thread != caller.tid && followed.process == process)
+    }
+
+    /// Follows the caller, a thread of a process of which no other is followed, to its execution, which
+    /// is about to be let go on. Its former one is over, and it may not have stopped for that yet.
+    pub fn follow(
+        &mut self,
+        view: &View,
+        (caller, process): (Caller, u32),
+        execution: Execution,
+    ) -> Result<(), Errno> {
+        let is_followed = trace::seize(caller.tid).is_ok()
+            || (self.0.contains_key(&caller.tid) && is_ours(view, caller));
+        if !is_followed {
+            return Err(Errno::ACCESS);
+        }
+        let followed = Followed { process, execution };
+        self.0.insert(caller.tid, followed);
         Ok(())
     }
 
@@ -199,7 +311,9 @@ impl Executions {
         };
         let program = running(view, thread);
         let is_expected = match (&program, &expected) {
-            (Ok(running), Some(expected)) => is_the_same(running, expected),
+            (Ok(running), Some(Followed { execution, .. })) => {
+                is_the_same((view, thread), running, execution)
+            }
             _ => false,
         };
         if is_expected {
@@ -225,6 +339,13 @@ impl Executions {
     }
 }
 
+/// Whether it is this process that follows the caller.
+fn is_ours(view: &View, caller: Caller) -> bool {
+    let status = view.status(caller);
+    let tracer = status.and_then(|status| status.number("TracerPid:", 10));
+    tracer == Ok(u64::from(std::process::id()))
+}
+
 const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// What the thread runs, opened for its contents: nobody can write to it while it runs.
@@ -238,15 +359,21 @@ fn running(view: &View, thread: u32) -> Result<OwnedFd, Errno> {
     )
 }
 
-fn is_the_same(running: &OwnedFd, expected: &Execution) -> bool {
-    let stat = fstat(running);
-    let is_it = stat.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == expected.program);
+fn is_the_same((view, thread): (&View, u32), running: &OwnedFd, expected: &Execution) -> bool {
+    let id = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    let Ok(program) = id(&expected.object) else {
+        return false;
+    };
     let has_digest = match &expected.sha256 {
         None => true,
         Some(sha256) => digest(running).is_ok_and(|digest| digest == *sha256),
     };
+    let made_of: Vec<Id> = expected.loader.into_iter().chain([program]).collect();
     // It could have been written to since it was looked at.
-    is_it && has_digest && elf::is_shared_object(running) == Ok(false)
+    id(running) == Ok(program)
+        && has_digest
+        && elf::is_shared_object(running) == Ok(false)
+        && image::is_made_of(view, thread, &made_of)
 }
 
 fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {

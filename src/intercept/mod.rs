@@ -18,6 +18,7 @@ mod calls;
 mod elf;
 mod exec;
 mod held;
+mod image;
 mod message;
 mod mounts;
 mod need;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags, Stat};
 
+use super::image::Id;
 use super::question::Asked;
 use super::view::Found;
 use crate::policy::{Perm, Policy, Request, Verdict};
@@ -84,23 +85,44 @@ pub(super) fn to_remove(kind: FileType) -> Perm {
 pub(super) struct Judge {
     policy: Policy,
     /// Names of files with several, by device and inode.
-    linked: HashMap<(u64, u64), Vec<PathBuf>>,
+    linked: HashMap<Id, Vec<PathBuf>>,
     /// Whether operations on files are recorded also where they are allowed.
     records_files: bool,
     /// The same of executions.
     records_executions: bool,
+    /// The dynamic loaders of the system.
+    loaders: Vec<Id>,
 }
 
 impl Judge {
-    pub fn new(policy: Policy, linked: HashMap<(u64, u64), Vec<PathBuf>>) -> Judge {
+    pub fn new(policy: Policy, linked: HashMap<Id, Vec<PathBuf>>, loaders: Vec<Id>) -> Judge {
         let audit = policy.audit();
         let named = |name: &str| audit.events.iter().any(|event| event == name);
         Judge {
             records_files: audit.enabled && named("fs"),
             records_executions: audit.enabled && named("exec"),
             linked,
+            loaders,
             policy,
         }
+    }
+
+    /// The same judge by other rules. What a file was known by stays known: it can have got other names
+    /// since, and another file its own.
+    pub fn go_over(&mut self, policy: Policy, linked: HashMap<Id, Vec<PathBuf>>) {
+        let mut known = std::mem::take(&mut self.linked);
+        for (id, names) in linked {
+            let of_file = known.entry(id).or_default();
+            of_file.extend(names);
+            of_file.sort_unstable();
+            of_file.dedup();
+        }
+        *self = Judge::new(policy, known, std::mem::take(&mut self.loaders));
+    }
+
+    /// Whether it is a dynamic loader of the system.
+    pub fn is_loader(&self, file: Id) -> bool {
+        self.loaders.contains(&file)
     }
 
     /// Whether what a program contains matters to some rule about one of these names.

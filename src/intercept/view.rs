@@ -317,6 +317,26 @@ impl View {
         format!("/proc/self/fd/{}", object.as_raw_fd())
     }
 
+    /// Whether it is the memory of another process than the caller's, in which a program could be read
+    /// that it has just executed and must not have.
+    pub fn is_memory_of_another(&self, caller: Caller, found: &Found) -> Result<bool, Errno> {
+        for path in &found.paths {
+            let mut mounts = self.mounts.of_processes.iter();
+            let below = mounts.find_map(|mount| path.strip_prefix(mount).ok());
+            let is_memory = path.file_name().is_some_and(|name| name == "mem");
+            let Some(below) = below.filter(|_| is_memory) else {
+                continue;
+            };
+            let of = below.iter().next().and_then(|name| name.to_str());
+            let of = of.and_then(|name| name.parse::<u32>().ok());
+            let own = [self.process_of(caller)?, caller.tid];
+            if of.is_none_or(|of| !own.contains(&of)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What the kernel shows of this process to itself is not the worker's: only what it shows of
     /// every process to everybody is.
     fn refuse_ourselves(&self, found: &Found) -> Result<(), Errno> {

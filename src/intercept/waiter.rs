@@ -68,6 +68,10 @@ impl Waiter {
         if take(&self.turn) {
             self.send(libc::SIGKILL)?;
         }
+        self.has_ended()
+    }
+
+    fn has_ended(&self) -> io::Result<()> {
         let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let process = Pid::from_raw(self.process).map(WaitId::Pid);
         match process.map(|process| waitid(process, ends)) {
@@ -87,6 +91,16 @@ impl Waiter {
         }
         self.send(libc::SIGKILL)?;
         refuse(listener, self.id, Errno::INTR)
+    }
+
+    /// The same, and waits until its process has ended, so that it opens nothing and gives nothing any
+    /// more.
+    ///
+    /// # Errors
+    /// As [`Waiter::give_up`].
+    pub fn end(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        self.give_up(listener)?;
+        self.has_ended()
     }
 
     /// Ends it when its caller is gone, and interrupts it when that has a signal to be delivered, as the

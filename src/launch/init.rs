@@ -329,9 +329,11 @@ impl Init<'_> {
     /// Goes over to other rules, or keeps those that it has and says why. Which of them hold is said
     /// before the first call is decided by them.
     fn reload(&mut self, generation: u64, documents: &[OwnedFd]) -> io::Result<()> {
-        let reloaded = match &mut self.broker {
-            Some(broker) => notice::rules_of(documents).and_then(|rules| broker.reload(rules)),
-            None => Err(io::Error::other("nothing is decided as it is made")),
+        let reloaded = match (&mut self.broker, self.listener) {
+            (Some(broker), Some(listener)) => {
+                notice::rules_of(documents).and_then(|rules| broker.reload(listener, rules))
+            }
+            _ => Err(io::Error::other("nothing is decided as it is made")),
         };
         let failed = reloaded.err().map(|error| error.to_string());
         let holds = failed.is_none();
@@ -355,10 +357,10 @@ impl Init<'_> {
 
     /// A thread that is followed to its execution has stopped.
     fn hear_stop(&mut self, thread: i32, stop: Stop) -> io::Result<()> {
-        let Some(broker) = &mut self.broker else {
+        let (Some(broker), Some(listener)) = (&mut self.broker, self.listener) else {
             return Ok(());
         };
-        let Some(path) = broker.stopped(thread.unsigned_abs(), stop)? else {
+        let Some(path) = broker.stopped(listener, thread.unsigned_abs(), stop)? else {
             return Ok(());
         };
         let denied = Notice::ExecDenied {

@@ -176,12 +176,27 @@ fn receive(
 }
 
 /// The files that are being handed over: open here too until that is done, which the caller may be far
-/// beyond by then. It gets the same file once more only after that.
+/// beyond by then. It gets the same file once more only after that, if anybody else is there to wait.
 #[derive(Debug, Default)]
 struct Handing {
     handed: Handed,
-    files: Mutex<[Option<(u64, u64)>; RECEIVERS]>,
+    files: Mutex<Files>,
     done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    given: [Option<(u64, u64)>; RECEIVERS],
+    /// Threads that wait for one of them.
+    waiting: usize,
+}
+
+impl Files {
+    /// Whether all threads but one hand something over, or wait for that.
+    fn are_all_but_one_busy(&self) -> bool {
+        let given = self.given.iter().flatten().count();
+        given + self.waiting >= RECEIVERS - 1
+    }
 }
 
 impl Handing {
@@ -189,28 +204,26 @@ impl Handing {
         let Some(file) = given.file() else {
             return given.hand_over(listener);
         };
-        let is_there = |files: &mut [Option<(u64, u64)>; RECEIVERS]| files.contains(&Some(file));
-        let mut files = self.wait_while(is_there);
+        let mut files = self.lock();
+        files.waiting += 1;
+        // Whoever is left hears the others, and waits for nobody's caller.
+        let waited = self.done.wait_while(files, |files| {
+            files.given.contains(&Some(file)) && !files.are_all_but_one_busy()
+        });
+        files = waited.unwrap_or_else(|_| clone::exit_now(1));
+        files.waiting -= 1;
         // There is one place for each thread.
-        let place = files.iter().position(Option::is_none);
+        let place = files.given.iter().position(Option::is_none);
         let place = place.ok_or_else(|| io::Error::other("more threads than places"))?;
-        files[place] = Some(file);
+        files.given[place] = Some(file);
         drop(files);
         given.hand_over(listener)?;
-        self.lock()[place] = None;
+        self.lock().given[place] = None;
         self.done.notify_all();
         Ok(())
     }
 
-    fn wait_while(
-        &self,
-        condition: impl FnMut(&mut [Option<(u64, u64)>; RECEIVERS]) -> bool,
-    ) -> MutexGuard<'_, [Option<(u64, u64)>; RECEIVERS]> {
-        let waited = self.done.wait_while(self.lock(), condition);
-        waited.unwrap_or_else(|_| clone::exit_now(1))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, [Option<(u64, u64)>; RECEIVERS]> {
+    fn lock(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(|_| clone::exit_now(1))
     }
 }

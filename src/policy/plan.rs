@@ -125,6 +125,9 @@ pub struct Intercept {
     /// the file itself is recognised under any name.
     #[serde(serialize_with = "super::lossy::paths")]
     pub linked: Vec<PathBuf>,
+    /// What the kernel runs on the way to the program.
+    #[serde(skip)]
+    pub loaders: Vec<PathBuf>,
 }
 
 impl Intercept {

@@ -171,7 +171,7 @@ impl ShownPlan {
         match &plan.intercept {
             None => writeln!(out, "interceptor: none")?,
             Some(intercept) => {
-                let Intercept { perms, linked } = intercept;
+                let Intercept { perms, linked, .. } = intercept;
                 writeln!(out, "interceptor: {perms}")?;
                 if intercept.decides_executions() {
                     writeln!(out, "  each execution is looked at")?;

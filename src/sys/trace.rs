@@ -3,7 +3,6 @@
 use std::io;
 
 use nix::sys::ptrace;
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 /// What a traced thread has stopped for.
@@ -58,10 +57,22 @@ pub fn let_go(thread: u32) -> io::Result<()> {
 /// Lets a stopped thread go on with this signal, and follows it further.
 ///
 /// # Errors
-/// `ESRCH` when it is gone, `EINVAL` for what is no signal.
+/// `ESRCH` when it is gone, `EIO` for what is no signal.
 pub fn go_on(thread: u32, signal: i32) -> io::Result<()> {
-    let signal = Signal::try_from(signal)?;
-    Ok(ptrace::cont(of(thread), signal)?)
+    // By its number: real-time signals have no other name.
+    // SAFETY: PTRACE_CONT takes no address, and a number of a signal in the place of data.
+    let done = unsafe {
+        libc::ptrace(
+            libc::PTRACE_CONT,
+            of(thread).as_raw(),
+            std::ptr::null_mut::<libc::c_void>(),
+            signal as libc::c_long,
+        )
+    };
+    match done {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// The number that a thread had before it executed a program.

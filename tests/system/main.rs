@@ -17,6 +17,7 @@ mod differential;
 mod doctor;
 mod executions;
 mod floods;
+mod images;
 mod interpreters;
 mod interrupted;
 mod killed;

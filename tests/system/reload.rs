@@ -452,6 +452,32 @@ fn what_was_done_under_the_former_policy_opens_nothing_under_the_new_one() {
     worker.end();
 }
 
+/// What a file was known by at the start it is known by for good, whatever has got its name since.
+#[test]
+fn a_file_stays_known_when_another_has_its_name() {
+    let _alone = alone();
+    if !is_root("a_file_stays_known_when_another_has_its_name") {
+        return;
+    }
+    let yard = Yard::new("reload-known");
+    let (a, alias) = (yard.at("a"), yard.at("alias"));
+    fs::set_permissions(&a, fs::Permissions::from_mode(0o777)).expect("its mode is changed");
+    fs::hard_link(&a, &alias).expect("a link");
+    let perms = ["read_file", "read_dir", "write_file", "write_dir"];
+    let deny = json!({"action": "deny", "path": a, "perms": ["read_file"]});
+    let policy = yard.write("policy.json", &yard.policy(&perms, &[deny]));
+    let mut worker = Worker::start(&["--name", "known", "--policy", &policy]);
+    worker.does(&format!("read {alias}"), "EACCES");
+    worker.does(&format!("replace {a}"), "yes");
+    worker.does(&format!("read {alias}"), "EACCES");
+    for _ in 0..2 {
+        reloaded("known", &policy);
+        worker.does(&format!("read {alias}"), "EACCES");
+        worker.does(&format!("read {a}"), "EACCES");
+    }
+    worker.end();
+}
+
 #[test]
 fn a_question_that_waits_is_asked_by_the_new_policy() {
     let _alone = alone();

@@ -12,6 +12,19 @@ use crate::policy::PermSet;
 const CHANGING: u64 =
     (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
 
+/// Commands of ioctl(2) that change what is known of a file, and take a descriptor that is open for
+/// reading: FS_IOC_SETFLAGS of both sizes, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR,
+/// FS_IOC_SET_ENCRYPTION_POLICY and FS_IOC_ENABLE_VERITY of linux/fs.h, linux/fscrypt.h and
+/// linux/fsverity.h.
+const ATTRIBUTES: [u64; 6] = [
+    0x4008_6602,
+    0x4004_6602,
+    0x4008_7602,
+    0x401c_5820,
+    0x800c_6613,
+    0x4080_6685,
+];
+
 /// Sends to the listener what may need one of `perms`. Of what was refused by an argument the
 /// broker refuses the same.
 pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError> {
@@ -38,6 +51,23 @@ pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError
     }
     if perms.is_empty() {
         return Ok(());
+    }
+    // A domain of the worker's own would not hold for calls that are made in its place, and it must not
+    // believe that it does.
+    for sysno in [
+        Sysno::landlock_create_ruleset,
+        Sysno::landlock_add_rule,
+        Sysno::landlock_restrict_self,
+    ] {
+        table.refuse(sysno, libc::EOPNOTSUPP);
+    }
+    if perms.intersects(PermSet::CHANGE) {
+        let commands = ATTRIBUTES.map(|command| [equal(1, command)]);
+        let clause = Clause::Refuse {
+            when: rules(Sysno::ioctl, &commands)?,
+            errno: libc::EOPNOTSUPP,
+        };
+        table.append(Sysno::ioctl, clause);
     }
     // The paths of a process that hides its memory cannot be read. It is told that it has, as
     // nobody else is here from whom it could be hidden.

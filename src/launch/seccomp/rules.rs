@@ -211,6 +211,9 @@ fn processes(table: &mut Table, stacked: bool) -> Result<(), SeccompError> {
     // TIOCSTI types into the terminal, TIOCLINUX pastes into it, TIOCSETD loads a line discipline.
     let commands = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD].map(|c| [equal(1, c)]);
     table.refuse_when(Sysno::ioctl, &commands, libc::EPERM)?;
+    // Whoever has a lease on a file makes others wait who open it. As where the file system has none.
+    let leases = [equal(1, constant(libc::F_SETLEASE))];
+    table.refuse_when(Sysno::fcntl, &[leases], libc::EINVAL)?;
     // RENAME_WHITEOUT makes a character device without mknod.
     let whiteout = u64::from(libc::RENAME_WHITEOUT);
     table.refuse_when(

@@ -54,10 +54,10 @@ impl Descent<'_> {
         if !spot.is_dir() && state.blocked == before && kept.intersects(PermSet::ENTRIES) {
             self.leave(kept.intersection(PermSet::ENTRIES));
         }
-        // The kernel asks Landlock for reading too where it executes; what may run and not be read is
-        // read by nobody else only where that is decided live.
+        // Whoever runs a program can read it in the memory of that process. Where each execution is looked
+        // at, what may not be read does not run.
         if want.contains(Perm::Execute) && !spot.allowed.contains(Perm::ReadFile) {
-            self.leave(PermSet::of(&[Perm::ReadFile]));
+            self.leave(PermSet::of(&[Perm::ReadFile, Perm::Execute]));
         }
         if !gained.is_empty() {
             self.out.landlock.push(Grant {

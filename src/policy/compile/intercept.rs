@@ -7,13 +7,13 @@ use super::spots::Spot;
 use super::state::State;
 use crate::policy::merge::Policy;
 use crate::policy::perm::{Perm, PermSet};
-use crate::policy::plan::{EntryKind, Intercept};
+use crate::policy::plan::{EntryKind, Intercept, World};
 use crate::policy::request::Request;
 
 /// The interceptor's part, if it has one. A worker that runs could give a file another name before
 /// this is known (`lives`): then each file counts as one that has several.
 pub(super) fn of(
-    policy: &Policy,
+    (policy, world): (&Policy, &World),
     outline: &Outline,
     live: PermSet,
     lives: bool,
@@ -30,6 +30,7 @@ pub(super) fn of(
     Some(Intercept {
         perms: live,
         linked,
+        loaders: world.loaders.clone(),
     })
 }
 

@@ -52,7 +52,7 @@ impl Policy {
             return Err(refusals.into());
         }
         let mechanisms = mechanisms::of(&policy, world, &outline, (net, live));
-        let intercept = intercept::of(&policy, &outline, live, false);
+        let intercept = intercept::of((&policy, world), &outline, live, false);
         let exec = match policy.mode {
             ExecMode::Once => ExecPlan::Once,
             ExecMode::Programs => ExecPlan::Programs(outline.programs),

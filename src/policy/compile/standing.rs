@@ -61,7 +61,7 @@ impl Policy {
         let outline = descent.finish();
         standing.same(&outline, live);
         standing.done()?;
-        Ok(intercept::of(&policy, &outline, live, true))
+        Ok(intercept::of((&policy, world), &outline, live, true))
     }
 }
 

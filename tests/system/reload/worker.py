@@ -91,6 +91,17 @@ def link(both):
     return name_of(libc.link(one.encode(), other.encode()))
 
 
+def replaced(path):
+    """Another file stands there."""
+    try:
+        os.unlink(path)
+        with open(path, "w") as file:
+            file.write("other")
+        return "yes"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
 def ask(path):
     """Asks for another policy, as a process outside could."""
     try:
@@ -115,6 +126,7 @@ ACTS = {
     "waited": waited,
     "link": link,
     "ask": ask,
+    "replace": replaced,
 }
 
 print("ready", flush=True)

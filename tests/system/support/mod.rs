@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod descendants;
+pub mod elf;
 pub mod leftovers;
 pub mod tracer;
 

@@ -68,7 +68,11 @@ impl Oracle<'_> {
         let own = names.iter().map(|name| self.of_name(name, sha256)).max();
         let own = own.unwrap_or(Verdict::Deny);
         let Some(interpreter) = interpreter(&bytes) else {
-            return Some(own);
+            // Its memory can be read.
+            return Some(match self.live.contains(Perm::Execute) {
+                true => own.max(self.of_reading(path)),
+                false => own,
+            });
         };
         let compared = names
             .iter()

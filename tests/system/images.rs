@@ -1,0 +1,317 @@
+//! What the kernel puts into a process that executes a program: its interpreter is a program too. And
+//! executions of many threads, and under many signals, which must stop nobody else's.
+#![cfg(target_arch = "x86_64")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::elf::{At, ending};
+use crate::support::{Child, Finished, PYTHON, Scratch, alone, binary, is_root, outside_of_tmp};
+
+/// A folder of programs, which a worker may run and read but for what rules say, removed at the end.
+struct Programs(PathBuf);
+
+impl Programs {
+    fn new(test: &str) -> Programs {
+        let folder = outside_of_tmp().join(format!("{test}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        Programs(folder)
+    }
+
+    fn add(&self, name: &str, bytes: &[u8]) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, bytes).expect("a program");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode is changed");
+    }
+
+    /// Any program runs but for what `rules` say of those of the folder.
+    fn policy(&self, rules: &[(&str, &str)]) -> Value {
+        let rule = |(action, pattern): &(&str, &str)| json!({"action": action, "path": self.0.join(pattern)});
+        json!({
+            "version": 1,
+            "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
+            "fs": {"rules": [{"action": "allow", "path": self.0, "perms": ["read_file", "read_dir", "execute"]}]},
+            "exec": {"rules": rules.iter().map(rule).collect::<Vec<_>>()},
+            "audit": {"enabled": true}
+        })
+    }
+
+    /// Runs Python code in the folder.
+    fn run(&self, policy: &Value, code: &str) -> Finished {
+        let scratch = Scratch::new();
+        let file = scratch.file("p.json", policy.to_string().as_bytes());
+        let folder = self.0.display().to_string();
+        Child::new(binary())
+            .args(["run", "--quiet", "--ask=never", "--policy", &file, "--"])
+            .args([PYTHON, "-I", "-c", &code.replace("FOLDER", &folder)])
+            .clean_path()
+            .run()
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("{} stays: {error}", self.0.display());
+        }
+    }
+}
+
+/// Says how each program of the folder ends, or why it does not begin.
+const ENDS: &str = r#"
+import errno, os, sys
+os.chdir("FOLDER")
+def end(path):
+    child = os.fork()
+    if child == 0:
+        try:
+            os.execv(path, [path])
+        except OSError as error:
+            os._exit(200 + error.errno)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"#;
+
+#[test]
+fn an_interpreter_is_a_program_and_runs_only_as_one_may() {
+    let _alone = alone();
+    if !is_root("an_interpreter_is_a_program_and_runs_only_as_one_may") {
+        return;
+    }
+    let programs = Programs::new("images-interpreter");
+    let interpreter = ending(7, At::Interpreter, None);
+    programs.add("secret", &interpreter);
+    programs.add("open", &ending(8, At::Interpreter, None));
+    programs.add("by-secret", &ending(0, At::Program, Some("secret")));
+    programs.add("by-open", &ending(0, At::Program, Some("open")));
+    let digest: String = Sha256::digest(&interpreter)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let code = format!(
+        "{ENDS}print(end('secret'), end('by-secret'), end('open'), end('by-open'), end('/usr/bin/true'))"
+    );
+    // Nobody denies them: so it is what they do.
+    let done = programs.run(&programs.policy(&[("warn", "nothing*")]), &code);
+    assert_eq!(done.stdout(), "7 7 8 8 0\n", "{done}");
+    for action in ["deny", "ask"] {
+        let done = programs.run(&programs.policy(&[(action, "sec*")]), &code);
+        assert_eq!(
+            done.stdout(),
+            "213 213 8 8 0\n",
+            "{action} was not denied: {done}"
+        );
+    }
+    let mut by_digest = programs.policy(&[]);
+    by_digest["exec"]["rules"] =
+        json!([{"action": "deny", "path": programs.0.join("*"), "sha256": digest}]);
+    let done = programs.run(&by_digest, &code);
+    assert_eq!(
+        done.stdout(),
+        "213 213 8 8 0\n",
+        "the digest was not denied: {done}"
+    );
+}
+
+/// Its path can lead elsewhere when the kernel opens it than when it was looked at.
+#[test]
+fn an_interpreter_that_is_swapped_never_begins() {
+    let _alone = alone();
+    if !is_root("an_interpreter_that_is_swapped_never_begins") {
+        return;
+    }
+    let programs = Programs::new("images-swapped");
+    programs.add("secret", &ending(7, At::Interpreter, None));
+    programs.add("open", &ending(8, At::Interpreter, None));
+    programs.add("by-link", &ending(0, At::Program, Some("swapped/link")));
+    let swapped = programs.0.join("swapped");
+    fs::create_dir(&swapped).expect("a folder");
+    symlink("../open", swapped.join("link")).expect("a link");
+    let over = AtomicBool::new(false);
+    let code = format!(
+        "{ENDS}ends = [end('by-link') for _ in range(3000)]\nprint(ends.count(7), ends.count(8) > 0, ends.count(213) > 0)"
+    );
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for aim in ["../secret", "../open"] {
+                    symlink(aim, swapped.join("fresh")).expect("a link");
+                    fs::rename(swapped.join("fresh"), swapped.join("link"))
+                        .expect("it is replaced");
+                }
+            }
+        });
+        let done = programs.run(&programs.policy(&[("deny", "sec*")]), &code);
+        over.store(true, Ordering::Relaxed);
+        done
+    });
+    assert_eq!(done.stdout(), "0 True True\n", "it was not denied: {done}");
+}
+
+/// Whoever runs a program has its bytes in memory.
+#[test]
+fn what_may_not_be_read_does_not_run_either() {
+    let _alone = alone();
+    if !is_root("what_may_not_be_read_does_not_run_either") {
+        return;
+    }
+    let programs = Programs::new("images-read");
+    programs.add("secret", &ending(7, At::Program, None));
+    programs.add("open", &ending(8, At::Program, None));
+    for pattern in ["secret", "sec*"] {
+        let mut policy = programs.policy(&[("warn", "nothing*")]);
+        let rules = policy["fs"]["rules"].as_array_mut().expect("rules");
+        rules.push(
+            json!({"action": "deny", "path": programs.0.join(pattern), "perms": ["read_file"]}),
+        );
+        let done = programs.run(&policy, &format!("{ENDS}print(end('secret'), end('open'))"));
+        assert_eq!(done.stdout(), "213 8\n", "{pattern} was not denied: {done}");
+    }
+}
+
+/// In the moment before a wrong program is killed it could be read there.
+#[test]
+fn no_process_reads_the_memory_of_another() {
+    let _alone = alone();
+    if !is_root("no_process_reads_the_memory_of_another") {
+        return;
+    }
+    let programs = Programs::new("images-memory");
+    let code = r#"
+import os, time
+def reads(path):
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+        return "yes"
+    except PermissionError:
+        return "no"
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+number = os.getpid()
+print([reads(f"/proc/{name}/mem") for name in ("self", "thread-self", number, f"self/task/{number}")],
+      [reads(f"/proc/{name}/mem") for name in (child, f"{child}/task/{child}")])
+os.kill(child, 9)
+"#;
+    let mut policy = programs.policy(&[("warn", "nothing*")]);
+    policy["audit"]["events"] = json!([]);
+    let rules = policy["fs"]["rules"].as_array_mut().expect("rules");
+    rules.push(json!({"action": "deny", "path": programs.0.join("*.key")}));
+    let done = programs.run(&policy, code);
+    assert_eq!(
+        done.stdout(),
+        "['yes', 'yes', 'yes', 'yes'] ['no', 'no']\n",
+        "it was not denied: {done}"
+    );
+}
+
+/// The one ends the others, and waits for that, while each is to be followed.
+#[test]
+fn threads_that_execute_at_once_stop_nobody() {
+    let _alone = alone();
+    if !is_root("threads_that_execute_at_once_stop_nobody") {
+        return;
+    }
+    let programs = Programs::new("images-threads");
+    programs.add("end", &ending(7, At::Program, None));
+    let code = r#"
+import ctypes, os, threading
+libc = ctypes.CDLL(None)
+words = (ctypes.c_char_p * 2)(b"end", None)
+ends = []
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        together = threading.Barrier(8)
+        def execute():
+            together.wait()
+            libc.execve(b"FOLDER/end", words, None)
+        for _ in range(7):
+            threading.Thread(target=execute, daemon=True).start()
+        execute()
+    ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(len(ends), set(ends))
+"#;
+    let done = programs.run(&programs.policy(&[("warn", "nothing*")]), code);
+    assert_eq!(done.stdout(), "200 {7}\n", "it waits for ever: {done}");
+}
+
+/// A call that fails is followed to its end too, and signals of every number come in between.
+#[test]
+fn signals_while_a_program_is_executed_end_nobody() {
+    let _alone = alone();
+    if !is_root("signals_while_a_program_is_executed_end_nobody") {
+        return;
+    }
+    let programs = Programs::new("images-signals");
+    programs.add("none", b"no program");
+    let code = r#"
+import errno, os, signal, time
+numbers = [signal.SIGUSR1, signal.SIGRTMIN + 5, signal.SIGRTMAX]
+for number in numbers:
+    signal.signal(number, lambda *_: None)
+child = os.fork()
+if child == 0:
+    tries, others = 0, set()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            os.execv("FOLDER/none", ["none"])
+        except OSError as error:
+            tries += 1
+            others.add(errno.errorcode[error.errno])
+    # A signal that comes before anybody has heard of the call interrupts it.
+    print(tries > 100, others - {"EINTR"}, flush=True)
+    os._exit(0)
+while os.waitpid(child, os.WNOHANG)[0] == 0:
+    for number in numbers:
+        os.kill(child, number)
+    time.sleep(0.0005)
+"#;
+    let done = programs.run(&programs.policy(&[("warn", "nothing*")]), code);
+    assert_eq!(done.stdout(), "True {'ENOEXEC'}\n", "{done}");
+}
+
+/// A domain of its own does not hold for calls that are made in its place, so it gets none; nor does it
+/// make others wait who open a file, or change by a descriptor what it may not change by a name.
+#[test]
+fn what_would_not_hold_or_hold_others_up_is_not_to_be_had() {
+    let _alone = alone();
+    if !is_root("what_would_not_hold_or_hold_others_up_is_not_to_be_had") {
+        return;
+    }
+    let programs = Programs::new("images-attributes");
+    programs.add("a.key", b"text");
+    let code = r#"
+import ctypes, errno, fcntl, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def told(act):
+    try:
+        act()
+        return "done"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+def landlock():
+    if libc.syscall(444, None, 0, 1) < 0:
+        raise OSError(ctypes.get_errno(), "")
+file = os.open("FOLDER/a.key", os.O_RDONLY)
+print(told(landlock), told(lambda: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)),
+      told(lambda: fcntl.ioctl(file, 0x40086602, struct.pack("l", 0x40))),
+      told(lambda: fcntl.ioctl(file, 0x401c5820, bytes(28))))
+"#;
+    let mut policy = programs.policy(&[]);
+    let rules = policy["fs"]["rules"].as_array_mut().expect("rules");
+    rules[0]["perms"] = json!(["read_file", "read_dir", "write_file", "write_dir"]);
+    rules.push(json!({"action": "deny", "path": programs.0.join("*.key"), "perms": ["write_file", "write_dir"]}));
+    let done = programs.run(&policy, code);
+    assert_eq!(
+        done.stdout(),
+        "ENOTSUP EINVAL ENOTSUP ENOTSUP\n",
+        "it was not denied: {done}"
+    );
+}
