@@ -106,9 +106,7 @@ pub(super) fn look(
             needs.push(Need::Exec(path.clone(), sha256.clone()));
         }
         let Some(interpreter) = interpreter(&file)? else {
-            // What runs can be read in its memory.
-            let names = judge.names(&found).cloned();
-            needs.extend(names.map(|path| Need::Fs(Perm::ReadFile, path)));
+            needs.extend(unreadable(judge, &found));
             let loader = match elf::interpreter(&file)? {
                 Some(path) => Some(loader((view, judge), caller, path, &mut needs)?),
                 None => None,
@@ -171,10 +169,18 @@ fn loader(
     };
     for path in judge.names(&found) {
         needs.push(Need::Fs(Perm::Execute, path.clone()));
-        needs.push(Need::Fs(Perm::ReadFile, path.clone()));
         needs.push(Need::Exec(path.clone(), sha256.clone()));
     }
+    needs.extend(unreadable(judge, &found));
     Ok(id)
+}
+
+/// What keeps a program from being read, and so from being run: whoever runs it has it in memory.
+fn unreadable<'n>(judge: &'n Judge, found: &'n Found) -> impl Iterator<Item = Need> + 'n {
+    let reading = judge
+        .names(found)
+        .map(|path| Need::Fs(Perm::ReadFile, path.clone()));
+    reading.filter(|need| !judge.permits(need))
 }
 
 /// Where systems keep their dynamic loaders, as programs name them.

@@ -196,6 +196,11 @@ impl Judge {
         !matches!(need, Need::Load(_)) && self.verdict(need) == Verdict::Deny
     }
 
+    /// Whether nothing is in its way.
+    pub fn permits(&self, need: &Need) -> bool {
+        self.verdict(need).permits()
+    }
+
     fn verdict(&self, need: &Need) -> Verdict {
         match need {
             Need::Fs(perm, path) => {

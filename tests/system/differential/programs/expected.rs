@@ -68,11 +68,10 @@ impl Oracle<'_> {
         let own = names.iter().map(|name| self.of_name(name, sha256)).max();
         let own = own.unwrap_or(Verdict::Deny);
         let Some(interpreter) = interpreter(&bytes) else {
-            // Its memory can be read.
-            return Some(match self.live.contains(Perm::Execute) {
-                true => own.max(self.of_reading(path)),
-                false => own,
-            });
+            // It can be read in its memory. That is no reading of its own.
+            let reading = self.of_reading(path);
+            let counts = self.live.contains(Perm::Execute) && !reading.permits();
+            return Some(if counts { own.max(reading) } else { own });
         };
         let compared = names
             .iter()
