@@ -9,13 +9,13 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::act::{Act, Done, Looking, Prepared, Task};
 use super::calls::{self, Call};
 use super::exec::{self, Execution, Executions, Seen};
-use super::image::Id;
-use super::need::{Judge, Need};
+use super::need::{Id, Judge, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::quick::{self, Quick};
@@ -88,12 +88,15 @@ impl std::fmt::Debug for Waiting {
 fn known(linked: &[PathBuf]) -> io::Result<HashMap<Id, Vec<PathBuf>>> {
     let mut known: HashMap<Id, Vec<PathBuf>> = HashMap::new();
     for path in linked {
-        let stat = match rustix::fs::stat(path) {
+        let stat = match rustix::fs::lstat(path) {
             Ok(stat) => stat,
             // It has gone meanwhile, and what comes there is judged by its name.
-            Err(Errno::NOENT) => continue,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(error) => return Err(error.into()),
         };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            continue;
+        }
         let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
         names.push(path.clone());
     }
@@ -371,7 +374,7 @@ impl Broker {
             Ok(process) => process,
             Err(errno) => return refuse(listener, id, errno),
         };
-        if self.executions.has_another(caller, process) {
+        if self.executions.has_another(&self.view, caller, process) {
             self.queued.push(Queued {
                 id,
                 caller,
@@ -444,17 +447,20 @@ impl Broker {
         }
     }
 
-    /// Whether a process of its own waits, so that [`Broker::tend`] is to be called now and then.
+    /// Whether something waits that tells nobody when it is over, so that [`Broker::tend`] is to be called
+    /// now and then.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.waiters.is_empty()
+        !self.waiters.is_empty() || !self.queued.is_empty()
     }
 
-    /// Ends what waits for callers that are gone, or that have a signal to be delivered.
+    /// Ends what waits for callers that are gone, or that have a signal to be delivered; and lets go on
+    /// what waited for a thread that has ended.
     ///
     /// # Errors
     /// As [`Broker::hear`].
     pub fn tend(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        self.go_on(listener)?;
         let mut waiters = self.waiters.iter();
         waiters.try_for_each(|waiter| waiter.tend(&self.view, listener))
     }

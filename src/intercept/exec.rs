@@ -21,7 +21,8 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::elf;
-use super::image::{self, Id};
+use super::image;
+use super::need::Id;
 use super::need::{Judge, Need};
 use super::view::{Caller, Found, Target, View};
 use crate::policy::Perm;
@@ -39,11 +40,10 @@ const FIRST_LINE: usize = 256;
 /// A program that may be executed.
 #[derive(Debug)]
 pub(super) struct Execution {
-    /// What the kernel will run: of a script its interpreter. Kept open, so that no other file gets
-    /// its number.
-    object: OwnedFd,
+    /// What the kernel will run, open for reading: of a script its interpreter.
+    program: OwnedFd,
     /// The interpreter that an ELF file names.
-    loader: Option<Id>,
+    loader: Option<OwnedFd>,
     /// The SHA-256 that its contents were decided with.
     sha256: Option<String>,
     /// What scripts call their interpreters on the way.
@@ -119,7 +119,7 @@ pub(super) fn look(
                 known => known,
             };
             let execution = Execution {
-                object: found.object,
+                program: file,
                 loader,
                 sha256,
                 interpreters,
@@ -151,19 +151,21 @@ fn loader(
     caller: Caller,
     path: Vec<u8>,
     needs: &mut Vec<Need>,
-) -> Result<Id, Errno> {
+) -> Result<OwnedFd, Errno> {
     let found = named(view, caller, path)?;
     if found.kind() != FileType::RegularFile || found.paths.is_empty() {
         return Err(Errno::ACCESS);
     }
-    let id = (found.stat.st_dev, found.stat.st_ino);
-    if judge.is_loader(id) {
-        return Ok(id);
-    }
     let file = opened(view, &found)?;
+    if judge.is_loader((found.stat.st_dev, found.stat.st_ino)) {
+        return Ok(file);
+    }
+    // Nobody keeps it from being written to while it runs, or while somebody is asked about it.
+    let counts = judge.compares_digest_of(&found) || judge.asks_about(&found, None);
+    if counts && !is_read_only(&file)? {
+        return Err(Errno::ACCESS);
+    }
     let sha256 = match judge.compares_digest_of(&found) {
-        // Nobody keeps it from being written to while it runs.
-        true if !is_read_only(&file)? => return Err(Errno::ACCESS),
         true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
         false => None,
     };
@@ -172,7 +174,7 @@ fn loader(
         needs.push(Need::Exec(path.clone(), sha256.clone()));
     }
     needs.extend(unreadable(judge, &found));
-    Ok(id)
+    Ok(file)
 }
 
 /// What keeps a program from being read, and so from being run: whoever runs it has it in memory.
@@ -260,7 +262,11 @@ fn interpreter(file: &OwnedFd) -> Result<Option<Vec<u8>>, Errno> {
 impl Executions {
     /// Whether another thread of the caller's process is followed. One of its threads ends all others
     /// when it executes, and waits for that in a state in which nobody can follow any of them.
-    pub fn has_another(&self, caller: Caller, process: u32) -> bool {
+    pub fn has_another(&mut self, view: &View, caller: Caller, process: u32) -> bool {
+        // The first thread of a process has ended without a word where others go on.
+        self.0.retain(|thread, followed| {
+            followed.process != process || *thread == caller.tid || lives(view, *thread)
+        });
         let mut followed = self.0.iter();
         followed.any(|(thread, followed)| *thread != caller.tid && followed.process == process)
     }
@@ -345,6 +351,12 @@ impl Executions {
     }
 }
 
+/// Of one whose number is gone it is still to be heard, as when it has executed something.
+fn lives(view: &View, thread: u32) -> bool {
+    let status = view.status(Caller { tid: thread });
+    status.map_or(true, |status| !status.has_ended())
+}
+
 /// Whether it is this process that follows the caller.
 fn is_ours(view: &View, caller: Caller) -> bool {
     let status = view.status(caller);
@@ -367,16 +379,13 @@ fn running(view: &View, thread: u32) -> Result<OwnedFd, Errno> {
 
 fn is_the_same((view, thread): (&View, u32), running: &OwnedFd, expected: &Execution) -> bool {
     let id = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
-    let Ok(program) = id(&expected.object) else {
-        return false;
-    };
     let has_digest = match &expected.sha256 {
         None => true,
         Some(sha256) => digest(running).is_ok_and(|digest| digest == *sha256),
     };
-    let made_of: Vec<Id> = expected.loader.into_iter().chain([program]).collect();
+    let made_of: Vec<&OwnedFd> = expected.loader.iter().chain([&expected.program]).collect();
     // It could have been written to since it was looked at.
-    id(running) == Ok(program)
+    id(running).is_ok_and(|running| id(&expected.program) == Ok(running))
         && has_digest
         && elf::is_shared_object(running) == Ok(false)
         && image::is_made_of(view, thread, &made_of)

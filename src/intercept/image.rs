@@ -1,100 +1,82 @@
 //! Of which files a process is made that has just executed a program: that program and, where it
 //! names one, its interpreter. The kernel opens both by itself, by paths that somebody may have changed
-//! since they were looked at.
+//! since they were looked at, and neither needs to have its name any more.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, openat};
 
 use super::view::View;
+use crate::sys::memory::Mapping;
 
-/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
-const OVERLAY: u64 = 0x794c_7630;
-
-/// What a file is known by: its device and its inode.
-pub(super) type Id = (u64, u64);
-
-/// Whether everything that is mapped into a thread's memory from files is one of `expected`.
-pub(super) fn is_made_of(view: &View, thread: u32, expected: &[Id]) -> bool {
-    let maps = openat(
-        &view.processes,
-        format!("{thread}/maps"),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
-    let mut text = Vec::new();
-    let read = maps.map(|maps| File::from(maps).read_to_end(&mut text).is_ok());
-    if read != Ok(true) || text.is_empty() {
+/// Whether everything that is mapped into a thread's memory from files is one of `expected`, which
+/// are open for reading.
+pub(super) fn is_made_of(view: &View, thread: u32, expected: &[&OwnedFd]) -> bool {
+    // What a mapping is called is not always what fstat(2) says of the file, as on an overlay: so each is
+    // mapped here too.
+    let mapped: Result<Vec<Mapping>, _> = expected.iter().map(Mapping::of).collect();
+    let (Ok(mapped), Ok(own)) = (mapped, maps(view, "self")) else {
         return false;
-    }
-    let mut lines = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    lines.all(|line| match mapping(line) {
-        Some(Mapping::OfNothing) => true,
-        Some(Mapping::OfFile(inode, path)) => {
-            id_of(&path, inode).is_ok_and(|id| expected.contains(&id))
-        }
-        None => false,
+    };
+    let called = mapped.iter().map(|mapping| called(&own, mapping));
+    let Some(called) = called.collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let Ok(theirs) = maps(view, &thread.to_string()) else {
+        return false;
+    };
+    let mut lines = lines(&theirs).peekable();
+    lines.peek().is_some()
+        && lines.all(|line| {
+            line.is_some_and(|line| line.file.is_none_or(|file| called.contains(&file)))
+        })
+}
+
+fn maps(view: &View, process: &str) -> Result<Vec<u8>, std::io::Error> {
+    let path = format!("{process}/maps");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let maps = openat(&view.processes, path, flags, Mode::empty())?;
+    let mut text = Vec::new();
+    File::from(maps).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// A mapped file: its device as the kernel writes it, and its inode.
+type Called<'t> = (&'t [u8], u64);
+
+/// A line of /proc/PID/maps (proc_pid_maps(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Line<'t> {
+    first: u64,
+    /// `None` for memory that is of no file.
+    file: Option<Called<'t>>,
+}
+
+/// `None` for each line that is none.
+fn lines(text: &[u8]) -> impl Iterator<Item = Option<Line<'_>>> {
+    let lines = text.split(|byte| *byte == b'\n');
+    lines.filter(|line| !line.is_empty()).map(line)
+}
+
+fn line(text: &[u8]) -> Option<Line<'_>> {
+    let number =
+        |text: &[u8], base| u64::from_str_radix(std::str::from_utf8(text).ok()?, base).ok();
+    let mut fields = text.split(|byte| *byte == b' ');
+    let first = fields.next()?.split(|byte| *byte == b'-').next()?;
+    let device = fields.nth(2)?;
+    let inode = number(fields.next()?, 10)?;
+    Some(Line {
+        first: number(first, 16)?,
+        file: (inode != 0).then_some((device, inode)),
     })
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Mapping {
-    /// Memory that is of no file.
-    OfNothing,
-    /// The number of the file's inode, and its path.
-    OfFile(u64, Vec<u8>),
-}
-
-/// A line of /proc/PID/maps (proc_pid_maps(5)); `None` for what is none.
-fn mapping(line: &[u8]) -> Option<Mapping> {
-    let mut fields = line.splitn(6, |byte| *byte == b' ');
-    let inode = fields.by_ref().nth(4)?;
-    let inode: u64 = std::str::from_utf8(inode).ok()?.parse().ok()?;
-    if inode == 0 {
-        return Some(Mapping::OfNothing);
-    }
-    let path = fields.next()?.trim_ascii_start();
-    Some(Mapping::OfFile(inode, without_escapes(path)))
-}
-
-/// A newline is written as `\012`, and nothing else is.
-fn without_escapes(path: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::new();
-    let mut rest = path;
-    while let [first, after @ ..] = rest {
-        match rest.strip_prefix(b"\\012") {
-            Some(after) => {
-                plain.push(b'\n');
-                rest = after;
-            }
-            None => {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-    }
-    plain
-}
-
-/// What stands at the path of a mapping, which has to be the file that is mapped: another one was put
-/// there where the numbers differ. An overlay shows those of the file below it.
-fn id_of(path: &[u8], inode: u64) -> Result<Id, Errno> {
-    let path = Path::new(OsStr::from_bytes(path));
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let object = openat2(CWD, path, flags, Mode::empty(), resolve)?;
-    let stat = fstat(&object)?;
-    if stat.st_ino != inode && fstatfs(&object)?.f_type as u64 != OVERLAY {
-        return Err(Errno::STALE);
-    }
-    Ok((stat.st_dev, stat.st_ino))
+/// What the file of a mapping of ours is called in our own list.
+fn called<'t>(own: &'t [u8], mapping: &Mapping) -> Option<Called<'t>> {
+    let mut lines = lines(own).flatten();
+    lines.find(|line| line.first == mapping.address())?.file
 }
 
 #[cfg(test)]
@@ -103,43 +85,67 @@ mod tests {
 
     #[test]
     fn a_line_says_which_file_is_mapped() {
-        let of = |line: &str| mapping(line.as_bytes());
-        let file = |inode, path: &str| Some(Mapping::OfFile(inode, path.as_bytes().to_vec()));
-        assert_eq!(
-            of("7f00-7f01 r-xp 00000000 fe:00 42                         /usr/bin/a b"),
-            file(42, "/usr/bin/a b")
-        );
-        assert_eq!(
-            of("7f00-7f01 r-xp 00000000 fe:00 42                         /a\\012b\\x"),
-            file(42, "/a\nb\\x")
-        );
+        let of = |text: &'static str| line(text.as_bytes());
+        let file = Some(("fe:00".as_bytes(), 42));
+        for path in ["/usr/bin/a b", "/a\\012b (deleted)", ""] {
+            let text = format!("7f00-7f01 r-xp 00000000 fe:00 42                         {path}");
+            assert_eq!(
+                line(text.as_bytes()),
+                Some(Line {
+                    first: 0x7f00,
+                    file
+                }),
+                "{path}"
+            );
+        }
+        let memory = Some(Line {
+            first: 0x7f00,
+            file: None,
+        });
         assert_eq!(
             of("7f00-7f01 rw-p 00000000 00:00 0                          [stack]"),
-            Some(Mapping::OfNothing)
+            memory
         );
-        assert_eq!(
-            of("7f00-7f01 rw-p 00000000 00:00 0 "),
-            Some(Mapping::OfNothing)
-        );
+        assert_eq!(of("7f00-7f01 rw-p 00000000 00:00 0 "), memory);
         assert_eq!(of("7f00-7f01 rw-p 00000000 00:00 x /a"), None);
         assert_eq!(of("7f00-7f01"), None);
     }
 
     #[test]
-    fn this_process_is_made_of_more_than_one_file() {
+    fn a_process_is_made_of_its_files_whatever_they_are_called() {
         let view = View::open().expect("/proc is mounted");
-        let thread = std::process::id();
-        assert!(!is_made_of(&view, thread, &[]));
-        let text = std::fs::read("/proc/self/maps").expect("it can be read");
-        let lines = text.split(|byte| *byte == b'\n').filter_map(mapping);
-        let ids: Vec<Id> = lines
-            .filter_map(|mapping| match mapping {
-                Mapping::OfFile(inode, path) => id_of(&path, inode).ok(),
-                Mapping::OfNothing => None,
-            })
-            .collect();
-        assert!(!ids.is_empty() && is_made_of(&view, thread, &ids));
-        let others: Vec<Id> = ids.iter().copied().filter(|id| *id != ids[0]).collect();
-        assert!(!is_made_of(&view, thread, &others));
+        let folder = std::env::temp_dir().join(format!("image-{}", std::process::id()));
+        std::fs::create_dir(&folder).expect("a folder");
+        let program = folder.join("sleep");
+        std::fs::copy("/usr/bin/sleep", &program).expect("a copy");
+        let mut child = std::process::Command::new(&program)
+            .arg("60")
+            .spawn()
+            .expect("it runs");
+        let open = |path: &std::path::Path| OwnedFd::from(File::open(path).expect("it is there"));
+        let (file, other) = (open(&program), open("/usr/bin/true".as_ref()));
+        std::fs::remove_dir_all(&folder).expect("it is removed");
+        let made_of = |files: &[&OwnedFd]| is_made_of(&view, child.id(), files);
+        // Once it sleeps there are its libraries too, and whatever else it maps.
+        let state = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&state)
+            .expect("a state")
+            .contains(") S ")
+        {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let mut files = vec![&file];
+        assert!(!made_of(&[]) && !made_of(&[&other]));
+        let text = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).expect("a list");
+        let paths = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(5));
+        let paths = paths.filter(|path| path.starts_with('/') && !path.ends_with("/sleep"));
+        let others: Vec<OwnedFd> = paths.map(|path| open(path.as_ref())).collect();
+        files.extend(&others);
+        let is_whole = made_of(&files);
+        child.kill().expect("it is killed");
+        child.wait().expect("it ends");
+        assert!(is_whole);
     }
 }

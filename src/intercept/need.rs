@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags, Stat};
 
-use super::image::Id;
 use super::question::Asked;
 use super::view::Found;
 use crate::policy::{Perm, Policy, Request, Verdict};
+
+/// What a file is known by: its device and its inode.
+pub(super) type Id = (u64, u64);
 
 /// One thing that must be allowed for a call to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]

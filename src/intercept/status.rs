@@ -23,6 +23,13 @@ impl Status {
         Status(text)
     }
 
+    /// Whether nothing of it runs any more.
+    pub fn has_ended(&self) -> bool {
+        let state = self.0.lines().find_map(|line| line.strip_prefix("State:"));
+        state
+            .is_none_or(|state| matches!(state.trim().as_bytes().first(), None | Some(b'Z' | b'X')))
+    }
+
     /// The number of a field, whose name ends with a colon.
     pub fn number(&self, field: &str, base: u32) -> Result<u64, Errno> {
         let line = self.0.lines().find_map(|line| line.strip_prefix(field));

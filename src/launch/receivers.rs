@@ -206,6 +206,8 @@ impl Handing {
         };
         let mut files = self.lock();
         files.waiting += 1;
+        // Whoever waits looks again whether it may.
+        self.done.notify_all();
         // Whoever is left hears the others, and waits for nobody's caller.
         let waited = self.done.wait_while(files, |files| {
             files.given.contains(&Some(file)) && !files.are_all_but_one_busy()
@@ -216,6 +218,7 @@ impl Handing {
         let place = files.given.iter().position(Option::is_none);
         let place = place.ok_or_else(|| io::Error::other("more threads than places"))?;
         files.given[place] = Some(file);
+        self.done.notify_all();
         drop(files);
         given.hand_over(listener)?;
         self.lock().given[place] = None;

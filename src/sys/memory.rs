@@ -1,6 +1,7 @@
 //! What a forked copy of the supervisor must forget, and the memory of others.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 unsafe extern "C" {
     static mut environ: *mut *mut libc::c_char;
@@ -144,6 +145,54 @@ pub fn write_memory(tid: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
         Ok(written) if written == bytes.len() => Ok(()),
         Ok(_) => Err(io::Error::from_raw_os_error(libc::EFAULT)),
         Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The first page of a file in this process's memory, for as long as this is there. Nothing reads it.
+#[derive(Debug)]
+pub struct Mapping(std::ptr::NonNull<libc::c_void>);
+
+/// Bytes that are mapped: the kernel maps whole pages.
+const LENGTH: usize = 1;
+
+impl Mapping {
+    /// Maps a file that is open for reading.
+    ///
+    /// # Errors
+    /// `ENODEV` for what cannot be mapped, `EACCES` for what is not open for reading.
+    pub fn of(file: impl AsFd) -> io::Result<Mapping> {
+        // SAFETY: a new mapping where the kernel chooses, which replaces no other.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                LENGTH,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let address = std::ptr::NonNull::new(address);
+        address
+            .map(Mapping)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this mapping is ours alone, and nothing refers to what is in it.
+        let unmapped = unsafe { libc::munmap(self.0.as_ptr(), LENGTH) };
+        debug_assert_eq!(unmapped, 0);
     }
 }
 

@@ -269,12 +269,113 @@ if child == 0:
     print(tries > 100, others - {"EINTR"}, flush=True)
     os._exit(0)
 while os.waitpid(child, os.WNOHANG)[0] == 0:
-    for number in numbers:
+    for number in 7 * numbers:
         os.kill(child, number)
+    # Without a pause it does nothing but take them.
     time.sleep(0.0005)
 "#;
     let done = programs.run(&programs.policy(&[("warn", "nothing*")]), code);
     assert_eq!(done.stdout(), "True {'ENOEXEC'}\n", "{done}");
+}
+
+/// Whoever starts a program may go on before it is looked at.
+#[test]
+fn a_program_that_has_lost_its_name_runs() {
+    let _alone = alone();
+    if !is_root("a_program_that_has_lost_its_name_runs") {
+        return;
+    }
+    let programs = Programs::new("images-unlinked");
+    programs.add("end", &ending(7, At::Program, None));
+    let mode = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(&programs.0, mode).expect("its mode is changed");
+    let code = r#"
+import os, shutil, subprocess
+os.chdir("FOLDER")
+def run(change):
+    shutil.copy("end", "mine")
+    shutil.copy("end", "other")
+    started = subprocess.Popen(["./mine"])
+    change()
+    return started.wait()
+changes = [lambda: os.unlink("mine"), lambda: os.rename("other", "mine"), lambda: os.rename("mine", r"a\012b")]
+print({run(change) for _ in range(100) for change in changes})
+shutil.copy("end", r"a\012b")
+print(subprocess.run([r"./a\012b"]).returncode)
+descriptor = os.open(r"a\012b", os.O_PATH)
+os.unlink(r"a\012b")
+child = os.fork()
+if child == 0:
+    os.execve(descriptor, ["end"], {})
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+    let mut policy = programs.policy(&[("warn", "nothing*")]);
+    policy["fs"]["rules"][0]["perms"] = json!([
+        "read_file",
+        "read_dir",
+        "execute",
+        "write_file",
+        "write_dir"
+    ]);
+    let done = programs.run(&policy, code);
+    assert_eq!(done.stdout(), "{7}\n7\n7\n", "{done}");
+}
+
+/// It tells nobody that it has ended while others of its process go on.
+#[test]
+fn a_first_thread_that_ends_keeps_nobody_waiting() {
+    let _alone = alone();
+    if !is_root("a_first_thread_that_ends_keeps_nobody_waiting") {
+        return;
+    }
+    let programs = Programs::new("images-first");
+    programs.add("end", &ending(7, At::Program, None));
+    programs.add("none", b"no program");
+    let code = r#"
+import ctypes, os, threading, time
+libc = ctypes.CDLL(None)
+words = (ctypes.c_char_p * 2)(b"end", None)
+def execute():
+    time.sleep(0.003)
+    libc.execve(b"FOLDER/end", words, None)
+ends = set()
+for _ in range(300):
+    child = os.fork()
+    if child == 0:
+        threading.Thread(target=execute).start()
+        libc.execve(b"FOLDER/none", words, None)
+        libc.syscall(60, 0)
+    ends.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(ends)
+"#;
+    let done = programs.run(&programs.policy(&[("warn", "nothing*")]), code);
+    assert_eq!(done.stdout(), "{7}\n", "it waits for ever: {done}");
+}
+
+/// Nobody keeps an interpreter from being written to, so that an answer about it would say nothing.
+#[test]
+fn an_interpreter_that_can_be_changed_is_not_asked_about() {
+    let _alone = alone();
+    if !is_root("an_interpreter_that_can_be_changed_is_not_asked_about") {
+        return;
+    }
+    let programs = Programs::new("images-asked");
+    programs.add("asked", &ending(7, At::Interpreter, None));
+    programs.add("by-asked", &ending(0, At::Program, Some("asked")));
+    let mut policy = programs.policy(&[("ask", "ask*")]);
+    policy["fs"]["rules"][0]["perms"] = json!([
+        "read_file",
+        "read_dir",
+        "execute",
+        "write_file",
+        "write_dir"
+    ]);
+    let done = programs.run(&policy, &format!("{ENDS}print(end('by-asked'))"));
+    assert_eq!(done.stdout(), "213\n", "it was not denied: {done}");
+    assert!(
+        !done.stderr().contains("asked: 0 allowed, 1 denied"),
+        "it was asked about: {done}"
+    );
 }
 
 /// A domain of its own does not hold for calls that are made in its place, so it gets none; nor does it

@@ -3,7 +3,7 @@
 use syscalls::Sysno;
 
 use super::SeccompError;
-use super::conditions::{constant, equal, masked, rules, whole};
+use super::conditions::{constant, different, equal, masked, rules, whole};
 use super::rules::{Clause, Table};
 use crate::intercept::{Holding, held};
 use crate::policy::PermSet;
@@ -13,17 +13,26 @@ const CHANGING: u64 =
     (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
 
 /// Commands of ioctl(2) that change what is known of a file, and take a descriptor that is open for
-/// reading: FS_IOC_SETFLAGS of both sizes, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR,
-/// FS_IOC_SET_ENCRYPTION_POLICY and FS_IOC_ENABLE_VERITY of linux/fs.h, linux/fscrypt.h and
-/// linux/fsverity.h.
-const ATTRIBUTES: [u64; 6] = [
+/// reading: FS_IOC_SETFLAGS of both sizes, FS_IOC_SETVERSION, EXT4_IOC_SETVERSION, FS_IOC_FSSETXATTR,
+/// FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_ENABLE_VERITY and FAT_IOCTL_SET_ATTRIBUTES of linux/fs.h,
+/// ext4.h, linux/fscrypt.h, linux/fsverity.h and linux/msdos_fs.h.
+const ATTRIBUTES: [u64; 8] = [
     0x4008_6602,
     0x4004_6602,
     0x4008_7602,
+    0x4008_6604,
     0x401c_5820,
     0x800c_6613,
     0x4080_6685,
+    0x4004_7211,
 ];
+
+/// Commands of Btrfs (`BTRFS_IOCTL_MAGIC`), of which some make and remove whole trees in a directory that
+/// is open for reading.
+const BTRFS: u64 = 0x9400;
+/// FICLONE, FICLONERANGE and FIDEDUPERANGE, which every file system has, and which write where that was
+/// permitted.
+const CLONES: [u64; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
 
 /// Sends to the listener what may need one of `perms`. Of what was refused by an argument the
 /// broker refuses the same.
@@ -62,7 +71,14 @@ pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError
         table.refuse(sysno, libc::EOPNOTSUPP);
     }
     if perms.intersects(PermSet::CHANGE) {
-        let commands = ATTRIBUTES.map(|command| [equal(1, command)]);
+        let mut commands: Vec<Vec<_>> = ATTRIBUTES.iter().map(|one| vec![equal(1, *one)]).collect();
+        let others = CLONES.map(|clone| different(1, clone));
+        commands.push(
+            [masked(1, 0xff00, BTRFS)]
+                .into_iter()
+                .chain(others)
+                .collect(),
+        );
         let clause = Clause::Refuse {
             when: rules(Sysno::ioctl, &commands)?,
             errno: libc::EOPNOTSUPP,

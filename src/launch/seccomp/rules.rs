@@ -212,8 +212,8 @@ fn processes(table: &mut Table, stacked: bool) -> Result<(), SeccompError> {
     let commands = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD].map(|c| [equal(1, c)]);
     table.refuse_when(Sysno::ioctl, &commands, libc::EPERM)?;
     // Whoever has a lease on a file makes others wait who open it. As where the file system has none.
-    let leases = [equal(1, constant(libc::F_SETLEASE))];
-    table.refuse_when(Sysno::fcntl, &[leases], libc::EINVAL)?;
+    let leases = [libc::F_SETLEASE, F_SETDELEG].map(|command| [equal(1, constant(command))]);
+    table.refuse_when(Sysno::fcntl, &leases, libc::EINVAL)?;
     // RENAME_WHITEOUT makes a character device without mknod.
     let whiteout = u64::from(libc::RENAME_WHITEOUT);
     table.refuse_when(
@@ -294,6 +294,9 @@ fn nodes(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> 
     let device = u64::from(libc::S_IFCHR);
     table.admit(sysno, &[[masked(mode, device | SET_ID, 0)]], libc::EPERM)
 }
+
+/// Of linux/fcntl.h, Linux 6.19.
+const F_SETDELEG: libc::c_int = 1024 + 16;
 
 /// The kernel's mask for a type without SOCK_NONBLOCK and SOCK_CLOEXEC (`linux/net.h`).
 const SOCK_TYPE_MASK: u64 = 0xf;
