@@ -22,8 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::elf;
 use super::image;
-use super::need::Id;
-use super::need::{Judge, Need};
+use super::need::{Id, Judge, Need};
 use super::view::{Caller, Found, Target, View};
 use crate::policy::Perm;
 use crate::sys::trace::{self, Stop};
