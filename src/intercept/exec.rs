@@ -95,15 +95,7 @@ pub(super) fn look(
         if elf::is_shared_object(&file)? {
             needs.extend(judge.names(&found).cloned().map(Need::Load));
         }
-        let sha256 = match judge.compares_digest_of(&found) {
-            true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
-            false => None,
-        };
-        // The kernel lets run what may be allowed by either section, so that both are asked here.
-        for path in judge.names(&found) {
-            needs.push(Need::Fs(Perm::Execute, path.clone()));
-            needs.push(Need::Exec(path.clone(), sha256.clone()));
-        }
+        let sha256 = to_run((judge, &found), &file, &mut needs)?;
         let Some(interpreter) = interpreter(&file)? else {
             needs.extend(unreadable(judge, &found));
             let loader = match elf::interpreter(&file)? {
@@ -164,16 +156,27 @@ fn loader(
     if counts && !is_read_only(&file)? {
         return Err(Errno::ACCESS);
     }
-    let sha256 = match judge.compares_digest_of(&found) {
-        true => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
+    to_run((judge, &found), &file, needs)?;
+    needs.extend(unreadable(judge, &found));
+    Ok(file)
+}
+
+/// Adds what it needs to run a file, and gives the digest with which that is decided, where one counts.
+fn to_run(
+    (judge, found): (&Judge, &Found),
+    file: &OwnedFd,
+    needs: &mut Vec<Need>,
+) -> Result<Option<String>, Errno> {
+    let sha256 = match judge.compares_digest_of(found) {
+        true => Some(digest(file).map_err(|_| Errno::ACCESS)?),
         false => None,
     };
-    for path in judge.names(&found) {
+    // The kernel lets run what may be allowed by either section, so that both are asked here.
+    for path in judge.names(found) {
         needs.push(Need::Fs(Perm::Execute, path.clone()));
         needs.push(Need::Exec(path.clone(), sha256.clone()));
     }
-    needs.extend(unreadable(judge, &found));
-    Ok(file)
+    Ok(sha256)
 }
 
 /// What keeps a program from being read, and so from being run: whoever runs it has it in memory.
@@ -185,7 +188,7 @@ fn unreadable<'n>(judge: &'n Judge, found: &'n Found) -> impl Iterator<Item = Ne
 }
 
 /// Where systems keep their dynamic loaders, as programs name them.
-const LOADERS: [&str; 8] = [
+const LOADERS: [&str; 7] = [
     "/lib64/ld-linux-x86-64.so.2",
     "/lib/ld-linux-x86-64.so.2",
     "/lib/ld-linux-aarch64.so.1",
@@ -193,7 +196,6 @@ const LOADERS: [&str; 8] = [
     "/lib/ld-linux.so.2",
     "/lib/ld-musl-x86_64.so.1",
     "/lib/ld-musl-aarch64.so.1",
-    "/libx32/ld-linux-x32.so.2",
 ];
 
 /// The loaders that the worker's root has, and those that its first program is known to need. A file

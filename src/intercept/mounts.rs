@@ -40,6 +40,12 @@ impl Mounts {
         is_below(path, &self.of_processes)
     }
 
+    /// The path below the file system of processes that it leads to.
+    pub fn below_processes<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        let mut mounts = self.of_processes.iter();
+        mounts.find_map(|mount| path.strip_prefix(mount).ok())
+    }
+
     /// Whether nothing is opened at a path but files, directories, pipes and sockets, and those are the
     /// same to every process.
     pub fn is_plain(&self, path: &Path) -> bool {

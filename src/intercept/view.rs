@@ -321,10 +321,9 @@ impl View {
     /// that it has just executed and must not have.
     pub fn is_memory_of_another(&self, caller: Caller, found: &Found) -> Result<bool, Errno> {
         for path in &found.paths {
-            let mut mounts = self.mounts.of_processes.iter();
-            let below = mounts.find_map(|mount| path.strip_prefix(mount).ok());
             let is_memory = path.file_name().is_some_and(|name| name == "mem");
-            let Some(below) = below.filter(|_| is_memory) else {
+            let below = is_memory.then(|| self.mounts.below_processes(path));
+            let Some(below) = below.flatten() else {
                 continue;
             };
             let of = below.iter().next().and_then(|name| name.to_str());
@@ -342,11 +341,7 @@ impl View {
     fn refuse_ourselves(&self, found: &Found) -> Result<(), Errno> {
         const OPEN: [&str; 5] = ["stat", "status", "statm", "cmdline", "comm"];
         for path in &found.paths {
-            let below = self
-                .mounts
-                .of_processes
-                .iter()
-                .find_map(|mount| path.strip_prefix(mount).ok());
+            let below = self.mounts.below_processes(path);
             let Some(mut names) = below.map(Path::iter) else {
                 continue;
             };

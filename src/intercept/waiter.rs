@@ -68,10 +68,10 @@ impl Waiter {
         if take(&self.turn) {
             self.send(libc::SIGKILL)?;
         }
-        self.has_ended()
+        self.wait_for_end()
     }
 
-    fn has_ended(&self) -> io::Result<()> {
+    fn wait_for_end(&self) -> io::Result<()> {
         let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let process = Pid::from_raw(self.process).map(WaitId::Pid);
         match process.map(|process| waitid(process, ends)) {
@@ -100,7 +100,7 @@ impl Waiter {
     /// As [`Waiter::give_up`].
     pub fn end(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
         self.give_up(listener)?;
-        self.has_ended()
+        self.wait_for_end()
     }
 
     /// Ends it when its caller is gone, and interrupts it when that has a signal to be delivered, as the
