@@ -62,6 +62,9 @@ const PATTERNS: [&str; 28] = [
 /// Those of them that a mount can cover whatever is made around them.
 const DIRECTORIES: [&str; 5] = ["a", "a/sub", "b", "d", "d/empty"];
 
+/// What those lie in, which is to stay where it is then.
+const AROUND: [&str; 2] = ["a", "d"];
+
 /// Those of them that a mount can cover only where nothing is removed or put in their place.
 const FILES: [&str; 5] = ["a/k.pem", "a/sub/y.txt", "b/x.txt", "b/sock", "top.txt"];
 
@@ -209,7 +212,8 @@ pub fn policy(chance: &mut Chance, root: &str) -> Value {
         };
         let path = format!("{root}/{pattern}");
         let mut rule = json!({"action": action, "path": path});
-        if action == "allow" || chance.one_in(2) {
+        let odds = if plain { 3 } else { 2 };
+        if action == "allow" || chance.one_in(odds) {
             rule["perms"] = json!(chance.of(&SETS));
         }
         rules.push(rule);
@@ -229,6 +233,7 @@ pub fn call(chance: &mut Chance) -> Call {
         ("rmdir", false) => *chance.of(&FOLDERS),
         ("mkdir" | "symlink" | "fifo" | "node" | "bind", false) => *chance.of(&NEW),
         ("connect", false) => *chance.of(&SOCKETS),
+        ("rename", true) => *chance.of(&AROUND),
         _ => *chance.of(&PATHS),
     };
     let flags = match name {
