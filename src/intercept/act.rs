@@ -178,6 +178,9 @@ impl Looking<'_> {
         let opening = to_open(FileType::RegularFile, flags).into_iter();
         needs.extend(opening.map(|perm| Need::Fs(perm, spot.path.clone())));
         let act = move |view: &View, caller| {
+            if !view.is_still(&spot) {
+                return Ok(Done::Again);
+            }
             take_mask(view, caller)?;
             // Nothing is followed where something new is made; the rest is what fcntl(2) will show.
             let shown = flags.intersection(OFlags::NOFOLLOW);
@@ -244,6 +247,9 @@ impl Looking<'_> {
         let spot = self.free_spot(target)?;
         let needs = vec![Need::Fs(to_make(kind), spot.path.clone())];
         let act = move |view: &View, caller| {
+            if !view.is_still(&spot) {
+                return Ok(Done::Again);
+            }
             take_mask(view, caller)?;
             let mode = Mode::from_raw_mode(mode);
             match is_dir {
@@ -259,7 +265,10 @@ impl Looking<'_> {
         let spot = self.free_spot(target)?;
         let needs = vec![Need::Fs(Perm::MakeSym, spot.path.clone())];
         let text = text.to_vec();
-        let act = move |_: &View, _| {
+        let act = move |view: &View, _| {
+            if !view.is_still(&spot) {
+                return Ok(Done::Again);
+            }
             rustix::fs::symlinkat(&*text, &spot.parent, &*spot.name)?;
             Ok(Done::Value(0))
         };
@@ -275,8 +284,14 @@ impl Looking<'_> {
         for path in &found.paths {
             self.carries(path, &spot, false)?;
         }
-        let needs = vec![Need::Fs(to_make(found.kind()), spot.path.clone())];
+        let mut needs = vec![Need::Fs(to_make(found.kind()), spot.path.clone())];
+        for path in &found.paths {
+            self.asks_to_carry(path, false, &mut needs)?;
+        }
         let act = move |view: &View, _| {
+            if !view.is_still(&spot) {
+                return Ok(Done::Again);
+            }
             let (path, flags) = (view.path_of(&found.object), AtFlags::SYMLINK_FOLLOW);
             rustix::fs::linkat(rustix::fs::CWD, path, &spot.parent, &*spot.name, flags)?;
             Ok(Done::Value(0))
@@ -291,6 +306,14 @@ impl Looking<'_> {
         carried.map_err(|_| Errno::XDEV)
     }
 
+    /// What somebody is to answer before what is there gets another name.
+    fn asks_to_carry(&self, from: &Path, is_dir: bool, needs: &mut Vec<Need>) -> Result<(), Errno> {
+        let asked = self.judge.policy().asked_to_carry(from, is_dir);
+        let asked = asked.map_err(|_| Errno::XDEV)?.iter();
+        needs.extend(asked.map(|perm| Need::Fs(perm, from.to_owned())));
+        Ok(())
+    }
+
     fn rename(&self, from: &Target, to: &Target, flags: RenameFlags) -> Result<Prepared, Errno> {
         let from = self.searched(from)?;
         let to = self.searched(to)?;
@@ -301,14 +324,20 @@ impl Looking<'_> {
             Need::Fs(to_remove(kind), from.path.clone()),
             Need::Fs(to_make(kind), to.path.clone()),
         ];
+        self.asks_to_carry(&from.path, kind == FileType::Directory, &mut needs)?;
         if let Some(replaced) = replaced {
             needs.push(Need::Fs(to_remove(replaced), to.path.clone()));
             if flags.contains(RenameFlags::EXCHANGE) {
-                self.carries(&to.path, &from, replaced == FileType::Directory)?;
+                let is_dir = replaced == FileType::Directory;
+                self.carries(&to.path, &from, is_dir)?;
+                self.asks_to_carry(&to.path, is_dir, &mut needs)?;
                 needs.push(Need::Fs(to_make(replaced), from.path.clone()));
             }
         }
-        let act = move |_: &View, _| {
+        let act = move |view: &View, _| {
+            if !view.is_still(&from) || !view.is_still(&to) {
+                return Ok(Done::Again);
+            }
             // Other kinds of objects need other permissions.
             if (kind_at(&from)?.ok_or(Errno::NOENT)?, kind_at(&to)?) != kinds {
                 return Ok(Done::Again);
@@ -331,8 +360,8 @@ impl Looking<'_> {
         let spot = self.view.spot(self.caller, target)?;
         let kind = kind_at(&spot)?.ok_or(Errno::NOENT)?;
         let needs = vec![Need::Fs(to_remove(kind), spot.path.clone())];
-        let act = move |_: &View, _| {
-            if kind_at(&spot)? != Some(kind) {
+        let act = move |view: &View, _| {
+            if !view.is_still(&spot) || kind_at(&spot)? != Some(kind) {
                 return Ok(Done::Again);
             }
             rustix::fs::unlinkat(&spot.parent, &*spot.name, flags)?;

@@ -1,5 +1,6 @@
 //! What is mounted in the worker's root, which nothing changes while it runs.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,8 @@ use crate::sys::mountinfo;
 /// See the module.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Mounts {
+    /// The numbers of all.
+    ids: HashSet<u64>,
     /// Where file systems of processes are.
     pub of_processes: Vec<PathBuf>,
     /// Where device nodes are devices.
@@ -21,6 +24,7 @@ impl Mounts {
     pub fn new(list: &[u8]) -> Mounts {
         let mut found = Mounts::default();
         for mount in mountinfo::mounts(list) {
+            found.ids.insert(mount.id);
             let places = [
                 (mount.kind == b"proc", &mut found.of_processes),
                 (!mount.has("nodev"), &mut found.of_devices),
@@ -33,6 +37,12 @@ impl Mounts {
             }
         }
         found
+    }
+
+    /// Whether it is one of them: what lies on any other mount has no name here, whatever the kernel
+    /// calls it.
+    pub fn has(&self, id: u64) -> bool {
+        self.ids.contains(&id)
     }
 
     /// Whether a path leads to files that the kernel makes for each process.
@@ -95,6 +105,7 @@ mod tests {
             28 1 0:25 / /e ro,nodev - ext4 e rw\n";
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
         let expected = Mounts {
+            ids: (22..=28).collect(),
             of_processes: paths(&["/proc", "/a b"]),
             of_devices: paths(&["/dev", "/d"]),
             writable: paths(&["/proc", "/a b", "/tmp", "/dev"]),

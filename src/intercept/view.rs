@@ -8,18 +8,19 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, MemfdFlags, Mode, OFlags, Stat, fstat, openat, readlinkat_raw,
-    statat,
+    AtFlags, CWD, Dir, FileType, MemfdFlags, Mode, OFlags, Stat, StatxFlags, fstat, openat,
+    readlinkat_raw, statat, statx,
 };
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
 use super::mounts::Mounts;
 use super::reply::Handed;
+use super::resolve::unslashed;
 use super::status::Status;
 use crate::sys::memory;
 
@@ -258,7 +259,11 @@ impl View {
             if rest.is_empty() {
                 return Err(Errno::NAMETOOLONG);
             }
-            names(text, stat.st_nlink == 0)?
+            let paths = names(text, stat.st_nlink == 0)?;
+            if !paths.is_empty() {
+                self.refuse_from_elsewhere(&object)?;
+            }
+            paths
         };
         let found = Found {
             is_of_processes: paths.iter().any(|path| self.mounts.is_of_processes(path)),
@@ -270,6 +275,29 @@ impl View {
             self.refuse_ourselves(&found)?;
         }
         Ok(found)
+    }
+
+    /// A descriptor can come from outside, over a socket that somebody lets the worker use. What it is
+    /// of is called by its name there, which means something else here.
+    fn refuse_from_elsewhere(&self, object: &OwnedFd) -> Result<(), Errno> {
+        let wanted = StatxFlags::MNT_ID;
+        let said = statx(object, c"", AtFlags::EMPTY_PATH, wanted)?;
+        let is_said = StatxFlags::from_bits_retain(said.stx_mask).contains(wanted);
+        match is_said && self.mounts.has(said.stx_mnt_id) {
+            true => Ok(()),
+            false => Err(Errno::ACCESS),
+        }
+    }
+
+    /// Whether the path of a spot still leads to its directory. Somebody may have moved that while
+    /// another was asked about the path.
+    pub fn is_still(&self, spot: &Spot) -> bool {
+        let parent = rustix::io::fcntl_dupfd_cloexec(&spot.parent, 3);
+        let Ok(parent) = parent.and_then(|parent| self.found(parent)) else {
+            return false;
+        };
+        let name = OsStr::from_bytes(unslashed(spot.name.as_bytes()));
+        matches!(&parent.paths[..], [path] if path.join(name) == spot.path)
     }
 
     /// Opens an object again, with these flags.

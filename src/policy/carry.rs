@@ -5,8 +5,11 @@ use std::path::Path;
 
 use super::merge::Policy;
 use super::names::Names;
-use super::perm::PermSet;
+use super::perm::{Perm, PermSet};
 use super::request::{Decision, Request, RuleRef, Verdict};
+
+/// What is done with what a thing holds, and goes with it under another name.
+const CONTENTS: PermSet = PermSet::FILE.with(Perm::ReadDir);
 
 impl Policy {
     /// Whether what is at `from` may get the name `to`, by a rename or a hard link, without
@@ -32,6 +35,26 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// The permissions about which somebody is asked at `from`, and has to be before what is there gets
+    /// another name: an answer is for a name, and another may have been given for the new one.
+    ///
+    /// # Errors
+    /// A rule that asks about something that could lie below a directory (`dir`): of each of these
+    /// nobody could be asked. A call then fails with EXDEV.
+    pub fn asked_to_carry(&self, from: &Path, dir: bool) -> Result<PermSet, RuleRef> {
+        let names = Names::of(from);
+        let asks_below = names.filter(|_| dir);
+        let below = asks_below.and_then(|names| self.fs.asks_below(names.as_slice(), CONTENTS));
+        if let Some(rule) = below {
+            return Err(self.fs.numbered(rule).clone());
+        }
+        let verdict = |perm| self.decide(&Request::Fs { path: from, perm }).verdict;
+        Ok(CONTENTS
+            .iter()
+            .filter(|perm| verdict(*perm) == Verdict::Ask)
+            .collect())
     }
 
     /// Whether a call may be made. As [`Policy::decide`]; but a name is made and removed in the
@@ -74,7 +97,6 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::super::layer::{Layer, Vars};
-    use super::super::perm::Perm;
     use super::*;
 
     /// A policy that denies by default, with these rules about files and programs.
@@ -90,6 +112,28 @@ mod tests {
 
     fn moves(policy: &Policy, from: &str, to: &str, dir: bool) -> bool {
         policy.carries(Path::new(from), Path::new(to), dir).is_ok()
+    }
+
+    #[test]
+    fn what_is_asked_about_is_asked_about_before_it_moves() {
+        let policy = policy(
+            r#"{"action": "allow", "path": "/w"}, {"action": "ask", "path": "/w/p", "perms": ["read_file"]},
+                {"action": "ask", "path": "/w/q/*.key", "perms": ["write_file", "make_reg"]}"#,
+            "",
+        );
+        let asked = |path: &str, dir| policy.asked_to_carry(Path::new(path), dir);
+        let reading = Ok(PermSet::of(&[Perm::ReadFile]));
+        assert_eq!(asked("/w/p/x", false), reading);
+        assert_eq!(asked("/w/p", true), reading);
+        assert_eq!(asked("/w/q/x", false), Ok(PermSet::NONE));
+        assert_eq!(
+            asked("/w/q/a.key", false),
+            Ok(PermSet::of(&[Perm::WriteFile]))
+        );
+        assert_eq!(asked("/w/r", true), Ok(PermSet::NONE));
+        for (dir, rule) in [("/w/q", "fs[2]"), ("/w", "fs[1]")] {
+            assert_eq!(asked(dir, true).unwrap_err().what, rule, "{dir}");
+        }
     }
 
     const WORK: &str = r#"{"action": "allow", "path": "/w"}"#;

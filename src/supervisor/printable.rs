@@ -1,8 +1,9 @@
 //! What a worker names, made safe to print.
 
 /// The text of `bytes` with everything escaped that could move the cursor, hide
-/// or reorder what stands around it: control and format characters, line and
-/// paragraph separators, the marks of bidirectional text, and what is not UTF-8.
+/// or reorder what stands around it, or that nobody sees: control and format characters, spaces
+/// other than the usual one, fillers and selectors (Default_Ignorable_Code_Point of Unicode), line
+/// and paragraph separators, the marks of bidirectional text, and what is not UTF-8.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -44,8 +45,11 @@ pub fn quoted(bytes: &[u8]) -> String {
 fn misleads(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{00a0}' | '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
+            | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}'
+            | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3000}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -61,6 +65,10 @@ mod tests {
             "/\\u{202e}fdp.exe"
         );
         assert_eq!(printable(b"/\xff\xfe"), "/\\xff\\xfe");
+        assert_eq!(
+            printable("/a\u{3164}\u{fe0f}\u{034f}b\u{00a0}".as_bytes()),
+            "/a\\u{3164}\\u{fe0f}\\u{34f}b\\u{a0}"
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 /// One mount.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount<'l> {
+    /// Its number, as statx(2) says it of what is on it (`STATX_MNT_ID`).
+    pub id: u64,
     /// Which part of its file system it shows.
     pub root: PathBuf,
     /// Where it is.
@@ -32,9 +34,11 @@ impl Mount<'_> {
 pub fn mounts(list: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     list.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let (root, point, options) = (fields.nth(3)?, fields.next()?, fields.next()?);
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let (root, point, options) = (fields.nth(2)?, fields.next()?, fields.next()?);
         let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
         Some(Mount {
+            id,
             root: unescaped(root),
             point: unescaped(point),
             options,
@@ -84,8 +88,8 @@ mod tests {
             panic!("{found:?}")
         };
         assert_eq!(
-            (mount.point.to_str(), mount.kind),
-            (Some("/a b"), &b"proc"[..])
+            (mount.id, mount.point.to_str(), mount.kind),
+            (23, Some("/a b"), &b"proc"[..])
         );
         assert!(mount.has("rw") && mount.has("nodev") && !mount.has("ro"));
         assert_eq!(mount.options_of_all, b"ro");

@@ -23,6 +23,7 @@ mod interrupted;
 mod killed;
 mod leaks;
 mod learning;
+mod passed;
 mod races;
 mod receivers;
 mod records;

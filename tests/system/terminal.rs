@@ -11,7 +11,13 @@ const TYPIST: &str = concat!(
 );
 const ASKED: &str = concat!(
     include_str!("terminal/person.py"),
+    include_str!("terminal/questions.py"),
     include_str!("terminal/asked.py")
+);
+const MOVED: &str = concat!(
+    include_str!("terminal/person.py"),
+    include_str!("terminal/questions.py"),
+    include_str!("terminal/moved.py")
 );
 
 #[test]
@@ -69,6 +75,54 @@ fn a_person_at_the_terminal_is_asked() {
         scratch.file("short.json", &asking(&scratch, "1s"));
         let folder = scratch.path().to_str().expect("text");
         let person = Child::new(PYTHON).args(["-I", "-c", ASKED, &scratch.binary(), folder]);
+        let person = person.clean_path().deadline(Duration::from_secs(300));
+        person.run().prints("all asked\n");
+    }
+}
+
+#[test]
+fn a_person_is_asked_about_what_moves() {
+    let _alone = alone();
+    if is_root("a_person_is_asked_about_what_moves") {
+        let scratch = Scratch::new();
+        let folder = scratch.path().to_str().expect("text");
+        for (name, content) in [
+            ("w/keys/host.key", "SECRET"),
+            ("w/log/x", ""),
+            ("asked/pub/a", "PUBLIC"),
+            ("asked/private/s", "SECRET"),
+            ("harmless", "#!/bin/sh\necho harmless ran\n"),
+            ("tools/s.sh", "#!/bin/sh\necho it ran\n"),
+        ] {
+            scratch.file(name, content.as_bytes());
+        }
+        let script = serde_json::json!({
+            "version": 1,
+            "defaults": { "fs": "deny", "net": "deny", "exec": "allow" },
+            "fs": { "rules": [{ "action": "allow", "path": folder }] },
+            "exec": { "rules": [{ "action": "ask", "path": format!("{folder}/tools/s.sh") }] },
+        });
+        scratch.file("script.json", script.to_string().as_bytes());
+        let policy = |more: serde_json::Value| {
+            let mut rules = vec![serde_json::json!({ "action": "allow", "path": folder })];
+            rules.extend(more.as_array().expect("rules").iter().cloned());
+            let policy = serde_json::json!({
+                "version": 1,
+                "defaults": { "fs": "deny", "net": "deny", "exec": "deny" },
+                "fs": { "rules": rules },
+            });
+            policy.to_string().into_bytes()
+        };
+        let held = serde_json::json!([
+            { "action": "deny", "path": format!("{folder}/w/keys"), "perms": ["read_file"] },
+            { "action": "ask", "path": format!("{folder}/w/log"), "perms": ["make_reg"] },
+        ]);
+        let reading = serde_json::json!([
+            { "action": "ask", "path": format!("{folder}/asked"), "perms": ["read_file"] },
+        ]);
+        scratch.file("held.json", &policy(held));
+        scratch.file("reading.json", &policy(reading));
+        let person = Child::new(PYTHON).args(["-I", "-c", MOVED, &scratch.binary(), folder]);
         let person = person.clean_path().deadline(Duration::from_secs(300));
         person.run().prints("all asked\n");
     }

@@ -87,6 +87,16 @@ impl Index {
         Perm::ALL.iter().find_map(lost)
     }
 
+    /// A rule that asks about one of these permissions of something that could lie below a path.
+    pub fn asks_below(&self, names: &[Name<'_>], perms: PermSet) -> Option<u32> {
+        let at = self.residual(names, Reach::All);
+        let asks = at
+            .pending
+            .iter()
+            .filter(|(pending, (of, _))| pending.verdict == Verdict::Ask && of.intersects(perms));
+        asks.map(|(_, (_, rule))| *rule).min()
+    }
+
     /// Nothing below changes the answer, so that the meet of all layers is all there is.
     fn meet_loses(&self, from: &Residual<'_>, to: &Residual<'_>, perm: Perm) -> Option<u32> {
         let meet = |at: &Residual<'_>| self.meet(perm, |layer| at.cells[layer][perm as usize]);
