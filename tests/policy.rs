@@ -63,6 +63,7 @@ fn world(host: &[(&str, EntryKind)]) -> World {
         .collect();
     World {
         entries,
+        aliases: BTreeMap::new(),
         private: vec!["/tmp".into()],
         namespaces: true,
         landlock_abi: 7,

@@ -49,6 +49,7 @@ fn bundle() -> Vec<Grant> {
 
 fn world() -> World {
     let mut world = World {
+        aliases: BTreeMap::new(),
         entries: BTreeMap::new(),
         private: vec!["/tmp".into()],
         namespaces: true,
@@ -742,4 +743,56 @@ fn a_host_path_over_a_private_place_is_not_the_bundles_to_give() {
     ]));
     let (_, intercept) = live(&unreadable, &world);
     assert_eq!(intercept.perms, PermSet::READ);
+}
+
+#[test]
+fn what_has_other_names_than_its_rule_is_refused() {
+    let policy = files(json!([
+        {"action": "allow", "path": "/data"},
+        {"action": "deny", "path": "/data/sub"},
+        {"action": "warn", "path": "/data/*.key"},
+        {"action": "deny", "path": "/data/file", "perms": ["read_file"]},
+    ]));
+    assert!(policy.compile(&world()).is_ok());
+    let with = |path: &str, alias: Alias| {
+        let mut world = world();
+        world.aliases.insert(path.into(), vec![alias]);
+        world
+    };
+    refuses(
+        &policy,
+        &with("/data/sub", Alias::Case),
+        "fs[1]",
+        "case make no difference",
+    );
+    refuses(
+        &policy,
+        &with("/data", Alias::CaseWithin),
+        "fs[2]",
+        "case make no difference",
+    );
+    refuses(
+        &policy,
+        &with("/data/file", Alias::Copy),
+        "fs[3]",
+        "overlay",
+    );
+    let shown = Alias::Mount("/data/other".into());
+    refuses(
+        &policy,
+        &with("/data/sub", shown),
+        "fs[1]",
+        "at /data/other too",
+    );
+    // Nothing of these is more than the rule knows.
+    let hidden = Alias::Mount("/elsewhere/sub".into());
+    for (path, alias) in [
+        ("/data/sub", hidden),
+        ("/data/sub", Alias::CaseWithin),
+        ("/data/sub", Alias::Copy),
+        ("/other", Alias::Case),
+    ] {
+        let world = with(path, alias.clone());
+        assert!(policy.compile(&world).is_ok(), "{path} {alias:?}");
+    }
 }

@@ -5,6 +5,7 @@
 //! trusted; a bundle's configuration is parsed strictly and what it asks for and cannot have is
 //! refused by name. Never starts or mounts anything.
 
+mod aliases;
 mod bare;
 mod bundle;
 pub mod container;

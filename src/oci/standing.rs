@@ -1,12 +1,13 @@
 //! The ground that policies are compiled on, at the start of a run and while it lives.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::error::OciError;
 use super::program::Place;
-use super::world;
+use super::{aliases, world};
 use crate::launch::Piece;
-use crate::policy::{ExecPlan, Grant, Intercept, Layer, Plan, Policy, World};
+use crate::policy::{Entry, ExecPlan, Grant, Intercept, Layer, Plan, Policy, World};
 
 /// What is known of the root, whatever the policy.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Ground {
     /// The resolved policy of these layers, and its plan.
     pub fn compile(&self, layers: Vec<Layer>) -> Result<(Policy, Plan), OciError> {
         let policy = Policy::merge(layers, self.grants.clone())?;
-        let mut world = self.world(&policy, &[]);
+        let mut world = self.world(&policy, &[])?;
         let mut plan = policy.compile(&world)?;
         if matches!(plan.exec, ExecPlan::Programs(_)) {
             // Where programs may run, those in library directories must be out of the loader's reach.
@@ -41,15 +42,21 @@ impl Ground {
     }
 
     /// How things are now, at what the policy names and at these paths.
-    fn world(&self, policy: &Policy, more: &[PathBuf]) -> World {
+    ///
+    /// # Errors
+    /// The host's mounts cannot be read.
+    fn world(&self, policy: &Policy, more: &[PathBuf]) -> Result<World, OciError> {
         let named = policy
             .literal_paths()
             .into_iter()
             .chain(more.iter().cloned());
-        World {
-            entries: named
-                .map(|path| (path.clone(), world::entry(&self.place, &self.pieces, &path)))
-                .collect(),
+        let entries: BTreeMap<PathBuf, Entry> = named
+            .map(|path| (path.clone(), world::entry(&self.place, &self.pieces, &path)))
+            .collect();
+        let aliases = aliases::of(&entries, &policy.strict_paths())?;
+        Ok(World {
+            entries,
+            aliases,
             private: world::private(&self.pieces),
             namespaces: self.namespaces,
             landlock_abi: self.landlock_abi,
@@ -57,7 +64,7 @@ impl Ground {
             loaders: self.loaders.clone(),
             helpers: Vec::new(),
             container: None,
-        }
+        })
     }
 }
 
@@ -88,7 +95,7 @@ impl Standing {
             .iter()
             .map(|bind| bind.path.clone())
             .collect();
-        let mut world = self.ground.world(&policy, &shown);
+        let mut world = self.ground.world(&policy, &shown)?;
         if matches!(self.plan.exec, ExecPlan::Programs(_)) {
             world.helpers = world::helpers(&self.ground.place)?;
         }

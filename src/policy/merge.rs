@@ -119,17 +119,24 @@ impl Policy {
     /// The absolute literal paths that fs and exec rules name, and those at which their patterns
     /// begin, sorted.
     pub fn literal_paths(&self) -> Vec<PathBuf> {
-        let fs = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.fs.iter().map(|rule| &rule.pattern));
-        let exec = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.exec.iter().map(|rule| &rule.pattern));
-        let named = |pattern: &PathPattern| pattern.as_literal().or_else(|| pattern.beginning());
-        let paths: BTreeSet<PathBuf> = fs.chain(exec).filter_map(named).collect();
-        paths.into_iter().collect()
+        self.named_paths(|_| true).into_iter().collect()
+    }
+
+    /// Those of them of which a rule does more than allow.
+    #[must_use]
+    pub fn strict_paths(&self) -> BTreeSet<PathBuf> {
+        self.named_paths(|action| action != Verdict::Allow)
+    }
+
+    fn named_paths(&self, wanted: impl Fn(Verdict) -> bool) -> BTreeSet<PathBuf> {
+        let rules = self.layers.iter().flat_map(|layer| {
+            let files = layer.fs.iter().map(|rule| (rule.action, &rule.pattern));
+            files.chain(layer.exec.iter().map(|rule| (rule.action, &rule.pattern)))
+        });
+        rules
+            .filter(|(action, _)| wanted(*action))
+            .filter_map(|(_, pattern)| pattern.as_literal().or_else(|| pattern.beginning()))
+            .collect()
     }
 
     /// Whether what happens under it is learned from.

@@ -52,8 +52,8 @@ pub use limits::{
 pub use merge::{MergeError, Policy};
 pub use perm::{Grant, Perm, PermSet};
 pub use plan::{
-    Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask, MaskKind, NetPlan,
-    OWN_PLACES, Plan, RuleMechanism, World,
+    Alias, Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask, MaskKind,
+    NetPlan, OWN_PLACES, Plan, RuleMechanism, World,
 };
 pub use refused::{Refusal, Refused, RestartNeeded};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};

@@ -43,12 +43,27 @@ pub struct Entry {
     pub real: PathBuf,
 }
 
+/// How something can be reached by another name than its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alias {
+    /// Upper and lower case make no difference to its name, or to one on the way there.
+    Case,
+    /// Upper and lower case make no difference to the names in it.
+    CaseWithin,
+    /// Another mount of the host shows it here, or some of it.
+    Mount(PathBuf),
+    /// It has several hard links on an overlay, which become different files when one is written to.
+    Copy,
+}
+
 /// A plain snapshot of what compilation needs to know about the host and the bundle, so that
 /// the policy itself never looks.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     /// The paths of [`Policy::literal_paths`](super::Policy::literal_paths), and others that are known.
     pub entries: BTreeMap<PathBuf, Entry>,
+    /// Of these paths, those that can be reached by other names too.
+    pub aliases: BTreeMap<PathBuf, Vec<Alias>>,
     /// The bundle's own writable places: small private file systems such as `/tmp`.
     pub private: Vec<PathBuf>,
     /// Whether namespaces can be created; without them nothing can be mounted or masked.

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod message;
 pub mod mount;
 pub mod mountinfo;
+pub mod names;
 pub mod namespace;
 pub mod netfilter;
 pub mod probe;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Mount<'l> {
     /// Its number, as statx(2) says it of what is on it (`STATX_MNT_ID`).
     pub id: u64,
+    /// The device of its file system, as `major:minor`.
+    pub device: &'l [u8],
     /// Which part of its file system it shows.
     pub root: PathBuf,
     /// Where it is.
@@ -35,10 +37,12 @@ pub fn mounts(list: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     list.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let (root, point, options) = (fields.nth(2)?, fields.next()?, fields.next()?);
+        let (device, root) = (fields.nth(1)?, fields.next()?);
+        let (point, options) = (fields.next()?, fields.next()?);
         let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
         Some(Mount {
             id,
+            device,
             root: unescaped(root),
             point: unescaped(point),
             options,
@@ -90,6 +94,10 @@ mod tests {
         assert_eq!(
             (mount.id, mount.point.to_str(), mount.kind),
             (23, Some("/a b"), &b"proc"[..])
+        );
+        assert_eq!(
+            (mount.device, mount.root.to_str()),
+            (&b"0:21"[..], Some("/"))
         );
         assert!(mount.has("rw") && mount.has("nodev") && !mount.has("ro"));
         assert_eq!(mount.options_of_all, b"ro");

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod aliases;
 mod attacks;
 mod attacks_on_the_host;
 mod attest;

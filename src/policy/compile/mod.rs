@@ -10,6 +10,7 @@
 //! each call is made: those permissions are *live*. No Landlock grant and no mask speaks of them,
 //! and the mounts show what may be allowed. What that cannot carry either is refused.
 
+mod aliases;
 mod descend;
 mod fences;
 mod intercept;
@@ -37,6 +38,7 @@ impl Policy {
         let policy = self.resolve(world);
         let mut refusals = Refusals::default();
         unsupported::rules(&policy, world, &mut refusals);
+        aliases::rules(&policy, world, &mut refusals);
         unsupported::host(&policy, world, &mut refusals);
         let net = unsupported::network(&policy, &mut refusals);
         // Where nothing is decided live wildcards have no place among the spots: say what is wrong

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::descend::{Descent, Outline};
 use super::spots::Spot;
 use super::state::{Origin, State};
-use super::{Refusals, deny_syscalls, intercept, live, spots, unsupported};
+use super::{Refusals, aliases, deny_syscalls, intercept, live, spots, unsupported};
 use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::perm::{Grant, Perm, PermSet};
 use crate::policy::plan::{
@@ -40,6 +40,7 @@ impl Policy {
         let policy = self.resolve(world);
         let mut refusals = Refusals::default();
         unsupported::rules(&policy, world, &mut refusals);
+        aliases::rules(&policy, world, &mut refusals);
         unsupported::host(&policy, world, &mut refusals);
         let net = unsupported::network(&policy, &mut refusals);
         let live = in_force
