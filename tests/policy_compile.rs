@@ -759,33 +759,26 @@ fn what_has_other_names_than_its_rule_is_refused() {
         world.aliases.insert(path.into(), vec![alias]);
         world
     };
-    refuses(
-        &policy,
-        &with("/data/sub", Alias::Case),
-        "fs[1]",
-        "case make no difference",
-    );
-    refuses(
-        &policy,
-        &with("/data", Alias::CaseWithin),
-        "fs[2]",
-        "case make no difference",
-    );
-    refuses(
-        &policy,
-        &with("/data/file", Alias::Copy),
-        "fs[3]",
-        "overlay",
-    );
-    let shown = Alias::Mount("/data/other".into());
-    refuses(
-        &policy,
-        &with("/data/sub", shown),
-        "fs[1]",
-        "at /data/other too",
-    );
+    let mount = |of: &str, at: &str| Alias::Mount {
+        of: of.into(),
+        at: at.into(),
+    };
+    let shown = mount("/data/sub", "/data/other");
+    for (path, alias, rule, words) in [
+        ("/data/sub", Alias::Case, "fs[1]", "case make no difference"),
+        (
+            "/data",
+            Alias::CaseWithin,
+            "fs[2]",
+            "case make no difference",
+        ),
+        ("/data/file", Alias::Copy, "fs[3]", "overlay"),
+        ("/data/sub", shown, "fs[1]", "at /data/other too"),
+    ] {
+        refuses(&policy, &with(path, alias), rule, words);
+    }
     // Nothing of these is more than the rule knows.
-    let hidden = Alias::Mount("/elsewhere/sub".into());
+    let hidden = mount("/data/sub", "/elsewhere/sub");
     for (path, alias) in [
         ("/data/sub", hidden),
         ("/data/sub", Alias::CaseWithin),

@@ -117,10 +117,9 @@ pub(super) fn look(
             };
             return Ok((needs, execution));
         };
-        // A script is read again by its interpreter. So where it can be changed, neither its digest nor
-        // what somebody says of it is about what will run.
-        let counts = sha256.is_some() || judge.asks_about(&found, None);
-        if counts && !is_read_only(&file)? {
+        // A script is read again by its interpreter. So where it can be changed its digest says nothing of
+        // what will run, and neither does an answer.
+        if sha256.is_some() && !is_read_only(&file)? {
             return Err(Errno::ACCESS);
         }
         interpreters.push(PathBuf::from(OsString::from_vec(interpreter.clone())));
@@ -168,7 +167,9 @@ fn to_run(
     file: &OwnedFd,
     needs: &mut Vec<Need>,
 ) -> Result<Option<String>, Errno> {
-    let sha256 = match judge.compares_digest_of(found) {
+    // An answer about what can be changed, or moved to another name, is about what it contains.
+    let is_asked = judge.asks_about(found, None) && !is_read_only(file)?;
+    let sha256 = match judge.compares_digest_of(found) || is_asked {
         true => Some(digest(file).map_err(|_| Errno::ACCESS)?),
         false => None,
     };

@@ -96,6 +96,8 @@ pub(super) struct View {
     pub(super) mounts: Mounts,
     /// Who hands a descriptor over meanwhile.
     pub(super) handed: Handed,
+    /// The root: its mount, its device and its inode.
+    root: (u64, u64, u64),
     /// The device of files that live in memory and were never in a directory.
     memory: u64,
 }
@@ -110,12 +112,15 @@ impl View {
         let processes = rustix::fs::open("/proc", place, Mode::empty())?;
         let own = openat(&processes, "self/fd", place, Mode::empty())?;
         let memory = rustix::fs::memfd_create(c"device", MemfdFlags::CLOEXEC)?;
+        let root = rustix::fs::open("/", place, Mode::empty())?;
+        let of_root = fstat(&root)?;
         Ok(View {
             processes,
             own,
             ourselves: vec![std::process::id().to_string()],
             mounts: Mounts::new(&std::fs::read("/proc/self/mountinfo")?),
             handed: Handed::default(),
+            root: (mount_of(&root)?, of_root.st_dev, of_root.st_ino),
             memory: fstat(&memory)?.st_dev,
         })
     }
@@ -261,7 +266,7 @@ impl View {
             }
             let paths = names(text, stat.st_nlink == 0)?;
             if !paths.is_empty() {
-                self.refuse_from_elsewhere(&object)?;
+                self.refuse_from_elsewhere(&object, &stat, &paths)?;
             }
             paths
         };
@@ -278,12 +283,18 @@ impl View {
     }
 
     /// A descriptor can come from outside, over a socket that somebody lets the worker use. What it is
-    /// of is called by its name there, which means something else here.
-    fn refuse_from_elsewhere(&self, object: &OwnedFd) -> Result<(), Errno> {
-        let wanted = StatxFlags::MNT_ID;
-        let said = statx(object, c"", AtFlags::EMPTY_PATH, wanted)?;
-        let is_said = StatxFlags::from_bits_retain(said.stx_mask).contains(wanted);
-        match is_said && self.mounts.has(said.stx_mnt_id) {
+    /// of is called by its name there, which means something else here. And what was moved out of its
+    /// mount is called like the root.
+    fn refuse_from_elsewhere(
+        &self,
+        object: &OwnedFd,
+        stat: &Stat,
+        paths: &[PathBuf],
+    ) -> Result<(), Errno> {
+        let mount = mount_of(object)?;
+        let is_called_root = paths.iter().any(|path| path == Path::new("/"));
+        let is_root = (mount, stat.st_dev, stat.st_ino) == self.root;
+        match self.mounts.has(mount) && (is_root || !is_called_root) {
             true => Ok(()),
             false => Err(Errno::ACCESS),
         }
@@ -381,6 +392,16 @@ impl View {
             }
         }
         Ok(())
+    }
+}
+
+/// The number of the mount that an object is on.
+fn mount_of(object: &OwnedFd) -> Result<u64, Errno> {
+    let wanted = StatxFlags::MNT_ID;
+    let said = statx(object, c"", AtFlags::EMPTY_PATH, wanted)?;
+    match StatxFlags::from_bits_retain(said.stx_mask).contains(wanted) {
+        true => Ok(said.stx_mnt_id),
+        false => Err(Errno::ACCESS),
     }
 }
 

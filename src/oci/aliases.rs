@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::OciError;
-use crate::policy::{Alias, Entry, EntryKind};
+use crate::policy::{Alias, Entry, EntryKind, OWN_PLACES};
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::names;
 
@@ -18,34 +18,41 @@ const NAMES: usize = 64;
 /// The mounts of this process.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// The aliases of those of the `wanted` paths that are the host's and have any.
+/// The aliases of those of the `wanted` paths that have any. `is_host`: the bundle has its own files from
+/// their places on the host too.
 ///
 /// # Errors
 /// The mounts cannot be read.
 pub(super) fn of(
     entries: &BTreeMap<PathBuf, Entry>,
     wanted: &BTreeSet<PathBuf>,
+    is_host: bool,
 ) -> Result<BTreeMap<PathBuf, Vec<Alias>>, OciError> {
     let list = std::fs::read(MOUNTS).map_err(OciError::io("read", MOUNTS))?;
     let mounts: Vec<Mount<'_>> = mountinfo::mounts(&list).collect();
     let mut folding = BTreeMap::new();
-    let of_host = entries
-        .iter()
-        .filter(|(path, entry)| wanted.contains(*path) && !entry.in_bundle);
-    let aliases = of_host.map(|(path, entry)| {
-        let by_mounts = elsewhere(&mounts, &entry.real)
+    let is_own = |path: &Path| OWN_PLACES.iter().any(|own| path.starts_with(own));
+    let of_host = wanted.iter().filter(|path| {
+        let in_bundle = entries.get(*path).is_some_and(|entry| entry.in_bundle);
+        !in_bundle || (is_host && !is_own(path))
+    });
+    let aliases = of_host.map(|path| {
+        let entry = entries.get(path);
+        let real = entry.map_or(path, |entry| &entry.real);
+        let by_mounts = elsewhere(&mounts, real)
             .into_iter()
-            .map(Alias::Mount);
+            .map(|(of, at)| Alias::Mount { of, at });
         let mut found: Vec<Alias> = by_mounts.collect();
-        let mut around = entry.real.ancestors().skip(1);
+        let mut around = real.ancestors().skip(1);
         if around.any(|directory| folds(directory, &mut folding)) {
             found.push(Alias::Case);
         }
-        if entry.kind == EntryKind::Dir && folds(&entry.real, &mut folding) {
+        let is_a = |kind| entry.is_some_and(|entry| entry.kind == kind);
+        if is_a(EntryKind::Dir) && folds(real, &mut folding) {
             found.push(Alias::CaseWithin);
         }
-        let is_linked = entry.kind == EntryKind::File && entry.links > 1;
-        if is_linked && names::are_on_overlay(&entry.real) {
+        let is_linked = entry.is_some_and(|entry| entry.links > 1);
+        if is_a(EntryKind::File) && is_linked && names::are_on_overlay(real) {
             found.push(Alias::Copy);
         }
         (path.clone(), found)
@@ -53,41 +60,47 @@ pub(super) fn of(
     Ok(aliases.filter(|(_, found)| !found.is_empty()).collect())
 }
 
-/// Where other mounts show what is at `path`, or some of it.
-fn elsewhere(mounts: &[Mount<'_>], path: &Path) -> Vec<PathBuf> {
+/// What is at `path`, or below it, and is shown by another mount too: what that is, and where.
+fn elsewhere(mounts: &[Mount<'_>], path: &Path) -> Vec<(PathBuf, PathBuf)> {
     // Of several at one place the last lies on top.
-    let own = mounts.iter().filter(|mount| path.starts_with(&mount.point));
-    let Some(own) = own.max_by_key(|mount| mount.point.components().count()) else {
-        return Vec::new();
-    };
-    let Ok(below) = path.strip_prefix(&own.point) else {
-        return Vec::new();
-    };
-    let inside = own.root.join(below);
+    let around = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    let own = around.max_by_key(|mount| mount.point.components().count());
+    let own = own.and_then(|own| {
+        let below = path.strip_prefix(&own.point).ok()?;
+        Some((own, own.root.join(below), path))
+    });
+    let below = mounts.iter().filter(|mount| mount.point.starts_with(path));
+    let below = below.map(|mount| (mount, mount.root.clone(), &*mount.point));
     let mut found = Vec::new();
-    for mount in mounts.iter().filter(|mount| mount.device == own.device) {
-        let other = match inside.strip_prefix(&mount.root) {
-            Ok(below) if below.as_os_str().is_empty() => mount.point.clone(),
-            Ok(below) => mount.point.join(below),
-            // It shows something that lies below.
-            Err(_) if mount.root.starts_with(&inside) => mount.point.clone(),
-            Err(_) => continue,
-        };
-        let is_below = other.starts_with(path);
-        if !is_below && !found.contains(&other) && is_there(&other, path, mount, &inside) {
-            found.push(other);
+    for (shown, root, place) in own.into_iter().chain(below) {
+        for mount in mounts.iter().filter(|mount| mount.device == shown.device) {
+            let same = overlap((&root, place), mount).filter(|(of, at)| of != at);
+            if let Some(same) = same.filter(|(of, at)| !found.contains(&(of.clone(), at.clone())))
+                && is_one(&same.0, &same.1)
+            {
+                found.push(same);
+            }
         }
     }
     found
 }
 
-/// Whether nothing is mounted over the other name.
-fn is_there(other: &Path, path: &Path, mount: &Mount<'_>, inside: &Path) -> bool {
-    let shown = match mount.root.strip_prefix(inside) {
-        Ok(below) if !below.as_os_str().is_empty() => path.join(below),
-        _ => path.to_owned(),
+/// What of the part `root` of a file system, which is at `place`, another mount of it shows, and where.
+fn overlap((root, place): (&Path, &Path), mount: &Mount<'_>) -> Option<(PathBuf, PathBuf)> {
+    let join = |path: &Path, below: &Path| match below.as_os_str().is_empty() {
+        true => path.to_owned(),
+        false => path.join(below),
     };
-    match (other.symlink_metadata(), shown.symlink_metadata()) {
+    if let Ok(below) = root.strip_prefix(&mount.root) {
+        return Some((place.to_owned(), join(&mount.point, below)));
+    }
+    let below = mount.root.strip_prefix(root).ok()?;
+    Some((join(place, below), mount.point.clone()))
+}
+
+/// Whether nothing is mounted over either name.
+fn is_one(of: &Path, at: &Path) -> bool {
+    match (of.symlink_metadata(), at.symlink_metadata()) {
         (Ok(one), Ok(other)) => id(&one) == id(&other),
         // What is missing can come into being at both.
         (Err(_), Err(_)) => true,
@@ -148,15 +161,32 @@ mod tests {
         let list = b"20 1 8:1 / / rw - ext4 a rw\n\
             21 20 8:1 /usr /usr rw - ext4 a rw\n\
             22 20 8:1 /usr/share/nowhere /proc/x rw - ext4 a rw\n\
-            23 20 0:7 / /dev rw - tmpfs t rw\n";
+            23 20 0:7 / /dev rw - tmpfs t rw\n\
+            24 20 0:9 / /nowhere/a rw - tmpfs u rw\n\
+            25 20 0:9 /b /nowhere/c rw - tmpfs u rw\n";
         let mounts: Vec<Mount<'_>> = mountinfo::mounts(list).collect();
         let found = |path: &str| elsewhere(&mounts, Path::new(path));
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(PathBuf, PathBuf)> {
+            let pairs = pairs.iter();
+            pairs.map(|(of, at)| (of.into(), at.into())).collect()
+        };
         // A place that is mounted on itself has one name.
-        assert_eq!(found("/usr/lib"), Vec::<PathBuf>::new());
-        assert_eq!(found("/dev/null"), Vec::<PathBuf>::new());
-        let nowhere = |path: &str| vec![PathBuf::from(path)];
-        assert_eq!(found("/usr/share/nowhere/x"), nowhere("/proc/x/x"));
-        assert_eq!(found("/usr/share/nowhere"), nowhere("/proc/x"));
+        assert_eq!(found("/usr/lib"), []);
+        assert_eq!(found("/dev/null"), []);
+        let below = [("/usr/share/nowhere/x", "/proc/x/x")];
+        assert_eq!(found("/usr/share/nowhere/x"), pairs(&below));
+        let of_directory = [("/usr/share/nowhere", "/proc/x")];
+        assert_eq!(found("/usr/share/nowhere"), pairs(&of_directory));
+        assert_eq!(found("/usr/share"), pairs(&of_directory));
+        let mut of_all = found("/");
+        of_all.sort();
+        let both = [
+            ("/nowhere/a/b", "/nowhere/c"),
+            ("/nowhere/c", "/nowhere/a/b"),
+            ("/proc/x", "/usr/share/nowhere"),
+            ("/usr/share/nowhere", "/proc/x"),
+        ];
+        assert_eq!(of_all, pairs(&both));
     }
 
     #[test]

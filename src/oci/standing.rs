@@ -1,7 +1,7 @@
 //! The ground that policies are compiled on, at the start of a run and while it lives.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::OciError;
 use super::program::Place;
@@ -53,7 +53,8 @@ impl Ground {
         let entries: BTreeMap<PathBuf, Entry> = named
             .map(|path| (path.clone(), world::entry(&self.place, &self.pieces, &path)))
             .collect();
-        let aliases = aliases::of(&entries, &policy.strict_paths())?;
+        let is_host = self.place.root == Path::new("/");
+        let aliases = aliases::of(&entries, &policy.strict_paths(), is_host)?;
         Ok(World {
             entries,
             aliases,

@@ -135,6 +135,12 @@ impl PathPattern {
         PathPattern { components }.as_literal()
     }
 
+    /// The path, or that at which it begins, which may be the root.
+    pub fn place(&self) -> PathBuf {
+        let begins = || self.beginning().unwrap_or_else(|| PathBuf::from("/"));
+        self.as_literal().unwrap_or_else(begins)
+    }
+
     /// The same pattern with another path before its first wildcard.
     pub fn beginning_at(&self, path: &Path) -> Result<PathPattern, String> {
         let mut components = literal_components(Some(path))?;

@@ -119,24 +119,28 @@ impl Policy {
     /// The absolute literal paths that fs and exec rules name, and those at which their patterns
     /// begin, sorted.
     pub fn literal_paths(&self) -> Vec<PathBuf> {
-        self.named_paths(|_| true).into_iter().collect()
+        let named = |pattern: &PathPattern| pattern.as_literal().or_else(|| pattern.beginning());
+        let paths: BTreeSet<PathBuf> = self
+            .patterns()
+            .filter_map(|(_, pattern)| named(pattern))
+            .collect();
+        paths.into_iter().collect()
     }
 
-    /// Those of them of which a rule does more than allow.
+    /// Those of them of which a rule does more than allow, and the root where a pattern begins there.
     #[must_use]
     pub fn strict_paths(&self) -> BTreeSet<PathBuf> {
-        self.named_paths(|action| action != Verdict::Allow)
+        let strict = self
+            .patterns()
+            .filter(|(action, _)| *action != Verdict::Allow);
+        strict.map(|(_, pattern)| pattern.place()).collect()
     }
 
-    fn named_paths(&self, wanted: impl Fn(Verdict) -> bool) -> BTreeSet<PathBuf> {
-        let rules = self.layers.iter().flat_map(|layer| {
+    fn patterns(&self) -> impl Iterator<Item = (Verdict, &PathPattern)> {
+        self.layers.iter().flat_map(|layer| {
             let files = layer.fs.iter().map(|rule| (rule.action, &rule.pattern));
             files.chain(layer.exec.iter().map(|rule| (rule.action, &rule.pattern)))
-        });
-        rules
-            .filter(|(action, _)| wanted(*action))
-            .filter_map(|(_, pattern)| pattern.as_literal().or_else(|| pattern.beginning()))
-            .collect()
+        })
     }
 
     /// Whether what happens under it is learned from.

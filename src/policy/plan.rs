@@ -50,8 +50,13 @@ pub enum Alias {
     Case,
     /// Upper and lower case make no difference to the names in it.
     CaseWithin,
-    /// Another mount of the host shows it here, or some of it.
-    Mount(PathBuf),
+    /// Another mount of the host shows it, or something in it.
+    Mount {
+        /// What it shows.
+        of: PathBuf,
+        /// Where it shows that.
+        at: PathBuf,
+    },
     /// It has several hard links on an overlay, which become different files when one is written to.
     Copy,
 }

@@ -1,7 +1,7 @@
 //! Files that have other names on the host than those of which a rule speaks: by a second mount, where
 //! case makes no difference, and on an overlay. Such a rule is refused, and another name is open without.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -79,6 +79,29 @@ fn what_two_mounts_show_is_denied_at_both_or_not_at_all() {
         let done = run(&mounted, &json!([allow, deny]), &code);
         refused(done, &format!("the host shows the same at {at}/shown"));
     }
+    // What is denied in one is to be denied in the other, wherever that begins to be shown.
+    for rules in [
+        json!([
+            { "action": "allow", "path": format!("{at}/keys") },
+            { "action": "allow", "path": format!("{at}/shown") },
+            { "action": "deny", "path": format!("{at}/**/keys/*") },
+        ]),
+        json!([
+            { "action": "allow", "path": format!("{at}/keys") },
+            { "action": "allow", "path": format!("{at}/shown/key") },
+            { "action": "deny", "path": format!("{at}/keys/*") },
+        ]),
+        json!([
+            { "action": "allow", "path": format!("{at}/shown/key") },
+            { "action": "deny", "path": format!("{at}/keys") },
+        ]),
+        json!([allow, { "action": "deny", "path": "/**/keys/key" }]),
+    ] {
+        let done = run(&mounted, &rules, &code);
+        refused(done, &format!("the host shows the same at {at}/shown"));
+    }
+    let everywhere = json!({ "action": "deny", "path": "/**/key" });
+    run(&mounted, &json!([allow, everywhere]), &code).expect(1);
     let both = json!({ "action": "deny", "path": format!("{at}/shown") });
     let deny = json!({ "action": "deny", "path": format!("{at}/keys") });
     run(&mounted, &json!([allow, deny, both]), &code).expect(1);
@@ -142,4 +165,69 @@ fn a_file_with_two_names_on_an_overlay_is_denied_as_a_whole() {
     );
     run(&mounted, &deny(Value::Null), &code).expect(1);
     run(&mounted, &json!([allow]), &code).prints("it is read\n");
+}
+
+/// A name that leads through a link is denied for itself too, whatever comes in the place of the link.
+#[test]
+fn a_denied_name_that_leads_through_a_link_stays_denied() {
+    let _alone = alone();
+    if !is_root("a_denied_name_that_leads_through_a_link_stays_denied") {
+        return;
+    }
+    for (denied, code) in [
+        (
+            "shown/profile",
+            "os.unlink('shown/profile'); open('shown/profile', 'w').write('x')",
+        ),
+        ("shown/profile", "os.rename('shown/new', 'shown/profile')"),
+        (
+            "shown/link/secret",
+            "os.rename('shown/link', 'shown/other'); os.mkdir('shown/link'); open('shown/link/secret', 'w')",
+        ),
+        (
+            "shown/link/secret",
+            "os.unlink('shown/link'); os.rename('shown/directory', 'shown/link'); open('shown/link/secret', 'a')",
+        ),
+    ] {
+        let folder = linked();
+        let code = format!(
+            "import os\nos.chdir({:?})\ntry:\n {code}\n print('done')\nexcept OSError as error: print(error.errno)",
+            folder.0
+        );
+        let allow = json!({ "action": "allow", "path": format!("{}/shown", folder.0) });
+        let deny = json!({ "action": "deny", "path": format!("{}/{denied}", folder.0) });
+        let done = run(&[], &json!([allow, deny]), &code).expect(0);
+        assert!(
+            matches!(&*done.stdout(), "13\n" | "16\n" | "18\n"),
+            "{denied}: {done}"
+        );
+        // The same again.
+        drop(folder);
+        let _folder = linked();
+        run(&[], &json!([allow]), &code).prints("done\n");
+    }
+}
+
+/// A tree of which some is reached through links.
+fn linked() -> Folder {
+    let folder = Folder::new("links");
+    let at = Path::new(&folder.0);
+    for name in ["shown/real", "shown/directory", "elsewhere"] {
+        std::fs::create_dir_all(at.join(name)).expect("a folder");
+    }
+    for name in [
+        "elsewhere/profile",
+        "shown/new",
+        "shown/real/secret",
+        "shown/directory/secret",
+    ] {
+        std::fs::write(at.join(name), "").expect("a file");
+    }
+    symlink("../elsewhere/profile", at.join("shown/profile")).expect("a link");
+    symlink("real", at.join("shown/link")).expect("a link");
+    for name in ["shown", "shown/real", "shown/directory"] {
+        let mode = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(at.join(name), mode).expect("its mode is changed");
+    }
+    folder
 }

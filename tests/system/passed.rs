@@ -1,4 +1,5 @@
-//! Descriptors that come from outside, over a socket that the program may use.
+//! Descriptors of what has no name inside: they come from outside, over a socket that the program may use,
+//! or what they are of has gone where nothing is shown.
 
 use crate::support::{Child, PYTHON, Scratch, alone, binary, is_root};
 
@@ -94,4 +95,57 @@ fn a_descriptor_from_outside_has_no_name_inside() {
         std::fs::read(other.entry("given/file")).expect("it is there"),
         b"something"
     );
+}
+
+/// The kernel calls it like the root, whatever that allows.
+#[test]
+fn what_has_left_the_root_is_not_the_root() {
+    let _alone = alone();
+    if !is_root("what_has_left_the_root_is_not_the_root") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = scratch.file("shown/x/k.key", b"something");
+    let folder = scratch.path().display().to_string();
+    let policy = serde_json::json!({
+        "version": 1,
+        "defaults": { "fs": "allow", "net": "deny", "exec": "deny" },
+        "fs": { "rules": [
+            { "action": "allow", "path": format!("{folder}/shown") },
+            { "action": "deny", "path": "/**/*.key" },
+        ] },
+    });
+    let policy = scratch.file("policy.json", policy.to_string().as_bytes());
+    let code = format!(
+        r#"
+import os, sys
+directory = os.open("{folder}/shown/x", os.O_PATH)
+print("ready", flush=True)
+sys.stdin.readline()
+print(os.readlink(f"/proc/self/fd/{{directory}}"))
+for flags in os.O_RDONLY, os.O_WRONLY:
+    try: print(os.open("k.key", flags, dir_fd=directory))
+    except OSError as error: print(error.strerror)
+try: print(os.listdir(os.open(".", os.O_RDONLY, dir_fd=directory)))
+except OSError as error: print(error.strerror)
+"#
+    );
+    let script = r#"
+import os, subprocess, sys
+folder, *command = sys.argv[1:]
+program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+assert program.stdout.readline() == "ready\n"
+os.rename(f"{folder}/shown/x", f"{folder}/gone")
+print(program.communicate("\n")[0], end="")
+sys.exit(program.returncode)
+"#;
+    let buntime = binary().display().to_string();
+    let done = Child::new(PYTHON)
+        .args(["-I", "-c", script, &folder])
+        .args([&buntime, "run", "--quiet", "--policy", &policy, "-c", &code])
+        .run()
+        .expect(0);
+    let denied = "Permission denied\n".repeat(3);
+    assert_eq!(done.stdout(), format!("/\n{denied}"), "{done}");
+    assert!(!std::path::Path::new(&file).exists());
 }

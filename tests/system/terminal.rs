@@ -103,6 +103,17 @@ fn a_person_is_asked_about_what_moves() {
             "exec": { "rules": [{ "action": "ask", "path": format!("{folder}/tools/s.sh") }] },
         });
         scratch.file("script.json", script.to_string().as_bytes());
+        for (name, program) in [("good", "/usr/bin/echo"), ("evil", "/usr/bin/printf")] {
+            let program = std::fs::read(program).expect("it is there");
+            scratch.file(&format!("programs/{name}"), &program);
+        }
+        let programs = serde_json::json!({
+            "version": 1,
+            "defaults": { "fs": "deny", "net": "deny", "exec": "allow" },
+            "fs": { "rules": [{ "action": "allow", "path": folder }] },
+            "exec": { "rules": [{ "action": "ask", "path": format!("{folder}/programs") }] },
+        });
+        scratch.file("programs.json", programs.to_string().as_bytes());
         let policy = |more: serde_json::Value| {
             let mut rules = vec![serde_json::json!({ "action": "allow", "path": folder })];
             rules.extend(more.as_array().expect("rules").iter().cloned());

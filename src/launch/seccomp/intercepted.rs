@@ -3,7 +3,7 @@
 use syscalls::Sysno;
 
 use super::SeccompError;
-use super::conditions::{constant, different, equal, masked, rules, whole};
+use super::conditions::{constant, equal, masked, rules, whole};
 use super::rules::{Clause, Table};
 use crate::intercept::{Holding, held};
 use crate::policy::PermSet;
@@ -26,13 +26,6 @@ const ATTRIBUTES: [u64; 8] = [
     0x4080_6685,
     0x4004_7211,
 ];
-
-/// Commands of Btrfs (`BTRFS_IOCTL_MAGIC`), of which some make and remove whole trees in a directory that
-/// is open for reading.
-const BTRFS: u64 = 0x9400;
-/// FICLONE, FICLONERANGE and FIDEDUPERANGE, which every file system has, and which write where that was
-/// permitted.
-const CLONES: [u64; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
 
 /// Sends to the listener what may need one of `perms`. Of what was refused by an argument the
 /// broker refuses the same.
@@ -71,14 +64,7 @@ pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError
         table.refuse(sysno, libc::EOPNOTSUPP);
     }
     if perms.intersects(PermSet::CHANGE) {
-        let mut commands: Vec<Vec<_>> = ATTRIBUTES.iter().map(|one| vec![equal(1, *one)]).collect();
-        let others = CLONES.map(|clone| different(1, clone));
-        commands.push(
-            [masked(1, 0xff00, BTRFS)]
-                .into_iter()
-                .chain(others)
-                .collect(),
-        );
+        let commands = ATTRIBUTES.map(|command| [equal(1, command)]);
         let clause = Clause::Refuse {
             when: rules(Sysno::ioctl, &commands)?,
             errno: libc::EOPNOTSUPP,

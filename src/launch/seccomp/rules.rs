@@ -198,6 +198,38 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     Ok(table.0)
 }
 
+/// The part of a command of ioctl(2) that says whose it is.
+const KIND: u64 = 0xff00;
+
+/// Commands of Btrfs (`BTRFS_IOCTL_MAGIC`) and of bcachefs, of which some make, copy and remove whole
+/// trees in a directory that is open for reading: what is denied in one is there in its copy.
+const BTRFS: u64 = 0x9400;
+const BCACHEFS: u64 = 0xbc00;
+
+/// FICLONE, FICLONERANGE and FIDEDUPERANGE, which every file system has, and which write where that was
+/// permitted.
+const CLONES: [u64; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
+
+/// `OCFS2_IOC_REFLINK`, which takes paths.
+const REFLINK: u64 = 0x4018_6f04;
+
+/// They answer as on a file system that knows no such command.
+fn trees(table: &mut Table) -> Result<(), SeccompError> {
+    let clones = CLONES.map(|clone| different(1, clone));
+    let of_btrfs = [masked(1, KIND, BTRFS)].into_iter().chain(clones);
+    let commands = [
+        of_btrfs.collect(),
+        vec![masked(1, KIND, BCACHEFS)],
+        vec![equal(1, REFLINK)],
+    ];
+    let clause = Clause::Refuse {
+        when: rules(Sysno::ioctl, &commands)?,
+        errno: libc::EOPNOTSUPP,
+    };
+    table.append(Sysno::ioctl, clause);
+    Ok(())
+}
+
 fn processes(table: &mut Table, stacked: bool) -> Result<(), SeccompError> {
     table.admit(Sysno::clone, &[[masked(0, CLONE_NEW_ANY, 0)]], libc::EPERM)?;
     // 0xffffffff asks; UNAME26 alone is harmless. Everything else weakens address randomisation,
@@ -211,6 +243,7 @@ fn processes(table: &mut Table, stacked: bool) -> Result<(), SeccompError> {
     // TIOCSTI types into the terminal, TIOCLINUX pastes into it, TIOCSETD loads a line discipline.
     let commands = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD].map(|c| [equal(1, c)]);
     table.refuse_when(Sysno::ioctl, &commands, libc::EPERM)?;
+    trees(table)?;
     // Whoever has a lease on a file makes others wait who open it. As where the file system has none.
     let leases = [libc::F_SETLEASE, F_SETDELEG].map(|command| [equal(1, constant(command))]);
     table.refuse_when(Sysno::fcntl, &leases, libc::EINVAL)?;

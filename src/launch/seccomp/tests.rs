@@ -167,6 +167,15 @@ fn arguments_decide() {
         (Sysno::ioctl, args([-1, 0x5412 | high]), libc::EPERM),
         (Sysno::ioctl, args([-1, 0x541c]), libc::EPERM), // TIOCLINUX
         (Sysno::ioctl, args([-1, 0x5423]), libc::EPERM), // TIOCSETD
+        (Sysno::ioctl, args([-1, 0x5000_9401]), libc::EOPNOTSUPP), // BTRFS_IOC_SNAP_CREATE
+        (Sysno::ioctl, args([-1, 0x5000_9417]), libc::EOPNOTSUPP), // BTRFS_IOC_SNAP_CREATE_V2
+        (
+            Sysno::ioctl,
+            args([-1, 0x5000_940e | high]),
+            libc::EOPNOTSUPP,
+        ), // BTRFS_IOC_SUBVOL_CREATE
+        (Sysno::ioctl, args([-1, 0x4020_bc10]), libc::EOPNOTSUPP), // BCH_IOCTL_SUBVOLUME_CREATE
+        (Sysno::ioctl, args([-1, 0x4018_6f04]), libc::EOPNOTSUPP), // OCFS2_IOC_REFLINK
         (Sysno::renameat2, args([-1, 0, -1, 0, 4]), libc::EPERM),
         (Sysno::fchmod, args([-1, 0o4755]), libc::EPERM),
         (Sysno::fchmod, args([-1, 0o2755 | high]), libc::EPERM),
@@ -213,6 +222,7 @@ fn arguments_that_are_harmless_pass() {
         (Sysno::personality, args([0x0002_0000])),
         (Sysno::prctl, args([i64::from(libc::PR_GET_DUMPABLE)])),
         (Sysno::ioctl, args([-1, 0x5413])),
+        (Sysno::ioctl, args([-1, 0x4004_9409])), // FICLONE
         (Sysno::fchmod, args([-1, 0o1777])),
         // No file is made, so the mode is whatever was in the register.
         (

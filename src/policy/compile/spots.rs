@@ -78,10 +78,14 @@ pub(super) fn collect(
     standing: Option<&Plan>,
 ) -> Vec<Spot> {
     let links = links(Some(world));
-    let literal = policy.literal_paths();
+    let (literal, strict) = (policy.literal_paths(), policy.strict_paths());
     let mut paths: BTreeMap<&Path, EntryKind> = BTreeMap::from([(Path::new("/"), EntryKind::Dir)]);
     for path in &literal {
         paths.insert(real(path, &links), EntryKind::Missing);
+    }
+    // Nothing stands at a path that leads through a link, until something takes the link's place.
+    for path in strict.iter().filter(|path| real(path, &links) != **path) {
+        paths.insert(path, EntryKind::Missing);
     }
     for grant in policy.bundle.iter() {
         let dir = grant.perms.contains(Perm::ReadDir);

@@ -65,8 +65,17 @@ const DIRECTORIES: [&str; 5] = ["a", "a/sub", "b", "d", "d/empty"];
 /// What those lie in, which is to stay where it is then.
 const AROUND: [&str; 2] = ["a", "d"];
 
-/// Those of them that a mount can cover only where nothing is removed or put in their place.
-const FILES: [&str; 5] = ["a/k.pem", "a/sub/y.txt", "b/x.txt", "b/sock", "top.txt"];
+/// Those of them that a mount can cover only where nothing is removed or put in their place, and ways to
+/// such that lead through links.
+const FILES: [&str; 7] = [
+    "a/k.pem",
+    "a/sub/y.txt",
+    "b/x.txt",
+    "b/sock",
+    "top.txt",
+    "a/l",
+    "link/x.txt",
+];
 
 const PATHS: [&str; 29] = [
     "a",

@@ -77,10 +77,29 @@ for name in ['harmless', 'tools/s.sh']:
     ended(terminal, 0)
 
 
+def an_answer_for_a_program_is_for_what_it_contains():
+    terminal = run("""
+import os, subprocess
+def attempt(name):
+    try: subprocess.run([f'{FOLDER}/programs/{name}', name], check=True)
+    except OSError as error: print(f'<{name}: {error.strerror}>')
+for _ in range(2): attempt('good')
+os.rename(f'{FOLDER}/programs/evil', f'{FOLDER}/programs/good')
+attempt('good')
+""", policy="programs.json")
+    asked(terminal, "run the program", "programs/good", f"path {FOLDER}/programs/good\n")
+    terminal.expect("good\r\n")
+    terminal.expect("good\r\n")
+    asked(terminal, "run the program", "programs/good", "deny\n")
+    terminal.expect("<good: Permission denied>")
+    ended(terminal, 0)
+
+
 def main():
     what_is_held_is_looked_at_again()
     an_answer_is_for_a_name()
     a_script_that_can_change_is_not_asked_about()
+    an_answer_for_a_program_is_for_what_it_contains()
     print("all asked")
 
 
