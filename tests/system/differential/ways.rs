@@ -7,6 +7,7 @@ use buntime::policy::{Bind, Mask, MaskKind, Perm, PermSet, Plan, Verdict};
 use serde_json::Value;
 
 use super::expected::{Call, Need};
+use super::world::{Kind, kind_of, leads};
 use super::{Kernel, NO_SOCKET, Pair, passes};
 
 /// What the plan of a policy does to the tree.
@@ -58,6 +59,11 @@ impl Ways {
         let moves = matches!(call.name, "rename" | "link" | "rmdir");
         if *errno == libc::EXDEV || *errno == libc::EBUSY {
             return moves && (self.mounts || self.stays);
+        }
+        // A link itself is changed where the directory can be in which it stands.
+        if *errno == libc::EROFS && call.flags & libc::AT_SYMLINK_NOFOLLOW != 0 {
+            let link = leads(&pair.native, &call.path, false);
+            return link.and_then(|link| kind_of(&link)) == Some(Kind::Link);
         }
         let is_hidden = |real: &Path| {
             let below = real.strip_prefix(&pair.native).unwrap_or(real);
