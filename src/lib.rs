@@ -14,6 +14,8 @@ pub mod audit;
 #[cfg(target_os = "linux")]
 pub mod cli;
 #[cfg(target_os = "linux")]
+pub mod egress;
+#[cfg(target_os = "linux")]
 pub mod intercept;
 #[cfg(target_os = "linux")]
 pub mod ipc;

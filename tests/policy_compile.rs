@@ -474,15 +474,20 @@ fn where_nobody_decides_live_such_rules_are_refused() {
 }
 
 #[test]
-fn a_network_is_refused_unless_a_layer_closes_it() {
+fn a_network_has_a_way_out_unless_a_layer_closes_it() {
     let open = json!({"net": {"rules": [{"action": "allow", "host": "a.example"}]}});
-    refuses(&policy(open.clone()), &world(), "net[0]", "no way out");
-    refuses(
-        &policy(json!({"defaults": {"net": "allow"}})),
-        &world(),
-        "defaults.net",
-        "no way out",
-    );
+    assert_eq!(plan(&policy(open.clone())).net, NetPlan::Egress);
+    let all = policy(json!({"defaults": {"net": "allow"}}));
+    assert_eq!(plan(&all).net, NetPlan::Egress);
+    let mut without = world();
+    without.namespaces = false;
+    let missing = "no network of its own";
+    refuses(&policy(open.clone()), &without, "net[0]", missing);
+    refuses(&all, &without, "defaults.net", missing);
+    let asks = json!({"net": {"rules": [{"action": "ask", "host": "a.example"}]}});
+    refuses(&policy(asks), &world(), "net[0]", "ask needs somebody");
+    let udp = json!({"net": {"rules": [{"action": "allow", "proto": "udp"}]}});
+    refuses(&policy(udp), &world(), "net[0]", "carries TCP");
     let text = json!({"version": 1, "net": open["net"]}).to_string();
     let layer = Layer::parse(text.as_bytes(), "p.json", &vars()).unwrap();
     let flags = Flags {

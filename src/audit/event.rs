@@ -211,6 +211,8 @@ pub enum Operation {
     Change,
     /// Connect to an address.
     Connect,
+    /// Have the address of a name.
+    Resolve,
     /// Run a program.
     Run,
 }
@@ -225,6 +227,7 @@ impl Operation {
             Self::List => "list",
             Self::Change => "change",
             Self::Connect => "connect",
+            Self::Resolve => "resolve",
             Self::Run => "run",
         }
     }
@@ -242,6 +245,8 @@ pub enum Origin {
     Kernel,
     /// The kernel holds the operation until it is answered.
     Interceptor,
+    /// A connection of the sandbox arrived at the egress plane, or a query for a name.
+    Egress,
 }
 
 /// What the worker is told.

@@ -18,6 +18,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use rustix::fs::OFlags;
 
 use super::confine::{self, Confinement};
+use super::doors::Doors;
 use super::executor::{Channel, Executor, Stage, give_up};
 use super::identity::Identity;
 use super::notice::{Failure, FailureKind};
@@ -26,7 +27,7 @@ use super::rlimits::ResourceLimits;
 use super::root::{ROOT_NAME, Root};
 use super::seccomp::Filters;
 use super::start::{LaunchError, Sources};
-use crate::policy::{Intercept, Policy};
+use crate::policy::{Intercept, NetPlan, Policy};
 use crate::sys::{interface, mount, process, socket, terminal};
 
 /// Everything the child was born with.
@@ -146,11 +147,14 @@ fn build(birth: &mut Birth) -> Result<Stage, Failure> {
         .map(|asked| open_channel(&mut root, asked))
         .transpose()?;
     let (terminal, stdio) = open_stdio(birth, &root)?;
+    let egress = birth.request.plan.net == NetPlan::Egress;
+    let doors = egress.then(Doors::open).transpose()?;
     let (filters, rlimits) = be_confined(birth)?;
     Ok(Stage {
         terminal,
         stdio,
         channel,
+        doors,
         expected: std::mem::take(&mut root.expected),
         grants: birth.request.plan.landlock.clone(),
         landlock_abi: birth.request.features.landlock_abi,

@@ -17,6 +17,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 
 use super::courier::Courier;
+use super::doors::Doors;
 use super::init::{self, Duties};
 use super::notice::{self, Failure, FailureKind, Notice};
 use super::request::Program;
@@ -36,6 +37,8 @@ pub(super) struct Stage {
     pub terminal: Option<OwnedFd>,
     pub stdio: [Option<OwnedFd>; 3],
     pub channel: Option<Channel>,
+    /// The supervisor's sockets in the sandbox's network.
+    pub doors: Option<Doors>,
     pub expected: Vec<(PathBuf, u64)>,
     pub grants: Vec<Grant>,
     pub landlock_abi: u32,
@@ -209,6 +212,7 @@ impl Stage {
         if let Some(channel) = &self.channel {
             carried.extend([channel.listener.as_fd(), channel.segment.as_fd()]);
         }
+        carried.extend(self.doors.iter().flat_map(Doors::to_carry));
         let broker = self.broker()?;
         let (to_init, from_init) =
             socket::record_pair().map_err(|c| Failure::new("make", "init's socket", c))?;

@@ -18,7 +18,8 @@ use crate::sys::{sealed, socket};
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Notice {
     /// Everything is in place and verified; the program starts next. Carries descriptors:
-    /// the terminal's master if one was asked for, then the listening socket and the segment.
+    /// the terminal's master if one was asked for, then the listening socket and the segment, then
+    /// [`Doors`](super::Doors).
     Ready {
         /// What holds.
         enforced: Enforced,

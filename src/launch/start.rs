@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::child::{self, Birth};
+use super::doors::Doors;
 use super::features;
 use super::filter::{seccomp_request, unix_sockets};
 use super::identity::{self, Identity};
@@ -14,7 +15,7 @@ use super::rlimits::{ResourceLimits, UnheldLimit};
 use super::seccomp::Filters;
 use super::source::{OwnerMaps, Source};
 use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine};
-use crate::policy::{ExecPlan, Intercept};
+use crate::policy::{ExecPlan, Intercept, NetPlan};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
 
@@ -37,6 +38,8 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// The control socket, to which the worker is connected already, and the segment.
     pub channel: Option<(OwnedFd, File)>,
+    /// The sandbox's ways to the egress plane, where the policy lets anything out.
+    pub doors: Option<Doors>,
     /// The control group, to be asked and removed.
     pub cgroup: Option<Cgroup>,
     /// What holds.
@@ -173,6 +176,7 @@ fn launch_in<T>(
         .map_err(system("find a base directory"))?
         .to_owned();
     let channel_asked = request.channel.is_some();
+    let egress_asked = request.plan.net == NetPlan::Egress;
     let terminal_asked = matches!(request.stdio, StdioRequest::Terminal { .. });
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -198,7 +202,7 @@ fn launch_in<T>(
         .write_maps(pid)
         .map_err(system("map the worker's ids"))
         .inspect_err(|_| end(pid, &pidfd))?;
-    let asked = (terminal_asked, channel_asked);
+    let asked = (terminal_asked, channel_asked, egress_asked);
     let sort = |carried| Carried::sort(asked, carried).map_err(LaunchError::Failed);
     let confined = || {
         if !born_into_it {
@@ -207,8 +211,15 @@ fn launch_in<T>(
         let described = confine(&ours, &request, &identity, cgroup.as_ref())?;
         Ok((described, meanwhile()))
     };
-    let (verified, Carried { terminal, channel }, (mut enforced, done)) =
-        follow(&ours, (pid, &pidfd), confined, sort)?;
+    let (
+        verified,
+        Carried {
+            terminal,
+            channel,
+            doors,
+        },
+        (mut enforced, done),
+    ) = follow(&ours, (pid, &pidfd), confined, sort)?;
     enforced.0.extend(parts.0);
     enforced.0.extend(verified.0);
     let [stdin, stdout, stderr] = our_ends;
@@ -221,6 +232,7 @@ fn launch_in<T>(
         stderr,
         terminal,
         channel,
+        doors,
         cgroup: None,
         enforced,
         bare: None,
@@ -265,19 +277,27 @@ fn confine(
 struct Carried {
     terminal: Option<OwnedFd>,
     channel: Option<(OwnedFd, File)>,
+    doors: Option<Doors>,
 }
 
 impl Carried {
-    /// `asked`: whether there is to be a terminal, and a channel. Exactly what was asked for came.
-    fn sort(asked: (bool, bool), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
+    /// `asked`: whether there is to be a terminal, a channel, and a way out. Exactly what was asked
+    /// for came.
+    fn sort(asked: (bool, bool, bool), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
         let mut carried = carried.into_iter();
         let terminal = asked.0.then(|| carried.next()).flatten();
         let channel = asked
             .1
             .then(|| carried.next().zip(carried.next().map(File::from)))
             .flatten();
-        if (terminal.is_some(), channel.is_some()) == asked && carried.next().is_none() {
-            Ok(Carried { terminal, channel })
+        let doors = asked.2.then(|| Doors::from_carried(&mut carried)).flatten();
+        let came = (terminal.is_some(), channel.is_some(), doors.is_some());
+        if came == asked && carried.next().is_none() {
+            Ok(Carried {
+                terminal,
+                channel,
+                doors,
+            })
         } else {
             let cause = "its first process sent other descriptors than were asked for";
             Err(Failure::new("start", "the sandbox", cause))
@@ -403,7 +423,13 @@ fn describe(
         "pid namespace",
         "no process outside can be seen or signalled",
     );
-    enforced.full("network namespace", "loopback only");
+    enforced.full(
+        "network namespace",
+        match request.plan.net {
+            NetPlan::Egress => "loopback; every connection elsewhere is the egress plane's to make",
+            NetPlan::None | NetPlan::Sealed => "loopback only",
+        },
+    );
     enforced.full("ipc, uts and cgroup namespaces", "its own");
     let exec = match &request.plan.exec {
         ExecPlan::Once => "the command runs once, nothing after it".to_owned(),

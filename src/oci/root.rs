@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::OciError;
 use super::interpreter::Interpreter;
 use super::program::{Found, Place, Way};
-use crate::launch::{Piece, SYSTEM_FOLDERS};
+use crate::launch::{Piece, RESOLVER, SYSTEM_FOLDERS};
 
 /// Size of the private /tmp and of /dev/shm, in bytes.
 pub(super) const TMP_BYTES: u64 = 64 << 20;
@@ -220,7 +220,7 @@ fn etc(uid: u32, gid: u32, hostname: &str) -> Vec<Piece> {
             "nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
         ),
-        ("resolv.conf", String::new()),
+        ("resolv.conf", format!("nameserver {RESOLVER}\n")),
     ];
     files
         .into_iter()

@@ -1,14 +1,37 @@
 //! The oracle: one answer for one request.
 
 use super::index::{Outcome, Reason};
-use super::layer::NetRule;
+use super::layer::{Layer, NetRule};
 use super::merge::Policy;
 use super::names::{Name, Names};
 use super::net::{NameBuffer, NetQuery};
 use super::perm::{Perm, PermSet};
-use super::request::{Decision, Request, RuleRef, Verdict};
+use super::request::{Decision, Proto, Request, RuleRef, Verdict};
+use super::special::HOST_NAME;
+
+/// What is in the place of a rule where a special address is denied because none names it.
+pub const UNNAMED: &str = "no rule names this address";
 
 impl Policy {
+    /// The answer to a request about an address of the host itself, which no rule permits but one that
+    /// names it.
+    pub fn decide_about_own(&self, request: &Request<'_>) -> Decision {
+        let Request::Net {
+            proto,
+            host,
+            addr,
+            port,
+        } = *request
+        else {
+            return self.decide(request);
+        };
+        let mut buffer = NameBuffer::new();
+        match NetQuery::of(proto, host, addr, port, &mut buffer) {
+            Some(query) => self.decide_net(&query.of_own()),
+            None => malformed(),
+        }
+    }
+
     /// The answer to one request.
     ///
     /// In a layer: deny > ask > warn > allow > what the bundle allows > default, over all rules
@@ -51,6 +74,38 @@ impl Policy {
         }
     }
 
+    /// Whether a name may be resolved: the mildest answer to any connection to it, whatever its
+    /// addresses and the port are. What is no host name is denied.
+    pub fn decide_name(&self, name: &str) -> Decision {
+        let mut buffer = NameBuffer::new();
+        let query = NetQuery::of(Proto::Tcp, Some(name), None, 0, &mut buffer);
+        let Some(name) = query.and_then(|query| query.name) else {
+            return malformed();
+        };
+        let mut worst: Option<Decision> = None;
+        for layer in self.layers.iter() {
+            let Some(says) = mildest(layer, name) else {
+                continue;
+            };
+            if worst
+                .as_ref()
+                .is_none_or(|worst| says.verdict > worst.verdict)
+            {
+                worst = Some(says);
+            }
+        }
+        worst.unwrap_or_else(|| self.undecided())
+    }
+
+    /// What nothing says anything of is denied.
+    fn undecided(&self) -> Decision {
+        let layer = self.layers.first().map_or("no policy", |layer| &layer.name);
+        Decision {
+            verdict: Verdict::Deny,
+            rule: RuleRef::named(layer, "defaults.net"),
+        }
+    }
+
     /// `write_dir` is allowed as far as everything that it stands for is.
     pub(super) fn fs_outcome(&self, names: &[Name<'_>], perm: Perm) -> Outcome {
         let mut worst = self.fs.decide(names, perm, None);
@@ -67,21 +122,26 @@ impl Policy {
 
     fn decide_net(&self, query: &NetQuery<'_>) -> Decision {
         // The worker's own loopback is part of the bundle's world.
-        let own = self.own_loopback && query.addr.is_some_and(|addr| addr.is_loopback());
+        let is_loopback = query.addr.is_some_and(|addr| addr.is_loopback());
+        let own = self.own_loopback && !query.of_host && is_loopback;
         let mut worst: Option<(Verdict, Reason, RuleRef)> = None;
+        let is_special = !own && query.is_special();
         for layer in self.layers.iter() {
-            let severest = severest(&layer.net, query);
+            let severest = severest(&layer.net, query, is_special);
             let says = match (severest, &layer.net_default) {
-                (Some(rule), _) => (rule.action, Reason::Rule, &rule.rule),
+                (Some(rule), _) => (rule.action, Reason::Rule, rule.rule.clone()),
                 (None, _) if own => continue,
-                (None, Some(default)) => (default.verdict, Reason::Default, &default.rule),
+                (None, Some(default)) if is_special && default.verdict.permits() => {
+                    (Verdict::Deny, Reason::Rule, unnamed(&layer.name))
+                }
+                (None, Some(default)) => (default.verdict, Reason::Default, default.rule.clone()),
                 (None, None) => continue,
             };
             if worst
                 .as_ref()
                 .is_none_or(|worst| (says.0, says.1) > (worst.0, worst.1))
             {
-                worst = Some((says.0, says.1, says.2.clone()));
+                worst = Some(says);
             }
         }
         match worst {
@@ -90,26 +150,68 @@ impl Policy {
                 verdict: Verdict::Allow,
                 rule: RuleRef::bundle(),
             },
-            None => {
-                let layer = self.layers.first().map_or("no policy", |layer| &layer.name);
-                Decision {
-                    verdict: Verdict::Deny,
-                    rule: RuleRef::named(layer, "defaults.net"),
-                }
-            }
+            None => self.undecided(),
         }
     }
 }
 
-/// The most severe rule that matches; of equals the first.
-fn severest<'r>(rules: &'r [NetRule], query: &NetQuery<'_>) -> Option<&'r NetRule> {
+/// The mildest answer of a layer to any connection to a name; `None` where it says nothing.
+fn mildest(layer: &Layer, name: &str) -> Option<Decision> {
+    let closes = layer
+        .net
+        .iter()
+        .find(|rule| rule.action == Verdict::Deny && rule.pattern.always_matches(name));
+    let by = |verdict, rule: &RuleRef| Decision {
+        verdict,
+        rule: rule.clone(),
+    };
+    if let Some(rule) = closes {
+        return Some(by(Verdict::Deny, &rule.rule));
+    }
+    let could = layer
+        .net
+        .iter()
+        .filter(|rule| rule.action != Verdict::Deny && rule.pattern.could_match(name));
+    let rules = could.map(|rule| (rule.action, &rule.rule));
+    let default = layer.net_default.iter().map(|default| {
+        let is_host = name == HOST_NAME && default.verdict.permits();
+        let verdict = if is_host {
+            Verdict::Deny
+        } else {
+            default.verdict
+        };
+        (verdict, &default.rule)
+    });
+    let mildest = rules.chain(default).min_by_key(|(verdict, _)| *verdict);
+    mildest.map(|(verdict, rule)| by(verdict, rule))
+}
+
+/// The most severe rule that matches; of equals the first. A special address is permitted by those
+/// alone that name it.
+fn severest<'r>(
+    rules: &'r [NetRule],
+    query: &NetQuery<'_>,
+    is_special: bool,
+) -> Option<&'r NetRule> {
     let mut found: Option<&NetRule> = None;
     for rule in rules {
-        if found.is_none_or(|found| rule.action > found.action) && rule.pattern.matches(query) {
+        let is_more = found.is_none_or(|found| rule.action > found.action);
+        let pattern = &rule.pattern;
+        let speaks = match rule.action {
+            Verdict::Deny => pattern.matches(query),
+            _ if is_special => pattern.names(query),
+            _ => pattern.matches(query),
+        };
+        if is_more && speaks {
             found = Some(rule);
         }
     }
     found
+}
+
+/// What denies a special address that a default would permit.
+fn unnamed(layer: &str) -> RuleRef {
+    RuleRef::named(layer, UNNAMED)
 }
 
 fn malformed() -> Decision {

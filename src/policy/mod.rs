@@ -38,8 +38,10 @@ mod scan;
 mod schema;
 mod shipped;
 mod shown;
+mod special;
 mod widen;
 
+pub use decide::UNNAMED;
 pub use degrade::{Degraded, degrade};
 pub use explain::{Answer, Explanation};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
@@ -61,3 +63,4 @@ pub use scan::MAX_BYTES as MAX_POLICY_BYTES;
 pub use schema::{SchemaError, schema_violations};
 pub use shipped::{SCHEMA, shipped_names, shipped_text};
 pub use shown::{ShownPlan, ShownRule};
+pub use special::HOST_NAME;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::request::Proto;
+use super::special::{self, HOST_NAME};
 
 /// What a net rule speaks about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,6 +211,10 @@ pub(super) struct NetQuery<'b> {
     pub port: u16,
     pub addr: Option<IpAddr>,
     pub name: Option<&'b str>,
+    /// The network in which a rule has to be, to speak of the address.
+    special: Option<IpNet>,
+    /// It is about an address of the host, which the worker's own loopback is not.
+    pub of_host: bool,
 }
 
 /// Room for a name in its one form.
@@ -222,6 +227,21 @@ impl NameBuffer {
 }
 
 impl<'b> NetQuery<'b> {
+    /// Whether a rule has to name what is asked for, by which the rules about everything do not hold.
+    pub fn is_special(&self) -> bool {
+        self.name == Some(HOST_NAME) || self.special.is_some()
+    }
+
+    /// The same about an address of the host itself.
+    pub fn of_own(self) -> NetQuery<'b> {
+        let special = self.special.or(self.addr.map(IpNet::from));
+        NetQuery {
+            special,
+            of_host: true,
+            ..self
+        }
+    }
+
     /// `None` when the host is neither a name nor an address, or says another address than is
     /// dialled: such a request is denied whatever the rules say.
     pub fn of(
@@ -233,31 +253,27 @@ impl<'b> NetQuery<'b> {
     ) -> Option<NetQuery<'b>> {
         let addr = addr.map(canonical_address);
         let Some(host) = host else {
-            return Some(NetQuery {
-                proto,
-                port,
-                addr,
-                name: None,
-            });
+            return Some(NetQuery::new(proto, port, addr, None));
         };
         if let Some(spelled) = address_of(host) {
             let agrees = addr.is_none_or(|addr| addr == spelled);
-            return agrees.then_some(NetQuery {
-                proto,
-                port,
-                addr: Some(spelled),
-                name: None,
-            });
+            return agrees.then(|| NetQuery::new(proto, port, Some(spelled), None));
         }
         let name = canonical_name(host, &mut buffer.0)?;
         let own = name == "localhost" || name.ends_with(".localhost");
         let addr = addr.or(own.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        Some(NetQuery {
+        Some(NetQuery::new(proto, port, addr, Some(name)))
+    }
+
+    fn new(proto: Proto, port: u16, addr: Option<IpAddr>, name: Option<&'b str>) -> NetQuery<'b> {
+        NetQuery {
             proto,
             port,
             addr,
-            name: Some(name),
-        })
+            name,
+            special: addr.and_then(special::network),
+            of_host: false,
+        }
     }
 }
 
@@ -298,6 +314,42 @@ impl NetPattern {
             Target::Host(host) => query.name == Some(host),
             Target::Below(suffix) => query.name.is_some_and(|name| name.ends_with(&**suffix)),
         }
+    }
+
+    /// Whether it matches and names what it speaks of: a special address by a network of such
+    /// addresses, and the host's own loopback by its name. What permits something has to.
+    pub fn names(&self, query: &NetQuery<'_>) -> bool {
+        if !self.matches(query) {
+            return false;
+        }
+        if query.name == Some(HOST_NAME) {
+            return matches!(&self.target, Target::Host(host) if **host == *HOST_NAME);
+        }
+        match (query.special, &self.target) {
+            (None, _) => true,
+            (Some(special), Target::Cidr(network)) => special.contains(network),
+            (Some(_), Target::Any | Target::Host(_) | Target::Below(_)) => false,
+        }
+    }
+
+    /// Whether it could match a request for this name, in its one form, by whatever address it has.
+    pub fn could_match(&self, name: &str) -> bool {
+        match &self.target {
+            Target::Any | Target::Cidr(_) => name != HOST_NAME,
+            Target::Host(host) => **host == *name,
+            Target::Below(suffix) => name != HOST_NAME && name.ends_with(&**suffix),
+        }
+    }
+
+    /// Whether it matches every request for this name, by whatever address it has.
+    pub fn always_matches(&self, name: &str) -> bool {
+        let is_named = match &self.target {
+            Target::Any => true,
+            Target::Cidr(_) => false,
+            Target::Host(host) => **host == *name,
+            Target::Below(suffix) => name.ends_with(&**suffix),
+        };
+        is_named && self.is_every_kind()
     }
 
     /// Some host or address that it covers.

@@ -235,6 +235,8 @@ pub enum NetPlan {
     None,
     /// Not even loopback: no internet socket at all.
     Sealed,
+    /// Loopback, and connections elsewhere that the egress plane makes where the policy lets it.
+    Egress,
 }
 
 /// How one rule is enforced.

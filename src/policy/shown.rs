@@ -167,6 +167,7 @@ impl ShownPlan {
         match plan.net {
             NetPlan::None => writeln!(out, "net: its own loopback")?,
             NetPlan::Sealed => writeln!(out, "net: none")?,
+            NetPlan::Egress => writeln!(out, "net: its own loopback, and out by the egress plane")?,
         }
         match &plan.intercept {
             None => writeln!(out, "interceptor: none")?,

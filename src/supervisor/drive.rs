@@ -6,6 +6,7 @@
 
 mod fate;
 mod finish;
+mod leaving;
 mod next;
 mod orders;
 mod questions;
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::fate::Fate;
-use self::next::{at, next_call, next_command, next_lost, next_message, next_signal};
+use self::next::{at, next_call, next_command, next_leaving, next_lost, next_message, next_signal};
 use self::reload::Reloads;
 use super::ask::{Desk, Reply};
 use super::copies::{Copies, CopyEnd};
@@ -39,6 +40,7 @@ use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
 use crate::approval::Answer;
 use crate::audit::{Answer as Told, Event, LogError, Reload};
+use crate::egress::{Plane, Question};
 use crate::ipc::{Channel, ChannelError, Message};
 use crate::launch::{FailureKind, Notice};
 
@@ -96,6 +98,8 @@ pub(super) struct Drive {
     pub worker: Option<Worker>,
     /// The masks that the host could take away.
     pub masks: Option<Listening>,
+    /// What carries the sandbox's connections.
+    pub plane: Option<Plane>,
     /// Where another policy can be asked for.
     pub reloads: Option<Reloads>,
     pub audience: Audience,
@@ -127,7 +131,7 @@ impl Drive {
         state: watch::Sender<State>,
     ) -> Result<(Drive, Ends), RunError> {
         let Begun {
-            gate,
+            mut gate,
             learner,
             started,
             found,
@@ -165,6 +169,10 @@ impl Drive {
             .map(MaskWatch::listen)
             .transpose()
             .map_err(RunError::io("watch", "the host's folders"))?;
+        let plane = launched.doors.map(leaving::open).transpose()?;
+        if plane.is_some() {
+            gate.has_plane();
+        }
         let ends = Ends {
             stdin: launched.stdin,
             stdout: launched.stdout,
@@ -179,6 +187,7 @@ impl Drive {
             fate: Fate::open(worker.is_some()),
             worker,
             masks,
+            plane,
             reloads: found.map(Reloads::of).transpose()?,
             audience,
             copies: Copies::new(),
@@ -212,6 +221,7 @@ enum Happening {
     Command(Option<Command>),
     Unmasked(io::Result<Lost>),
     Asked(Call),
+    Leaving(Question),
     Delivered,
     Wall,
     Patience,
@@ -249,6 +259,7 @@ impl Drive {
             command = next_command(&mut self.commands) => Happening::Command(command),
             lost = next_lost(&self.masks) => Happening::Unmasked(lost),
             call = next_call(&mut self.reloads) => Happening::Asked(call),
+            leaving = next_leaving(&mut self.plane) => Happening::Leaving(leaving),
             room = self.sandbox.notices.room() => Happening::Room(room),
             () = self.audience.deliver(), if !listening => Happening::Delivered,
             () = at(self.wall) => Happening::Wall,
@@ -269,6 +280,7 @@ impl Drive {
             Happening::Command(command) => self.take_command(command),
             Happening::Unmasked(lost) => self.take_lost(lost),
             Happening::Asked(call) => self.take_call(call),
+            Happening::Leaving(question) => self.take_leaving(question),
             Happening::Reply(reply) => self.take_reply(reply),
             Happening::Room(room) => self.take_room(room),
             Happening::Delivered => {}

@@ -2,6 +2,7 @@
 //! kernel asks during a session.
 
 mod claim;
+mod leaving;
 mod question;
 mod summary;
 
@@ -17,7 +18,8 @@ use super::remark::Remark;
 use crate::audit::{Answer, Counted, Event, EventLog, LogError, Operation, Origin, Tally};
 use crate::ipc::{Answer as Told, Check};
 use crate::policy::{
-    Decision, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Request, RuleRef, Verdict,
+    Decision, HOST_NAME, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Request, RuleRef, UNNAMED,
+    Verdict,
 };
 
 /// Denials that are said one by one; further ones are only counted.
@@ -92,6 +94,8 @@ pub(super) struct Gate {
     tally: Tally,
     /// Whether a flag can widen the policy, or only a change of its files.
     flags_widen: bool,
+    /// Whether connections are the egress plane's to decide about.
+    has_plane: bool,
     denials: Said,
     warnings: Said,
 }
@@ -106,6 +110,7 @@ impl Gate {
             log,
             tally: Tally::default(),
             flags_widen,
+            has_plane: false,
             denials: Said::default(),
             warnings: Said::default(),
         }
@@ -162,7 +167,9 @@ impl Gate {
                     origin,
                     asked: None,
                 };
-                if asked.is_held(&self.policy, decision.verdict) {
+                if asked.is_held(&self.policy, decision.verdict)
+                    || (self.has_plane && asked.is_connection())
+                {
                     return self.leave(target, &decision);
                 }
                 self.rule(target, &decision, request.flag())
@@ -321,8 +328,9 @@ impl Gate {
     /// What a person can do about a denial. A flag cannot lift a rule of a file
     /// (layers only narrow), nor another flag.
     fn remedy(&self, operation: Operation, rule: &RuleRef, flag: String) -> String {
-        if operation == Operation::Connect && flag.starts_with("--allow-net") {
-            return "nothing allows it yet: there is no way out of the sandbox".to_owned();
+        if rule.what == UNNAMED {
+            let how = "it is private, of this host, or special in another way";
+            return format!("{how}: name it or its network in a rule (cidr) to allow it");
         }
         if rule.what.starts_with("--") {
             format!("leave {} away to allow it", rule.what)

@@ -1,7 +1,10 @@
 //! Network interfaces of the current network namespace.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::sys::socket::SockaddrStorage;
 
 /// Brings `lo` up, which gives the namespace 127.0.0.1 and ::1.
 ///
@@ -32,4 +35,18 @@ pub fn loopback_up() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The addresses of every interface of the calling process's network namespace.
+///
+/// # Errors
+/// `EMFILE` and its like.
+pub fn addresses() -> io::Result<Vec<IpAddr>> {
+    let found = nix::ifaddrs::getifaddrs()?;
+    let names = found.filter_map(|interface| interface.address);
+    let address = |name: SockaddrStorage| -> Option<IpAddr> {
+        let v4 = name.as_sockaddr_in().map(|name| IpAddr::V4(name.ip()));
+        v4.or_else(|| name.as_sockaddr_in6().map(|name| IpAddr::V6(name.ip())))
+    };
+    Ok(names.filter_map(address).collect())
 }

@@ -23,6 +23,7 @@ pub mod namespace;
 pub mod netfilter;
 pub mod probe;
 pub mod process;
+pub mod redirected;
 pub mod route;
 pub mod scheduling;
 pub mod sealed;

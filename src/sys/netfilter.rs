@@ -1,4 +1,4 @@
-//! nf_tables over nfnetlink: one redirect, in one batch, for the calling thread's network namespace.
+//! nf_tables over nfnetlink: redirects, in one batch, for the calling thread's network namespace.
 //!
 //! Numbers of netlink itself are in the byte order of the machine, those of nf_tables in that of the
 //! network (`linux/netfilter/nf_tables.h`).
@@ -21,12 +21,40 @@ const HEADER: usize = 16;
 /// Both the names of the table and of its chain.
 const NAME: &[u8] = b"buntime\0";
 
-/// Sends every TCP connection that begins in this network to `port` on its own loopback.
+/// A version of IP, and where its own loopback is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Loopback: 127.0.0.0/8.
+    V4,
+    /// Loopback: ::1.
+    V6,
+}
+
+impl Family {
+    fn number(self) -> u8 {
+        match self {
+            Family::V4 => libc::NFPROTO_IPV4 as u8,
+            Family::V6 => libc::NFPROTO_IPV6 as u8,
+        }
+    }
+
+    /// Where in a packet its destination begins, and the first bytes of it by which a loopback
+    /// address is known.
+    fn loopback(self) -> (u32, &'static [u8]) {
+        match self {
+            Family::V4 => (16, &[127]),
+            Family::V6 => (24, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        }
+    }
+}
+
+/// Sends every TCP connection that begins in this network, and is not for its loopback, to `port` on
+/// the loopback.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN over the namespace, `EPROTONOSUPPORT` without nfnetlink, `EINVAL`
 /// or `ENOENT` where the kernel lacks nf_tables or an expression.
-pub fn redirect_all(port: u16) -> io::Result<()> {
+pub fn redirect_all(family: Family, port: u16) -> io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -34,14 +62,20 @@ pub fn redirect_all(port: u16) -> io::Result<()> {
         Some(netlink::NETFILTER),
     )?;
     let mut batch = Vec::new();
-    message(&mut batch, BATCH_BEGIN, 0, 0, SUBSYSTEM, &[]);
-    let made = [table(), chain(), rule(port)];
+    message(&mut batch, BATCH_BEGIN, (0, 0), (0, SUBSYSTEM), &[]);
+    let made = [table(), chain(), rule(family, port)];
     let kinds = [NEW_TABLE, NEW_CHAIN, NEW_RULE];
     for (sequence, (kind, body)) in (1..).zip(kinds.into_iter().zip(&made)) {
         let flags = libc::NLM_F_CREATE | libc::NLM_F_ACK;
-        message(&mut batch, kind, flags, sequence, 0, body);
+        message(
+            &mut batch,
+            kind,
+            (flags, sequence),
+            (family.number(), 0),
+            body,
+        );
     }
-    message(&mut batch, BATCH_END, 0, 4, SUBSYSTEM, &[]);
+    message(&mut batch, BATCH_END, (0, 4), (0, SUBSYSTEM), &[]);
     rustix::net::send(&socket, &batch, SendFlags::empty())?;
     let mut space = vec![0; 1 << 16];
     let mut taken = 0;
@@ -77,17 +111,22 @@ fn acknowledged(mut answers: &[u8]) -> io::Result<usize> {
     Ok(taken)
 }
 
-fn message(batch: &mut Vec<u8>, kind: u16, flags: i32, sequence: u32, about: u16, body: &[u8]) {
+/// `(flags, sequence)`, and of the `struct nfgenmsg` `(family, resource)`.
+fn message(
+    batch: &mut Vec<u8>,
+    kind: u16,
+    (flags, sequence): (i32, u32),
+    (family, resource): (u8, u16),
+    body: &[u8],
+) {
     let length = HEADER + 4 + body.len();
-    let family = if about == 0 { libc::NFPROTO_IPV4 } else { 0 };
     batch.extend((length as u32).to_ne_bytes());
     batch.extend(kind.to_ne_bytes());
     batch.extend(((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
     batch.extend(sequence.to_ne_bytes());
     batch.extend(0_u32.to_ne_bytes());
-    // A `struct nfgenmsg`.
-    batch.extend([family as u8, 0]);
-    batch.extend(about.to_be_bytes());
+    batch.extend([family, 0]);
+    batch.extend(resource.to_be_bytes());
     batch.extend(body);
     batch.resize(batch.len().next_multiple_of(4), 0);
 }
@@ -132,27 +171,43 @@ fn chain() -> Vec<u8> {
     .concat()
 }
 
-/// `meta l4proto tcp redirect to :port`
-fn rule(port: u16) -> Vec<u8> {
+/// `meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :port`
+fn rule(family: Family, port: u16) -> Vec<u8> {
     const REGISTER: u32 = 1;
     const PROTOCOL: u32 = 16;
+    const NETWORK_HEADER: u32 = 1;
+    const EQUAL: u32 = 0;
+    const DIFFERENT: u32 = 1;
     let expression = |name: &[u8], data: &[Vec<u8>]| {
         // NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA
         nested(1, &[attribute(1, name), nested(2, data)])
     };
     let value = |bytes: &[u8]| attribute(1, bytes);
+    let compare = |how: u32, with: &[u8]| {
+        // NFTA_CMP_SREG, NFTA_CMP_OP, NFTA_CMP_DATA
+        let data = [
+            number(1, REGISTER),
+            number(2, how),
+            nested(3, &[value(with)]),
+        ];
+        expression(b"cmp\0", &data)
+    };
+    let (destination, loopback) = family.loopback();
     let expressions = [
         // NFTA_META_DREG, NFTA_META_KEY
         expression(b"meta\0", &[number(1, REGISTER), number(2, PROTOCOL)]),
-        // NFTA_CMP_SREG, NFTA_CMP_OP (equal), NFTA_CMP_DATA
+        compare(EQUAL, &[libc::IPPROTO_TCP as u8]),
+        // NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN
         expression(
-            b"cmp\0",
+            b"payload\0",
             &[
                 number(1, REGISTER),
-                number(2, 0),
-                nested(3, &[value(&[libc::IPPROTO_TCP as u8])]),
+                number(2, NETWORK_HEADER),
+                number(3, destination),
+                number(4, loopback.len() as u32),
             ],
         ),
+        compare(DIFFERENT, loopback),
         // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA
         expression(
             b"immediate\0",

@@ -134,15 +134,17 @@ impl Route {
         self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
     }
 
-    /// Makes every IPv4 address the namespace's own, so that a connection to any of them stays in it.
+    /// Makes every address of a family (`AF_INET`, `AF_INET6`) the namespace's own, so that a
+    /// connection to any of them stays in it.
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_ADMIN over the namespace.
-    pub fn keep_all_addresses(&mut self, index: u32) -> io::Result<()> {
+    /// `EPERM` without CAP_NET_ADMIN over the namespace, `EOPNOTSUPP` or `EAFNOSUPPORT` where the
+    /// kernel has no such family.
+    pub fn keep_all_addresses(&mut self, index: u32, family: libc::c_int) -> io::Result<()> {
         const FOR_THIS_HOST: u8 = libc::RT_SCOPE_HOST;
         // A `struct rtmsg`: no prefix at all, in the table of the host's own addresses.
         let mut body = vec![
-            libc::AF_INET as u8,
+            family as u8,
             0,
             0,
             0,

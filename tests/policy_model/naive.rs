@@ -178,15 +178,23 @@ pub fn naive_net(layers: &[Model], host: &str, port: u16) -> Verdict {
         name => name == host,
     };
     let own = host.starts_with("127.");
+    // Of a private address nothing speaks that does not name such addresses, but a denial.
+    let private = host.starts_with("10.");
+    let named = |action: &str, target: &str| !private || action == "deny" || target == "10.0.0.0/8";
     let says = layers.iter().map(|layer| {
         let rules = layer
             .net
             .iter()
-            .filter(|(_, target, at)| matches(target) && at.is_none_or(|at| at == port));
+            .filter(|(_, target, at)| matches(target) && at.is_none_or(|at| at == port))
+            .filter(|(action, target, _)| named(action, target));
+        let closed = |default: Verdict| match private && default.permits() {
+            true => Verdict::Deny,
+            false => default,
+        };
         let actions = layer.net.iter().map(|(action, _, _)| *action);
         (
             rules.map(|(action, _, _)| verdict(action)).max(),
-            default(layer.net_default, actions),
+            default(layer.net_default, actions).map(closed),
         )
     });
     meet(says.collect(), own)

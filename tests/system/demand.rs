@@ -122,7 +122,7 @@ fn a_degraded_start_denies_more_and_says_what() {
         "{{\"version\": 1, \"fs\": {{\"rules\": [
             {{\"action\": \"allow\", \"path\": \"{home}/data\", \"perms\": [\"read_file\", \"read_dir\"]}},
             {{\"action\": \"deny\", \"path\": \"{home}/data/keys\"}}]}},
-          \"net\": {{\"rules\": [{{\"action\": \"allow\", \"host\": \"example.org\"}}]}},
+          \"net\": {{\"rules\": [{{\"action\": \"allow\", \"proto\": \"udp\"}}]}},
           \"limits\": {{\"cpus\": 1}}}}"
     );
     let policy = scratch.file("policy.json", policy.as_bytes());

@@ -16,6 +16,7 @@ mod crowds;
 mod demand;
 mod differential;
 mod doctor;
+mod egress;
 mod executions;
 mod floods;
 mod images;

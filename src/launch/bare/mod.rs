@@ -140,6 +140,7 @@ fn launch_in<T>(
         stderr,
         terminal,
         channel,
+        doors: None,
         cgroup: None,
         enforced,
         bare: Some(Bare { program, place }),

@@ -10,7 +10,7 @@ use super::place::Place;
 use super::remedy::Remedy;
 use super::stop::Stop;
 use crate::sys::interface;
-use crate::sys::netfilter;
+use crate::sys::netfilter::{self, Family};
 use crate::sys::route::Route;
 
 /// A documentation address (RFC 5737), which no host has.
@@ -28,13 +28,13 @@ pub(super) fn probes() -> Vec<Probe> {
     vec![
         probe(
             "local default route",
-            "nothing today; rules that allow connections to hosts",
+            "rules that allow connections to hosts",
             "Linux",
             |_| kept_inside().map(drop),
         ),
         probe(
             "redirect (nftables)",
-            "nothing today; rules that allow connections to hosts",
+            "rules that allow connections to hosts",
             "Linux 4.18 or newer with CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_REDIR (modprobe \
              nf_tables nft_redir nft_chain_nat)",
             |_| redirected(),
@@ -63,7 +63,7 @@ fn kept_inside() -> Result<TcpListener, Stop> {
         .index("lo")
         .map_err(Stop::refused("finding the loopback"))?;
     route
-        .keep_all_addresses(loopback)
+        .keep_all_addresses(loopback, libc::AF_INET)
         .map_err(Stop::refused("adding a local default route"))?;
     TcpStream::connect_timeout(&there, PATIENCE)
         .map_err(Stop::refused("connecting to an address outside"))?;
@@ -76,7 +76,8 @@ fn redirected() -> Result<(), Stop> {
         .local_addr()
         .map_err(Stop::unprepared("listening"))?
         .port();
-    netfilter::redirect_all(port).map_err(Stop::refused("adding a redirect over nfnetlink"))?;
+    netfilter::redirect_all(Family::V4, port)
+        .map_err(Stop::refused("adding a redirect over nfnetlink"))?;
     let other = SocketAddr::from((ELSEWHERE, if port == 80 { 81 } else { 80 }));
     match TcpStream::connect_timeout(&other, PATIENCE) {
         Ok(_) => Ok(()),

@@ -135,6 +135,7 @@ fn connections(layer: &Layer, world: &World, net: NetPlan, list: &mut Vec<RuleMe
         (NetPlan::None, true) if world.container.is_none() => {
             "empty network namespace with loopback"
         }
+        (NetPlan::Egress, _) => "egress plane: each connection is decided as it is made",
         _ => "seccomp: no internet socket",
     };
     let rules = layer.net.iter().map(|rule| &rule.rule);

@@ -40,7 +40,7 @@ impl Policy {
         unsupported::rules(&policy, world, &mut refusals);
         aliases::rules(&policy, world, &mut refusals);
         unsupported::host(&policy, world, &mut refusals);
-        let net = unsupported::network(&policy, &mut refusals);
+        let net = unsupported::network(&policy, world, &mut refusals);
         // Where nothing is decided live wildcards have no place among the spots: say what is wrong
         // before going on.
         if !refusals.rules.is_empty() {

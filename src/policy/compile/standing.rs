@@ -42,7 +42,7 @@ impl Policy {
         unsupported::rules(&policy, world, &mut refusals);
         aliases::rules(&policy, world, &mut refusals);
         unsupported::host(&policy, world, &mut refusals);
-        let net = unsupported::network(&policy, &mut refusals);
+        let net = unsupported::network(&policy, world, &mut refusals);
         let live = in_force
             .intercept
             .as_ref()
@@ -196,8 +196,10 @@ impl Standing<'_> {
                            mounts' since the start";
             self.refuse_whole("exec", missing);
         }
-        if net != self.in_force.net {
-            self.refuse_whole("net", "whether there is a loopback is settled at the start");
+        // Where there is a way out each connection is decided as it is made, and all may be denied.
+        let closes = (self.in_force.net, net) == (NetPlan::Egress, NetPlan::None);
+        if net != self.in_force.net && !closes {
+            self.refuse_whole("net", "which network there is is settled at the start");
         }
         if *policy.limits() != self.in_force.limits {
             self.refuse_whole("limits", "they are set at the start, and these are others");

@@ -7,7 +7,7 @@ use crate::policy::matching::PathPattern;
 use crate::policy::merge::{ExecMode, Policy, links, real};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
-use crate::policy::request::{Request, RuleRef, Verdict};
+use crate::policy::request::{Proto, Request, RuleRef, Verdict};
 
 /// Rules that need somebody to look at each operation, where nobody does.
 pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
@@ -16,11 +16,13 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
         if !live {
             looked_at(layer, refusals);
         }
-        if let Some(default) = &layer.net_default {
-            action(default.verdict, &default.rule, refusals);
-        }
-        for rule in &layer.net {
-            action(rule.action, &rule.rule, refusals);
+        let connections = layer.net.iter().map(|rule| (rule.action, &rule.rule));
+        let default = layer.net_default.iter();
+        for (verdict, rule) in default.map(|it| (it.verdict, &it.rule)).chain(connections) {
+            // Whoever connects is heard where there is a way out.
+            if verdict != Verdict::Warn || !has_way_out(world) {
+                action(verdict, rule, refusals);
+            }
         }
         events(layer, live, refusals);
         for rule in &layer.risk {
@@ -185,25 +187,33 @@ fn programs_without_namespaces(policy: &Policy, refusals: &mut Refusals) {
     }
 }
 
-/// There is no way out of the worker's network namespace yet: what lets packets out is
-/// refused, unless some layer closes the network as a whole.
-pub(super) fn network(policy: &Policy, refusals: &mut Refusals) -> NetPlan {
-    if !policy.layers.iter().any(closed) && !policy.layers.is_empty() {
+/// Whether the launch can make a way out of the worker's network namespace.
+fn has_way_out(world: &World) -> bool {
+    world.namespaces && world.container.is_none()
+}
+
+/// Which network there is. What lets packets out is refused where there is no way for them, unless
+/// some layer closes the network as a whole.
+pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -> NetPlan {
+    let mut lets_out = false;
+    if !policy.layers.iter().any(closed) {
         for layer in policy.layers.iter() {
             let rules = layer.net.iter().filter(|rule| rule.action != Verdict::Deny);
-            let default = layer
-                .net_default
-                .iter()
-                .filter(|default| default.verdict != Verdict::Deny);
-            for rule in rules
-                .map(|rule| &rule.rule)
-                .chain(default.map(|default| &default.rule))
-            {
-                refusals.add(
-                    rule,
-                    "there is no way out of the worker's network namespace yet",
-                    "deny the network (--deny-net, or defaults.net deny and no rule that allows)",
-                );
+            for rule in rules {
+                lets_out = true;
+                if rule.pattern.proto == Some(Proto::Udp) {
+                    refusals.add(
+                        &rule.rule,
+                        "the way out carries TCP, and of UDP nothing but the resolver's DNS yet",
+                        "leave proto out, or write tcp",
+                    );
+                }
+                no_way_out(&rule.rule, world, refusals);
+            }
+            let default = layer.net_default.as_ref();
+            if let Some(default) = default.filter(|default| default.verdict != Verdict::Deny) {
+                lets_out = true;
+                no_way_out(&default.rule, world, refusals);
             }
         }
     }
@@ -226,10 +236,25 @@ pub(super) fn network(policy: &Policy, refusals: &mut Refusals) -> NetPlan {
             );
         }
     }
-    if sealed {
-        NetPlan::Sealed
-    } else {
-        NetPlan::None
+    match (sealed, lets_out) {
+        (true, _) => NetPlan::Sealed,
+        (false, true) => NetPlan::Egress,
+        (false, false) => NetPlan::None,
+    }
+}
+
+fn no_way_out(rule: &RuleRef, world: &World, refusals: &mut Refusals) {
+    if !has_way_out(world) {
+        refusals.add(
+            rule,
+            match world.namespaces {
+                true => "a container's own network has no way out that is held to a policy yet",
+                false => {
+                    "without namespaces there is no network of its own whose way out could be held"
+                }
+            },
+            "deny the network (--deny-net, or defaults.net deny and no rule that allows)",
+        );
     }
 }
 

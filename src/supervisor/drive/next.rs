@@ -39,6 +39,17 @@ pub(super) async fn next_call(reloads: &mut Option<Reloads>) -> Call {
     }
 }
 
+pub(super) async fn next_leaving(plane: &mut Option<Plane>) -> Question {
+    match plane {
+        // Its tasks can ask for as long as it is there.
+        Some(plane) => match plane.next().await {
+            Some(question) => question,
+            None => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
 pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

@@ -106,6 +106,7 @@ impl Drive {
 
     fn go_over(&mut self, call: Call, changed: Changed) {
         let generation = self.gate.go_over(changed.policy.clone());
+        self.close_denied(&changed.policy);
         // Init has looked at the calls again that waited for an answer.
         let (desk, approval) = (&mut self.desk, changed.policy.approval());
         for case in desk.go_over(approval, RELOADED, &mut self.audience) {

@@ -64,6 +64,11 @@ impl<'a> Claim<'a> {
         }
     }
 
+    /// Whether it is about a connection to an address or a name.
+    pub fn is_connection(&self) -> bool {
+        matches!(self, Self::Net(..))
+    }
+
     pub fn request(&self) -> Request<'a> {
         match *self {
             Self::Fs(path, perm) => Request::Fs { path, perm },

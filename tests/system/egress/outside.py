@@ -1,0 +1,189 @@
+"""A host with a network and what lies beyond it, for as long as a command runs.
+
+Usage: outside.py FOLDER COMMAND [ARGS...], in a network and a mount namespace of its own. The host has
+one link, to a namespace with a DNS server and hosts that answer HTTP, and its resolver is there. Each
+connection that arrives there and each name that is asked for is a line of FOLDER/arrived.
+"""
+
+import ctypes
+import hashlib
+import http.server
+import json
+import os
+import signal
+import socket
+import socketserver
+import struct
+import subprocess
+import sys
+import threading
+
+# What has a name beyond: its addresses of each version of IP.
+NAMES = {
+    "allowed.example": (["45.80.0.80"], ["2a0e:aaaa::80"]),
+    "www.allowed.example": (["45.80.0.80"], []),
+    "denied.example": (["45.80.0.81"], ["2a0e:aaaa::81"]),
+    "six.example": ([], ["2a0e:aaaa::80"]),
+    "nothing.example": ([], []),
+    # Names that lead to where their rules do not mean: inside the host's network, to the host, to metadata.
+    "inside.example": (["10.9.0.80"], []),
+    "host.example": (["45.80.0.1"], ["2a0e:aaaa::1"]),
+    "loopback.example": (["127.0.0.1"], ["::1", "::ffff:127.0.0.1"]),
+    "metadata.example": (["169.254.169.254"], ["fd00:ec2::254"]),
+    "mixed.example": (["10.9.0.80", "45.80.0.80"], []),
+}
+HOST = [("45.80.0.1/24", "2a0e:aaaa::1/64"), ("10.9.0.1/24", "fd00:ec2::1/64"), ("169.254.169.1/24", None)]
+BEYOND = ["45.80.0.53/24", "45.80.0.80/24", "45.80.0.81/24", "10.9.0.80/24", "169.254.169.254/24",
+          "2a0e:aaaa::80/64", "2a0e:aaaa::81/64", "fd00:ec2::254/64"]
+A, AAAA = 1, 28
+CLONE_NEWNET, PR_SET_PDEATHSIG = 0x40000000, 1
+
+folder, *command = sys.argv[1:]
+records = os.open(f"{folder}/arrived", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+
+def record(*words):
+    os.write(records, (" ".join(map(str, words)) + "\n").encode())
+
+
+def resolved(query):
+    number, _, _ = struct.unpack("!HHH", query[:6])
+    at, labels = 12, []
+    while query[at]:
+        labels.append(query[at + 1:at + 1 + query[at]].decode())
+        at += 1 + query[at]
+    at += 1
+    (kind,) = struct.unpack("!H", query[at:at + 2])
+    name = ".".join(labels).lower()
+    record("name", name)
+    v4, v6 = NAMES.get(name, ([], []))
+    found = [socket.inet_aton(one) for one in v4] if kind == A else []
+    found += [socket.inet_pton(socket.AF_INET6, one) for one in v6] if kind == AAAA else []
+    code = 0 if name in NAMES else 3
+    answer = struct.pack("!HHHHHH", number, 0x8180 | code, 1, len(found), 0, 0) + query[12:at + 4]
+    for address in found:
+        answer += struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(address)) + address
+    return answer
+
+
+class Resolver(socketserver.BaseRequestHandler):
+    def handle(self):
+        query, end = self.request
+        end.sendto(resolved(query), self.client_address)
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """Says what it was asked, and what was sent to it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def say(self, said):
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        if self.path.startswith("/bytes/"):
+            return self.give(int(self.path.rsplit("/", 1)[1]))
+        return self.say({"host": self.headers.get("Host"), "path": self.path})
+
+    def give(self, length):
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        piece = bytes(range(256)) * 4096
+        while length > 0:
+            length -= self.connection.send(piece[:length])
+
+    def do_POST(self):
+        digest, left = hashlib.sha256(), int(self.headers["Content-Length"])
+        while left > 0:
+            piece = self.rfile.read(min(left, 1 << 20))
+            digest.update(piece)
+            left -= len(piece)
+        self.say({"sha256": digest.hexdigest()})
+
+    do_PUT = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """Says hello first, and what it was told until its end."""
+
+    def handle(self):
+        self.request.sendall(b"hello\n")
+        while piece := self.request.recv(65536):
+            self.request.sendall(piece)
+        self.request.sendall(b"bye\n")
+
+
+class Listening(socketserver.ThreadingTCPServer):
+    allow_reuse_address, daemon_threads, address_family = True, True, socket.AF_INET6
+    request_queue_size = 1024
+
+    def verify_request(self, request, _):
+        address = request.getsockname()[0].removeprefix("::ffff:")
+        record("connection", address, self.server_address[1])
+        return True
+
+
+def beyond(ready):
+    """Serves inside the other namespace."""
+    resolver = socketserver.ThreadingUDPServer(("45.80.0.53", 53), Resolver)
+    servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.write(ready, b"x")
+    signal.pause()
+
+
+def run(*words):
+    subprocess.run(words, check=True)
+
+
+def main():
+    libc = ctypes.CDLL(None, use_errno=True)
+    readable, ready = os.pipe()
+    made, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if libc.unshare(CLONE_NEWNET) != 0:
+            os._exit(1)
+        os.write(made[1], b"x")
+        os.read(go[0], 1)
+        beyond(ready)
+    os.read(made[0], 1)
+    inside = ["nsenter", f"--net=/proc/{child}/ns/net"]
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "link", "add", "out", "type", "veth", "peer", "name", "in", "netns", str(child))
+    for name, words in [("out", []), ("in", inside)]:
+        run(*words, "ip", "link", "set", name, "up")
+    run(*inside, "ip", "link", "set", "lo", "up")
+    of_host = [address for pair in HOST for address in pair if address]
+    for name, words, addresses in [("out", [], of_host), ("in", inside, BEYOND)]:
+        for address in addresses:
+            # An address is used at once.
+            more = ["nodad"] if ":" in address else []
+            run(*words, "ip", "address", "add", address, "dev", name, *more)
+    os.write(go[1], b"x")
+    if os.read(readable, 1) != b"x":
+        raise SystemExit("nothing answers beyond")
+    resolver = f"{folder}/resolv.conf"
+    with open(resolver, "w") as file:
+        file.write("nameserver 45.80.0.53\n")
+    run("mount", "--bind", resolver, os.path.realpath("/etc/resolv.conf"))
+    # Services of the host itself, which nobody may reach by what leads elsewhere.
+    host = Listening(("::", 8000), Web)
+    threading.Thread(target=host.serve_forever, daemon=True).start()
+    code = subprocess.run(command).returncode
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os._exit(code)
+
+
+main()
