@@ -140,7 +140,7 @@ async fn relay(
         tunnel::one_way(&stream, &upstream).await
     };
     let back = async {
-        upstream.readable().await?;
+        upstream.peek(&mut [0]).await?;
         has_spoken.store(true, Ordering::Relaxed);
         tunnel::one_way(&upstream, &stream).await
     };
@@ -157,19 +157,13 @@ struct First {
     says: Said,
 }
 
-/// The first bytes, as many as it takes to know what they begin; all there are when it ends before.
-/// `has_spoken`: the host has said something already.
+/// The first bytes, as many as it takes to know what they begin; all there are when it ends before. For
+/// the first of them it waits as long as the connection lives. `has_spoken`: the host has said something.
 async fn first_bytes(from: &TcpStream, has_spoken: &AtomicBool) -> io::Result<First> {
-    from.readable().await?;
+    let mut bytes = Vec::new();
+    let mut is_end = read_more(from, &mut bytes).await? == 0;
     let read = async {
-        let mut bytes = Vec::new();
         loop {
-            from.readable().await?;
-            let is_end = match from.try_read_buf(&mut bytes) {
-                Ok(read) => read == 0,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            };
             let says = match (is_end, has_spoken.load(Ordering::Relaxed)) {
                 (true, _) => peek::said_at_end(&bytes),
                 (false, true) => peek::said_in_answer(&bytes),
@@ -181,9 +175,21 @@ async fn first_bytes(from: &TcpStream, has_spoken: &AtomicBool) -> io::Result<Fi
             if bytes.len() > tls::LONGEST {
                 return Err(denied("its first message is too long"));
             }
+            is_end = read_more(from, &mut bytes).await? == 0;
         }
     };
     timeout(PATIENCE, read).await?
+}
+
+/// Adds what there is to read, and gives how many bytes that was: none at the end.
+async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read_buf(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
 }
 
 async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {

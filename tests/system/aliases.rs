@@ -31,7 +31,8 @@ impl Drop for Folder {
     }
 }
 
-/// Runs `code` under these rules behind the words of a command, in a mount namespace of its own.
+/// Runs `code` under these rules behind the words of a command, in a mount namespace of its own. Nothing
+/// but the kernel and the interceptor keeps it from anything.
 fn run(before: &[&str], rules: &Value, code: &str) -> Finished {
     let scratch = Scratch::new();
     let policy = json!({
@@ -44,7 +45,8 @@ fn run(before: &[&str], rules: &Value, code: &str) -> Finished {
         .args(["--mount", "--propagation", "private"])
         .args(before)
         .arg(binary())
-        .args(["run", "--quiet", "--policy", &policy, "-c", code])
+        .args(["run", "--quiet", "--policy", &policy, "--"])
+        .args([PYTHON, "-I", "-c", code])
         .run()
 }
 
