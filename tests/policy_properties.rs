@@ -97,8 +97,11 @@ proptest! {
         let more = |below: &str| {
             let (from, to) = (format!("{from}{below}"), format!("{to}{below}"));
             let severity = |path: &str, perm| naive_fs(&layers, &bundle, path, perm);
-            let files = Perm::ALL.into_iter().any(|perm| severity(&to, perm) < severity(&from, perm));
-            files || naive_exec(&layers, &to) < naive_exec(&layers, &from)
+            let change = |path: &str| PermSet::CHANGE.iter().map(|perm| severity(path, perm)).min();
+            // What is done to the name of a file is done to its directory.
+            let about = if dir { PermSet::ALL } else { PermSet::FILE };
+            let files = about.iter().any(|perm| severity(&to, perm) < severity(&from, perm));
+            files || (!dir && change(&to) < change(&from)) || naive_exec(&layers, &to) < naive_exec(&layers, &from)
         };
         let below = if dir { suffixes() } else { vec![String::new()] };
         let found = below.iter().find(|below| more(below));

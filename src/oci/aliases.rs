@@ -28,6 +28,9 @@ pub(super) fn of(
     wanted: &BTreeSet<PathBuf>,
     is_host: bool,
 ) -> Result<BTreeMap<PathBuf, Vec<Alias>>, OciError> {
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let list = std::fs::read(MOUNTS).map_err(OciError::io("read", MOUNTS))?;
     let mounts: Vec<Mount<'_>> = mountinfo::mounts(&list).collect();
     let mut folding = BTreeMap::new();

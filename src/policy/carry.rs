@@ -13,9 +13,9 @@ const CONTENTS: PermSet = PermSet::FILE.with(Perm::ReadDir);
 
 impl Policy {
     /// Whether what is at `from` may get the name `to`, by a rename or a hard link, without
-    /// anything becoming permitted by that: for each permission, and for execution with any digest,
-    /// the verdict at `to` is no less severe. Of a directory (`dir`) that holds for everything that
-    /// could lie below it. Both are absolute paths without symbolic links, the moved name included.
+    /// anything becoming permitted by that: for reading, writing and executing with any digest, and for
+    /// changes of what is known of it, the verdict at `to` is no less severe. Of a directory (`dir`)
+    /// that holds for every permission and everything that could lie below it. Both are absolute paths without symbolic links, the moved name included.
     /// An exchange of two paths has to be carried both ways.
     ///
     /// It speaks of moving alone: removing at the one place and making at the other are permissions
@@ -26,15 +26,19 @@ impl Policy {
     /// written differently are taken to mean different things. A call then fails with EXDEV, as
     /// under Landlock, and programs fall back to copying.
     pub fn carries(&self, from: &Path, to: &Path, dir: bool) -> Result<(), RuleRef> {
-        let (Some(from), Some(to)) = (Names::of(from), Names::of(to)) else {
+        let (Some(names), Some(others)) = (Names::of(from), Names::of(to)) else {
             return Err(RuleRef::named("malformed request", "malformed request"));
         };
         for index in [&self.fs, &self.exec] {
-            if let Some(rule) = index.loses(from.as_slice(), to.as_slice(), dir) {
+            if let Some(rule) = index.loses(names.as_slice(), others.as_slice(), dir) {
                 return Err(index.numbered(rule).clone());
             }
         }
-        Ok(())
+        let held = self.change(from);
+        match !dir && self.change(to).verdict < held.verdict {
+            true => Err(held.rule),
+            false => Ok(()),
+        }
     }
 
     /// The permissions about which somebody is asked at `from`, and has to be before what is there gets
@@ -112,6 +116,21 @@ mod tests {
 
     fn moves(policy: &Policy, from: &str, to: &str, dir: bool) -> bool {
         policy.carries(Path::new(from), Path::new(to), dir).is_ok()
+    }
+
+    #[test]
+    fn what_is_done_to_a_name_stays_its_directorys() {
+        let policy = policy(
+            r#"{"action": "allow", "path": "/w", "perms": ["read_file", "write_file"]},
+                {"action": "allow", "path": "/w/d", "perms": ["read_file", "write_file", "write_dir"]},
+                {"action": "allow", "path": "/r", "perms": ["read_file"]},
+                {"action": "allow", "path": "/r/d", "perms": ["read_file", "write_dir"]}"#,
+            "",
+        );
+        assert!(moves(&policy, "/w/x", "/w/d/x", false));
+        assert!(!moves(&policy, "/w/x", "/w/d/x", true));
+        // Its mode could be changed there, and not here.
+        assert!(!moves(&policy, "/r/x", "/r/d/x", false));
     }
 
     #[test]

@@ -53,10 +53,15 @@ struct Residual<'i> {
 }
 
 impl Index {
-    /// The first rule that would hold less at `to`, or below it, than at `from`: whatever is asked
-    /// with whatever digest. `None` when there is none; where that cannot be told, a rule.
+    /// The first rule that would hold less at `to` than at `from`, of what is done with the contents; with
+    /// `below`, of whatever is asked there or below. With whatever digest. `None` when there is none; where that
+    /// cannot be told, a rule.
     pub fn loses(&self, from: &[Name<'_>], to: &[Name<'_>], below: bool) -> Option<u32> {
-        let reach = if below { Reach::All } else { Reach::Path };
+        let (reach, about) = match below {
+            true => (Reach::All, PermSet::ALL),
+            // To remove it, or to make something in its place, is done to its directory.
+            false => (Reach::Path, PermSet::FILE),
+        };
         let from = self.residual(from, reach);
         let to = self.residual(to, reach);
         let missing = |one: &Residual<'_>, other: &Residual<'_>, needless: Verdict| {
@@ -66,7 +71,7 @@ impl Index {
                     .pending
                     .get(pending)
                     .map_or(PermSet::NONE, |own| own.0);
-                let gone = perms.difference(there);
+                let gone = perms.difference(there).intersection(about);
                 let matters = pending.verdict != needless && !gone.is_empty();
                 matters.then_some(*rule)
             })
@@ -84,7 +89,8 @@ impl Index {
             true => self.layer_loses(&from, &to, *perm),
             false => self.meet_loses(&from, &to, *perm),
         };
-        Perm::ALL.iter().find_map(lost)
+        let mut perms = Perm::ALL.iter().filter(|perm| about.contains(**perm));
+        perms.find_map(lost)
     }
 
     /// A rule that asks about one of these permissions of something that could lie below a path.
