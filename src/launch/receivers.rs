@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
@@ -28,6 +29,9 @@ use crate::sys::seccomp::{Notification, receive as receive_call};
 
 /// By how many calls it is known who calls at the same time.
 const RECENT: usize = 16;
+
+/// How long it takes at most until a caller has what it was given, where it has a processor.
+const USUAL: Duration = Duration::from_millis(20);
 
 /// The word to the program's process that it may begin.
 const GO: &[u8] = b"go";
@@ -208,11 +212,15 @@ impl Handing {
         files.waiting += 1;
         // Whoever waits looks again whether it may.
         self.done.notify_all();
-        // Whoever is left hears the others, and waits for nobody's caller.
+        // Whoever is left hears the others, and waits for nobody's caller for long.
         let waited = self.done.wait_while(files, |files| {
             files.given.contains(&Some(file)) && !files.are_all_but_one_busy()
         });
         files = waited.unwrap_or_else(|_| clone::exit_now(1));
+        // Whoever has it is mostly about to be done, and is waited for as long as that takes.
+        let has_it = |files: &mut Files| files.given.contains(&Some(file));
+        let waited = self.done.wait_timeout_while(files, USUAL, has_it);
+        files = waited.unwrap_or_else(|_| clone::exit_now(1)).0;
         files.waiting -= 1;
         // There is one place for each thread.
         let place = files.given.iter().position(Option::is_none);
