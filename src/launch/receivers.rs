@@ -31,7 +31,7 @@ use crate::sys::seccomp::{Notification, receive as receive_call};
 const RECENT: usize = 16;
 
 /// How long it takes at most until a caller has what it was given, where it has a processor.
-const USUAL: Duration = Duration::from_millis(20);
+const USUAL: Duration = Duration::from_millis(1);
 
 /// The word to the program's process that it may begin.
 const GO: &[u8] = b"go";
