@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::accept::{self, SCARCE};
 use super::dial::Unresolved;
 use super::{Asked, Shared};
 
@@ -33,9 +34,6 @@ const LARGEST: usize = 4096;
 
 /// How long a program may take to send a query over a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A wait before the next try where something has run out.
-const SCARCE: Duration = Duration::from_millis(50);
 
 /// Answers queries by UDP for ever.
 pub(super) async fn serve(socket: UdpSocket, shared: Arc<Shared>) {
@@ -74,29 +72,11 @@ async fn answer_to(socket: &UdpSocket, from: SocketAddr, query: &[u8], shared: &
 
 /// Answers queries by TCP for ever.
 pub(super) async fn serve_by_tcp(listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(MOST));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection to the sandbox's resolver could not be taken");
-                sleep(SCARCE).await;
-                continue;
-            }
-        };
+    accept::each(listener, MOST, |stream| {
         let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            if let Err(error) = converse(stream, &shared).await {
-                tracing::debug!(%error, "a connection to the sandbox's resolver has ended");
-            }
-            drop(place);
-        });
-    }
+        async move { converse(stream, &shared).await }
+    })
+    .await;
 }
 
 /// One query after the other, each after its length in two bytes.

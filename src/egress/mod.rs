@@ -12,6 +12,7 @@
 //! understood is refused, and whatever there can be many of has a limit. It never decides, never sends
 //! a byte before the answer, and never connects to another address than the one that was decided about.
 
+mod accept;
 mod dial;
 mod dns;
 mod names;

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::names::Meaning;
 use super::peek::{self, Said};
-use super::{Asked, Shared, tls, tunnel};
+use super::{Asked, Shared, accept, tls, tunnel};
 use crate::sys::redirected::original_destination;
 
 /// Connections of one sandbox at the same time, for each version of IP.
@@ -24,9 +23,6 @@ const MOST: usize = 1024;
 
 /// How long the first bytes may take, once there is one, until they say what they begin.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A wait before the next try where descriptors have run out.
-const SCARCE: Duration = Duration::from_millis(50);
 
 /// A connection that a program wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,29 +39,11 @@ pub struct Connection {
 
 /// Takes redirected connections for ever.
 pub(super) async fn serve(listener: TcpListener, is_v6: bool, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(MOST));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection of the sandbox could not be taken");
-                sleep(SCARCE).await;
-                continue;
-            }
-        };
+    accept::each(listener, MOST, |stream| {
         let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            if let Err(error) = carry(stream, is_v6, &shared).await {
-                tracing::debug!(%error, "a connection of the sandbox has ended");
-            }
-            drop(place);
-        });
-    }
+        async move { carry(stream, is_v6, &shared).await }
+    })
+    .await;
 }
 
 /// Carries one connection. Whatever ends it before its own end resets it, so that its program fails
