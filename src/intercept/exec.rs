@@ -266,10 +266,11 @@ impl Executions {
     /// Whether another thread of the caller's process is followed. One of its threads ends all others
     /// when it executes, and waits for that in a state in which nobody can follow any of them.
     pub fn has_another(&mut self, view: &View, caller: Caller, process: u32) -> bool {
-        // The first thread of a process has ended without a word where others go on.
-        self.0.retain(|thread, followed| {
-            followed.process != process || *thread == caller.tid || lives(view, *thread)
-        });
+        // The first thread of a process has ended without a word where others go on. Of any other it is
+        // heard; and once it executes, its former number is for a moment that of the first, which is dead.
+        if caller.tid != process && self.0.contains_key(&process) && !lives(view, process) {
+            self.0.remove(&process);
+        }
         let mut followed = self.0.iter();
         followed.any(|(thread, followed)| *thread != caller.tid && followed.process == process)
     }
