@@ -142,6 +142,7 @@ pub(super) fn together(
             venv: settings.venv,
             out: said.surroundings.out,
             out_keep: said.surroundings.out_keep,
+            proxy_port: said.surroundings.proxy_port,
             bundle: said.surroundings.bundle,
             rootfs: said.surroundings.rootfs,
         },

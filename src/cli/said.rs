@@ -26,10 +26,10 @@ What follows the code, the script or the command goes to the program untouched.
 
 Policy: without --policy, the shipped `default` holds and the --allow flags add to
 it. With --policy, every flag can only narrow. A flag of a list without a value
-means everything; values are separated by commas. Network cannot be allowed today
-and is refused by name. Programs without a slash, and python3, are looked for where
-the system keeps programs and not in your PATH: give the path of others, and an
-environment that you have activated as --venv \"$VIRTUAL_ENV\".
+means everything; values are separated by commas. Programs without a slash, and
+python3, are looked for where the system keeps programs and not in your PATH: give
+the path of others, and an environment that you have activated as
+--venv \"$VIRTUAL_ENV\".
 
 Learning: with --learn FILE, a program may use what every program has, all programs of
 the system, and what the --allow flags name. What it did is then written to FILE as a
@@ -103,7 +103,7 @@ pub(super) struct PolicyArgs {
     /// Deny changing these, or all
     #[arg(long, value_name = "PATHS", num_args = 0..=1, require_equals = true, default_missing_value = LIST)]
     pub deny_write: Vec<OsString>,
-    /// Allow connections to these hosts, or all (refused today)
+    /// Allow connections to these hosts, or all
     #[arg(long, value_name = "HOSTS", num_args = 0..=1, require_equals = true, default_missing_value = LIST)]
     pub allow_net: Vec<OsString>,
     /// Deny connections to these, or all
@@ -190,6 +190,9 @@ pub(super) struct SurroundingsArgs {
     /// Let --out have contents already
     #[arg(long, requires = "out")]
     pub out_keep: bool,
+    /// The port inside of the proxy that some programs like; 0 for none [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub proxy_port: Option<u16>,
     /// An OCI bundle in place of the built-in one
     #[arg(long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,

@@ -3,9 +3,10 @@
 //!
 //! The sandbox's network has a loopback and nothing else. Every TCP connection to another address is
 //! redirected to [`transparent`], and names are resolved by [`dns`], which gives each name an address
-//! of its own that exists in this sandbox alone: so whoever connects says which name it means. The
-//! supervisor resolves the name itself, asks whether that name with that address at that port is
-//! permitted, and dials just this address.
+//! of its own that exists in this sandbox alone: so whoever connects says which name it means.
+//! Programs that like a proxy find [`proxy`]. All of them end in one [`Connection`]: the supervisor
+//! resolves the name itself, asks whether that name with that address at that port is permitted, and
+//! dials just this address. What is said on it has to be for the same name ([`relay`], [`http`]).
 //!
 //! It trusts the host's resolver for what a name's addresses are, and whoever has the policy, whom it
 //! asks over [`Plane::next`]. Everything that arrives from inside is an enemy's: a message that is not
@@ -13,14 +14,22 @@
 //! a byte before the answer, and never connects to another address than the one that was decided about.
 
 mod accept;
+mod connection;
 mod dial;
 mod dns;
+mod http;
+mod message;
 mod names;
 mod peek;
+mod proxy;
+mod relay;
+mod socks;
 mod tls;
 mod transparent;
 mod tunnel;
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -30,10 +39,10 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+pub use self::connection::Connection;
+use self::connection::Live;
 use self::dial::Dialler;
 use self::names::Names;
-pub use self::transparent::Connection;
-use self::transparent::Live;
 
 /// Questions that may wait for an answer.
 const QUESTIONS: usize = 64;
@@ -47,6 +56,8 @@ pub struct Sockets {
     pub names: OwnedFd,
     /// DNS by TCP.
     pub names_by_tcp: OwnedFd,
+    /// Where programs find a proxy.
+    pub proxy: Option<OwnedFd>,
 }
 
 /// What a sandbox wants.
@@ -70,8 +81,31 @@ pub struct Question {
 pub type Answer = Result<Vec<IpAddr>, Denied>;
 
 /// What was asked for is not permitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Denied;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Why, for whoever asked.
+    pub reason: Cow<'static, str>,
+}
+
+impl Denied {
+    fn because(reason: &'static str) -> Denied {
+        Denied {
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "not permitted: {}", self.reason)
+    }
+}
+
+impl From<Denied> for io::Error {
+    fn from(denied: Denied) -> io::Error {
+        io::Error::new(io::ErrorKind::PermissionDenied, denied.to_string())
+    }
+}
 
 impl Question {
     /// Answers it. Whoever asked may be gone.
@@ -93,8 +127,9 @@ impl Shared {
     async fn ask(&self, asked: Asked) -> Answer {
         let (reply, answer) = oneshot::channel();
         let question = Question { asked, reply };
-        self.questions.send(question).await.map_err(|_| Denied)?;
-        answer.await.unwrap_or(Err(Denied))
+        let nobody = || Denied::because("nobody decides any more");
+        self.questions.send(question).await.map_err(|_| nobody())?;
+        answer.await.unwrap_or_else(|_| Err(nobody()))
     }
 }
 
@@ -132,6 +167,9 @@ impl Plane {
         ));
         let by_tcp = listener(sockets.names_by_tcp)?;
         tasks.spawn(dns::serve_by_tcp(by_tcp, Arc::clone(&shared)));
+        if let Some(socket) = sockets.proxy {
+            tasks.spawn(proxy::serve(listener(socket)?, Arc::clone(&shared)));
+        }
         Ok(Plane {
             asked,
             shared,

@@ -148,7 +148,9 @@ fn build(birth: &mut Birth) -> Result<Stage, Failure> {
         .transpose()?;
     let (terminal, stdio) = open_stdio(birth, &root)?;
     let egress = birth.request.plan.net == NetPlan::Egress;
-    let doors = egress.then(Doors::open).transpose()?;
+    let doors = egress
+        .then(|| Doors::open(birth.request.proxy))
+        .transpose()?;
     let (filters, rlimits) = be_confined(birth)?;
     Ok(Stage {
         terminal,

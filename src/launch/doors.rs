@@ -26,11 +26,13 @@ pub struct Doors {
     pub names: OwnedFd,
     /// DNS by TCP.
     pub names_by_tcp: OwnedFd,
+    /// Where programs find a proxy, if they are to.
+    pub proxy: Option<OwnedFd>,
 }
 
 impl Doors {
     /// Makes them in the calling process's network namespace, of which it has CAP_NET_ADMIN.
-    pub(super) fn open() -> Result<Doors, Failure> {
+    pub(super) fn open(proxy: Option<u16>) -> Result<Doors, Failure> {
         let failed =
             |object: &'static str| move |cause: io::Error| Failure::new("open", object, cause);
         let names = "the sandbox's resolver";
@@ -56,11 +58,16 @@ impl Doors {
             Err(error) if is_without(&error) => None,
             Err(error) => return Err(failed(way)(error)),
         };
+        let proxy = proxy
+            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
+            .transpose()
+            .map_err(failed("the sandbox's proxy (--proxy-port)"))?;
         Ok(Doors {
             redirected: listener.into(),
             redirected_v6: of_v6.map(OwnedFd::from),
             names: by_udp.into(),
             names_by_tcp: by_tcp.into(),
+            proxy: proxy.map(OwnedFd::from),
         })
     }
 
@@ -69,16 +76,21 @@ impl Doors {
         let always = [&self.redirected, &self.names, &self.names_by_tcp];
         always
             .into_iter()
+            .chain(&self.proxy)
             .chain(&self.redirected_v6)
             .map(AsFd::as_fd)
     }
 
     /// `None` when one is missing.
-    pub(super) fn from_carried(carried: &mut impl Iterator<Item = OwnedFd>) -> Option<Doors> {
+    pub(super) fn from_carried(
+        has_proxy: bool,
+        carried: &mut impl Iterator<Item = OwnedFd>,
+    ) -> Option<Doors> {
         Some(Doors {
             redirected: carried.next()?,
             names: carried.next()?,
             names_by_tcp: carried.next()?,
+            proxy: has_proxy.then(|| carried.next()).flatten(),
             redirected_v6: carried.next(),
         })
     }

@@ -24,6 +24,8 @@ pub struct LaunchRequest {
     pub program: Program,
     /// The channel to a worker, if the program speaks it.
     pub channel: Option<ChannelRequest>,
+    /// The port inside where programs find a proxy; there where the plan has an egress plane.
+    pub proxy: Option<u16>,
     /// What descriptors 0 to 2 become.
     pub stdio: StdioRequest,
     /// What this host can do, as probed.

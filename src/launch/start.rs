@@ -176,7 +176,7 @@ fn launch_in<T>(
         .map_err(system("find a base directory"))?
         .to_owned();
     let channel_asked = request.channel.is_some();
-    let egress_asked = request.plan.net == NetPlan::Egress;
+    let egress_asked = (request.plan.net == NetPlan::Egress).then_some(request.proxy.is_some());
     let terminal_asked = matches!(request.stdio, StdioRequest::Terminal { .. });
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -281,17 +281,21 @@ struct Carried {
 }
 
 impl Carried {
-    /// `asked`: whether there is to be a terminal, a channel, and a way out. Exactly what was asked
+    /// `asked`: whether there is to be a terminal, a channel, and a way out, that with a proxy or
+    /// without. Exactly what was asked
     /// for came.
-    fn sort(asked: (bool, bool, bool), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
+    fn sort(asked: (bool, bool, Option<bool>), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
         let mut carried = carried.into_iter();
         let terminal = asked.0.then(|| carried.next()).flatten();
         let channel = asked
             .1
             .then(|| carried.next().zip(carried.next().map(File::from)))
             .flatten();
-        let doors = asked.2.then(|| Doors::from_carried(&mut carried)).flatten();
-        let came = (terminal.is_some(), channel.is_some(), doors.is_some());
+        let doors = asked
+            .2
+            .and_then(|has_proxy| Doors::from_carried(has_proxy, &mut carried));
+        let has_proxy = doors.as_ref().map(|doors| doors.proxy.is_some());
+        let came = (terminal.is_some(), channel.is_some(), has_proxy);
         if came == asked && carried.next().is_none() {
             Ok(Carried {
                 terminal,

@@ -17,6 +17,7 @@ mod interpreter;
 mod mounts;
 mod prepare;
 mod program;
+mod proxy;
 mod requests;
 mod root;
 mod settings;

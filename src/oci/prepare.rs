@@ -13,6 +13,7 @@ use super::grants::bundle_grants;
 use super::interpreter::Interpreter;
 use super::mounts::Mounted;
 use super::program::{PATH, Place};
+use super::proxy;
 use super::root::{command_pieces, every_program, interpreter_pieces};
 use super::standing::{Ground, Standing};
 use super::{root, world};
@@ -70,6 +71,8 @@ pub struct PrepareInput {
     pub out: Option<PathBuf>,
     /// Whether that may have contents already.
     pub out_keep: bool,
+    /// The port inside of the proxy, 8080 unless given; 0 for none.
+    pub proxy_port: Option<u16>,
     /// A bundle instead of the built-in one.
     pub bundle: Option<PathBuf>,
     /// A root instead of one assembled from the host.
@@ -183,7 +186,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
 
     let Draft {
         mut pieces,
-        program,
+        mut program,
         channel,
         umask,
         ..
@@ -207,6 +210,8 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
             *executable = plan.private_executable.contains(path);
         }
     }
+    let proxy = proxy::port(plan.net, input.proxy_port);
+    program.env.extend(proxy::variables(proxy, &program.env));
     plan.limits = plan.limits.meet(bundle.limits);
     plan.deny_syscalls.extend(bundle.deny_syscalls);
     let mut remarks = bundle.remarks;
@@ -218,6 +223,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         pieces,
         program,
         channel,
+        proxy,
         stdio: input.stdio,
         features: input.features,
         hostname: bundle.hostname.unwrap_or_else(|| HOSTNAME.to_owned()),

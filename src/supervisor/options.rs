@@ -95,6 +95,8 @@ pub struct Surroundings {
     pub out: Option<PathBuf>,
     /// Whether that directory may have contents at the start.
     pub out_keep: bool,
+    /// The port inside of the proxy, 8080 unless given; 0 for none.
+    pub proxy_port: Option<u16>,
     /// An OCI bundle in place of the built-in one.
     pub bundle: Option<PathBuf>,
     /// A root file system in place of one assembled from the host.

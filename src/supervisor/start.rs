@@ -366,6 +366,7 @@ pub(super) fn input(
         venv,
         out,
         out_keep,
+        proxy_port,
         bundle,
         rootfs,
     } = wanted.surroundings.clone();
@@ -406,6 +407,7 @@ pub(super) fn input(
         cwd: workdir,
         out,
         out_keep,
+        proxy_port,
         bundle,
         rootfs,
         stdio: wanted.stdio,

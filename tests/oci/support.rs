@@ -84,6 +84,7 @@ pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
         cwd: Some("/tmp".into()),
         out: None,
         out_keep: false,
+        proxy_port: None,
         bundle: None,
         rootfs: None,
         stdio: StdioRequest::Pipes,

@@ -48,6 +48,14 @@ impl Seen {
             .collect()
     }
 
+    /// The requests that arrived, as host and path.
+    fn requests(&self) -> Vec<&str> {
+        let lines = self.arrived.iter();
+        lines
+            .filter_map(|line| line.strip_prefix("request "))
+            .collect()
+    }
+
     /// The names that were asked for beyond.
     fn names(&self) -> Vec<&str> {
         let lines = self.arrived.iter();
@@ -275,11 +283,12 @@ fn addresses_inside_are_reached_by_rules_that_name_them_alone() {
     assert_eq!(seen.connections(), expected);
 }
 
-/// Who connects to one host cannot speak to another that the same address serves.
+/// Who connects to one host cannot speak to another that the same address serves, by whatever way it
+/// has gone there.
 #[test]
-fn what_is_said_first_names_the_host_that_was_decided_about() {
+fn what_is_said_names_the_host_that_was_decided_about() {
     let _alone = alone();
-    if !is_root("what_is_said_first_names_the_host_that_was_decided_about") {
+    if !is_root("what_is_said_names_the_host_that_was_decided_about") {
         return;
     }
     let rules = json!([
@@ -287,38 +296,311 @@ fn what_is_said_first_names_the_host_that_was_decided_about() {
         { "action": "allow", "cidr": "45.80.0.80/32" },
         { "action": "deny", "host": "denied.example" },
     ]);
-    let said = |where_to: &str, text: &str| json!({ "connect": [where_to, 80], "send": text });
+    let policy = policy("deny", &rules);
+    let said = |by: usize, host: &str, text: &str| match by {
+        0 => json!({ "connect": [host, 80], "send": text }),
+        1 => json!({ "connect": [host, 80], "send": text, "proxy": true }),
+        _ => json!({ "socks": [host, 80], "send": text }),
+    };
+    let [allowed, denied] = ["allowed.example", "denied.example"].map(request);
+    let kept = "GET /x HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
     let twice = "GET / HTTP/1.1\r\nHost: allowed.example\r\nHost: denied.example\r\n\r\n";
     let absolute = "GET http://denied.example/ HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
     let none = "GET / HTTP/1.1\r\nAccept: */*\r\n\r\n";
     let folded = "GET / HTTP/1.1\r\nX: y\r\n Host: allowed.example\r\n\r\n";
-    let tries = [
-        said("allowed.example", &request("denied.example")),
-        said("allowed.example", &request("www.allowed.example")),
-        said("allowed.example", twice),
-        said("allowed.example", absolute),
-        said("allowed.example", none),
-        said("allowed.example", folded),
-        said(WEB, &request("denied.example")),
-        json!({ "tls": ["allowed.example", 80], "name": "denied.example" }),
-        json!({ "tls": ["allowed.example", 80], "name": "www.allowed.example" }),
-        json!({ "tls": [WEB, 80], "name": "denied.example" }),
-    ];
-    let seen = tried(&policy("deny", &rules), &tries);
-    seen.all_fail_with(RESET);
-    let agreeing = [
-        said("allowed.example", &request("allowed.example:80")),
-        said(WEB, &request("allowed.example")),
-        said(WEB, &request(WEB)),
-    ];
-    let seen = tried(&policy("deny", &rules), &agreeing);
-    let answers = seen.answers();
-    assert!(
-        answers
+    let spaced = "GET / HTTP/1.1\r\nHost : denied.example\r\n\r\n";
+    let nested = "CONNECT denied.example:80 HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
+    for by in 0..3 {
+        let tries = [
+            ("allowed.example", &denied[..], "403"),
+            ("allowed.example", &request("www.allowed.example"), "403"),
+            (WEB, &denied, "403"),
+            ("allowed.example", twice, "400"),
+            ("allowed.example", absolute, "400"),
+            ("allowed.example", none, "400"),
+            ("allowed.example", folded, "400"),
+            ("allowed.example", spaced, "400"),
+            ("allowed.example", nested, "400"),
+        ];
+        let asked: Vec<Value> = tries
             .iter()
-            .all(|one| one.as_str().is_some_and(|one| one.contains("200 OK"))),
-        "{answers:#?}"
+            .map(|(host, text, _)| said(by, host, text))
+            .collect();
+        let seen = tried(&policy, &asked);
+        for ((_, text, status), answer) in tries.iter().zip(seen.answers()) {
+            let answer = answer.as_str().unwrap_or_default();
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{by}: {text:?}: {answer:?}");
+        }
+        assert_eq!(seen.requests(), [""; 0], "{by}");
+        // The first may pass, and the second does not for that.
+        let seen = tried(
+            &policy,
+            &[said(by, "allowed.example", &format!("{kept}{denied}"))],
+        );
+        let answer = seen.answers()[0].as_str().unwrap_or_default().to_owned();
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("HTTP/1.1 403 "),
+            "{answer}"
+        );
+        assert_eq!(seen.requests(), ["allowed.example /x"], "{by}");
+        let tls = [
+            json!({ "tls": ["allowed.example", 80], "name": "denied.example", "by": by }),
+            json!({ "tls": ["allowed.example", 80], "name": "www.allowed.example", "by": by }),
+            json!({ "tls": [WEB, 80], "name": "denied.example", "by": by }),
+        ];
+        tried(&policy, &tls).all_fail_with(RESET);
+        let agreeing = [
+            said(by, "allowed.example", &request("allowed.example:80")),
+            said(by, WEB, &allowed),
+            said(by, WEB, &request(WEB)),
+        ];
+        let answers = tried(&policy, &agreeing).answers();
+        let all_pass = answers
+            .iter()
+            .all(|one| one.as_str().is_some_and(|one| one.contains("200 OK")));
+        assert!(all_pass, "{by}: {answers:#?}");
+    }
+}
+
+/// Programs that like a proxy find one, which decides as nothing else does and says why it does not.
+#[test]
+fn a_proxy_leads_where_every_other_way_leads() {
+    let _alone = alone();
+    if !is_root("a_proxy_leads_where_every_other_way_leads") {
+        return;
+    }
+    let rules = json!([
+        { "action": "allow", "host": "allowed.example" },
+        { "action": "allow", "host": "six.example" },
+        { "action": "allow", "host": "inside.example" },
+    ]);
+    let policy = policy("deny", &rules);
+    let by_url = |url: &str| json!({ "url": url, "proxy": true });
+    let by_connect = |host: &str, port: u16| json!({ "connect": [host, port], "proxy": true, "until": "hello", "send": "" });
+    let by_socks = |host: &str, port: u16| json!({ "socks": [host, port], "until": "hello" });
+    let tries = [
+        by_url("http://allowed.example/x"),
+        by_url("http://ALLOWED.example.:80/x"),
+        by_url("http://allowed.example/x?y#z"),
+        by_connect("allowed.example", 7),
+        by_connect("six.example", 7),
+        by_socks("allowed.example", 7),
+        by_socks("six.example", 7),
+    ];
+    let seen = tried(&policy, &tries);
+    let answers = seen.answers();
+    for (number, answer) in answers.iter().enumerate() {
+        let expected = if number < 3 {
+            "\"path\": \"/x"
+        } else {
+            "hello"
+        };
+        let said = answer.as_str().unwrap_or_default();
+        assert!(said.contains(expected), "{number}: {answer}");
+    }
+    assert_eq!(seen.connections().len(), tries.len(), "{:?}", seen.arrived);
+    let tries = [
+        by_url("http://denied.example/x"),
+        by_url("http://45.80.0.80/x"),
+        by_url("http://inside.example/x"),
+        by_url("http://169.254.169.254/x"),
+        by_url("http://198.18.0.77/x"),
+        by_connect("denied.example", 80),
+        by_connect("45.80.0.81", 7),
+        by_connect("[::1]", 8000),
+        by_connect("127.0.0.53", 53),
+        by_connect("localhost", 8080),
+        by_connect("inside.example", 80),
+        by_socks("denied.example", 80),
+        by_socks("45.80.0.81", 7),
+        by_socks("2a0e:aaaa::81", 80),
+        by_socks("inside.example", 80),
+    ];
+    let seen = tried(&policy, &tries);
+    for (asked, answer) in tries.iter().zip(seen.answers()) {
+        let said = answer["said"].as_str().unwrap_or_default();
+        match asked.get("socks") {
+            // Not allowed by the ruleset.
+            Some(_) => assert_eq!(said, "2", "{asked}: {answer}"),
+            None => assert!(
+                said.contains("buntime: not permitted: ")
+                    && (answer["status"] == 403 || said.starts_with("403")),
+                "{asked}: {answer}"
+            ),
+        }
+    }
+    let named = seen.answers()[0]["said"].to_string();
+    assert!(named.contains("rule defaults.net"), "{named}");
+    assert_eq!(seen.connections(), [""; 0]);
+    assert_eq!(seen.names(), ["inside.example"]);
+    let rules = json!([{ "action": "allow", "cidr": "45.80.0.80/32" }]);
+    let seen = tried(
+        &self::policy("deny", &rules),
+        &[
+            by_url("http://45.80.0.80/x"),
+            by_connect(WEB, 7),
+            by_socks(WEB, 7),
+        ],
     );
+    assert_eq!(seen.connections().len(), 3, "{:?}", seen.arrived);
+    // What nobody answers is not what nobody may.
+    let tries = [
+        by_url("http://allowed.example:9/"),
+        by_connect("allowed.example", 9),
+        by_socks("allowed.example", 9),
+    ];
+    let answers = tried(&policy, &tries).answers();
+    assert_eq!(answers[0]["status"], 502, "{answers:#?}");
+    let said = |number: usize| answers[number]["said"].as_str().unwrap_or_default();
+    assert!(said(1).starts_with("502"), "{answers:#?}");
+    assert_eq!(said(2), "5", "{answers:#?}");
+}
+
+/// Where the proxy is can be chosen, and that there is none.
+#[test]
+fn the_port_of_the_proxy_is_chosen() {
+    let _alone = alone();
+    if !is_root("the_port_of_the_proxy_is_chosen") {
+        return;
+    }
+    const CODE: &str = r#"
+import os, socket
+names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+print(*sorted({os.environ.get(name) or "-" for name in names}), bool(os.environ.get("NO_PROXY")))
+print(*[port for port in (8080, 3128) if socket.socket().connect_ex(("127.0.0.1", port)) == 0])
+"#;
+    let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
+    for (flags, said) in [
+        (&[][..], "http://127.0.0.1:8080 True\n8080\n"),
+        (
+            &["--proxy-port", "3128"],
+            "http://127.0.0.1:3128 True\n3128\n",
+        ),
+        (&["--proxy-port", "0"], "- False\n\n"),
+    ] {
+        let flags = [&["--quiet"], flags].concat();
+        let command = [PYTHON, "-I", "-c", CODE];
+        run(&policy("deny", &rules), None, &flags, &command)
+            .done
+            .prints(said);
+    }
+    let nothing = run(
+        &policy("deny", &json!([])),
+        None,
+        &["--quiet"],
+        &[PYTHON, "-I", "-c", CODE],
+    );
+    nothing.done.prints("- False\n\n");
+}
+
+/// A request reaches its server as it is meant, with whatever length, and so does the answer.
+#[test]
+fn requests_arrive_as_they_are_meant() {
+    let _alone = alone();
+    if !is_root("requests_arrive_as_they_are_meant") {
+        return;
+    }
+    let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
+    let said = |by: usize, text: &str| match by {
+        0 => json!({ "connect": ["allowed.example", 80], "send": text }),
+        1 => json!({ "connect": ["allowed.example", 80], "send": text, "proxy": true }),
+        _ => json!({ "socks": ["allowed.example", 80], "send": text }),
+    };
+    let head = "Host: allowed.example\r\nConnection: close\r\n";
+    let sent = "3\r\nabc\r\n0\r\n\r\n";
+    let chunked = format!("POST /c HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n{sent}");
+    let expects =
+        format!("POST /e HTTP/1.1\r\n{head}Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc");
+    let cased = format!("GET /h HTTP/1.1\r\n{head}X-oDD: 1\r\n\r\n");
+    let old = "GET /x HTTP/1.0\r\nHost: allowed.example\r\n\r\n";
+    let switched = "GET /ws HTTP/1.1\r\nHost: allowed.example\r\nConnection: Upgrade\r\n\
+                    Upgrade: websocket\r\n\r\nframes";
+    let other = "GET /ws HTTP/1.1\r\nHost: allowed.example\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                 Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    // SHA-256 of "abc".
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    for by in 0..3 {
+        let tries = [&chunked, &expects, &cased, old, other].map(|text| said(by, text));
+        let mut tries = tries.to_vec();
+        tries[4]["until"] = "/ws".into();
+        let mut switches = said(by, switched);
+        switches["until"] = "frames".into();
+        tries.push(switches);
+        let seen = tried(&policy("deny", &rules), &tries);
+        let answers = seen.answers();
+        let says = |number: usize, what: &str| {
+            let answer = answers[number].as_str().unwrap_or_default();
+            assert!(answer.contains(what), "{by}, {number}: {answers:#?}");
+        };
+        says(0, digest);
+        says(1, digest);
+        says(1, "HTTP/1.1 100 ");
+        says(2, "X-oDD");
+        says(3, "\"path\": \"/x\"");
+        says(4, "200 OK");
+        says(5, "HTTP/1.1 101 ");
+        says(5, "frames");
+    }
+}
+
+/// Shapes that two servers read differently are refused, or handed on as what one reading of them is.
+#[test]
+fn no_request_hides_in_another() {
+    let _alone = alone();
+    if !is_root("no_request_hides_in_another") {
+        return;
+    }
+    let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: denied.example\r\n\r\n";
+    let length = hidden.len();
+    let shapes = [
+        format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n0\r\n\r\n"),
+        format!("Content-Length: 0\r\nContent-Length: {length}\r\n\r\n"),
+        format!("Content-Length: {length}, 0\r\n\r\n"),
+        "Content-Length: +0\r\n\r\n".to_owned(),
+        "Content-Length: 0x0\r\n\r\n".to_owned(),
+        "Content-Length : 0\r\n\r\n".to_owned(),
+        "Content-Length:\r\n 0\r\n\r\n".to_owned(),
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked\r\n\r\n0;\n\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked\r\n\r\n00000000000000000\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n".to_owned(),
+        "X: y\rContent-Length: 0\r\n\r\n".to_owned(),
+        "X: y\0\r\n\r\n".to_owned(),
+        "\0X: y\r\n\r\n".to_owned(),
+        "Content-Length: 0\n\n".to_owned(),
+    ];
+    let send = |text: String| json!({ "connect": ["allowed.example", 80], "send": text });
+    let tries = shapes.map(|shape| {
+        send(format!(
+            "POST /seen HTTP/1.1\r\nHost: allowed.example\r\n{shape}{hidden}"
+        ))
+    });
+    let seen = tried(&policy("deny", &rules), &tries);
+    for request in seen.requests() {
+        assert!(request.starts_with("allowed.example /seen"), "{request}");
+    }
+    for (asked, answer) in tries.iter().zip(seen.answers()) {
+        let said = answer.as_str().unwrap_or_default();
+        let statuses: Vec<&str> = said
+            .split("HTTP/1.1 ")
+            .skip(1)
+            .map(|one| &one[..3])
+            .collect();
+        assert!(
+            matches!(
+                statuses[..],
+                [] | ["400"] | ["200", "403"] | ["200", "400"] | ["200"]
+            ),
+            "{statuses:?}: {asked}: {answer}"
+        );
+    }
 }
 
 #[test]
@@ -387,16 +669,20 @@ LENGTH = 64 << 20
 piece = bytes(range(256)) * 4096
 expected = hashlib.sha256(piece * (LENGTH // len(piece))).hexdigest()
 found = hashlib.sha256()
-with urllib.request.urlopen(f"http://allowed.example/bytes/{LENGTH}", timeout=60) as answer:
-    while part := answer.read(1 << 20):
-        found.update(part)
-print(found.hexdigest() == expected)
 def body():
     for _ in range(LENGTH // len(piece)):
         yield piece
-request = urllib.request.Request("http://allowed.example/", body(), {"Content-Length": str(LENGTH)}, method="PUT")
-with urllib.request.urlopen(request, timeout=60) as answer:
-    print(json.load(answer)["sha256"] == expected)
+for proxies in {}, None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    found = hashlib.sha256()
+    with opener.open(f"http://allowed.example/bytes/{LENGTH}", timeout=60) as answer:
+        while part := answer.read(1 << 20):
+            found.update(part)
+    print(found.hexdigest() == expected)
+    headers = {"Content-Length": str(LENGTH)}
+    request = urllib.request.Request("http://allowed.example/", body(), headers, method="PUT")
+    with opener.open(request, timeout=60) as answer:
+        print(json.load(answer)["sha256"] == expected)
 "#;
     let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
     let seen = run(
@@ -405,7 +691,7 @@ with urllib.request.urlopen(request, timeout=60) as answer:
         &["--quiet"],
         &[PYTHON, "-I", "-c", CODE],
     );
-    seen.done.prints("True\nTrue\n");
+    seen.done.prints(&"True\n".repeat(4));
 }
 
 /// Each decision is recorded with the rule and what it was about.

@@ -12,6 +12,7 @@ pub(super) fn open(doors: Doors) -> Result<Plane, RunError> {
         redirected: redirected.chain(of_v6).collect(),
         names: doors.names,
         names_by_tcp: doors.names_by_tcp,
+        proxy: doors.proxy,
     };
     Plane::open(sockets).map_err(RunError::io("open", "the sandbox's way out"))
 }
@@ -24,7 +25,9 @@ impl Drive {
                 self.obey(Ok(ruling));
             }
             Err(error) => {
-                question.answer(Err(Denied));
+                question.answer(Err(Denied {
+                    reason: "the decision could not be recorded".into(),
+                }));
                 self.obey(Err(error));
             }
         }

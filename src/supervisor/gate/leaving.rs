@@ -49,7 +49,9 @@ impl Gate {
         let ruling = self.rule(target, &decision, flag)?;
         let answer = match ruling.answer {
             Answer::Allowed => Ok(permitted),
-            _ => Err(Denied),
+            _ => Err(Denied {
+                reason: format!("rule {}", decision.rule).into(),
+            }),
         };
         Ok((answer, ruling))
     }

@@ -85,9 +85,13 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
+        record("request", self.headers.get("Host"), self.path)
         if self.path.startswith("/bytes/"):
             return self.give(int(self.path.rsplit("/", 1)[1]))
-        return self.say({"host": self.headers.get("Host"), "path": self.path})
+        if self.headers.get("Upgrade") == "websocket":
+            return self.switch()
+        headers = [name for name in self.headers if name.startswith("X")]
+        return self.say({"host": self.headers.get("Host"), "path": self.path} | dict.fromkeys(headers))
 
     def give(self, length):
         self.send_response(200)
@@ -97,13 +101,32 @@ class Web(http.server.BaseHTTPRequestHandler):
         while length > 0:
             length -= self.connection.send(piece[:length])
 
+    def switch(self):
+        """Goes on as what is said comes back, which is as much of RFC 6455 as it takes here."""
+        self.send_response(101)
+        self.send_header("Connection", "upgrade")
+        self.send_header("Upgrade", "websocket")
+        self.end_headers()
+        self.close_connection = True
+        while piece := self.rfile.read1(65536):
+            self.wfile.write(piece)
+
+    def chunks(self):
+        while length := int(self.rfile.readline(), 16):
+            yield self.rfile.read(length)
+            self.rfile.readline()
+        self.rfile.readline()
+
     def do_POST(self):
-        digest, left = hashlib.sha256(), int(self.headers["Content-Length"])
+        record("request", self.headers.get("Host"), self.path)
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            return self.say({"sha256": hashlib.sha256(b"".join(self.chunks())).hexdigest()})
+        digest, left = hashlib.sha256(), int(self.headers.get("Content-Length", 0))
         while left > 0:
             piece = self.rfile.read(min(left, 1 << 20))
             digest.update(piece)
             left -= len(piece)
-        self.say({"sha256": digest.hexdigest()})
+        return self.say({"sha256": digest.hexdigest()})
 
     do_PUT = do_POST
 

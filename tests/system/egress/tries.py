@@ -3,23 +3,32 @@ what came of it, a JSON list.
 
 {"url"}: GET by urllib. {"names"}: the addresses of a name. {"connect": [host, port], "send", "host"}: a
 TCP connection, by name or address, and what comes back. {"query": [bytes in hexadecimal], "tcp"}: a
-query to the resolver. {"tls": [host, port], "name"}: the beginning of TLS for a name.
+query to the resolver. {"tls": [host, port], "name"}: the beginning of TLS for a name. {"socks": [host,
+port], "send"}: the same as "connect" by SOCKS5. With {"proxy": true}, "url" goes by the proxy that the
+environment names, and "connect" by its CONNECT; without, nothing does.
 """
 
 import json
+import os
 import socket
 import ssl
 import struct
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 
 PATIENCE = 20
 
 
 def url(wanted):
-    with urllib.request.urlopen(wanted["url"], timeout=PATIENCE) as answer:
-        return answer.read().decode()
+    proxies = None if wanted.get("proxy") else {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    try:
+        with opener.open(wanted["url"], timeout=PATIENCE) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return {"status": error.code, "said": error.read().decode()}
 
 
 def names(wanted):
@@ -27,8 +36,61 @@ def names(wanted):
     return [where[0] for *_, where in found]
 
 
+def proxy():
+    where = urllib.parse.urlsplit(os.environ["http_proxy"])
+    return socket.create_connection((where.hostname, where.port), PATIENCE)
+
+
+def exactly(end, length):
+    said = b""
+    while len(said) < length:
+        piece = end.recv(length - len(said))
+        if not piece:
+            raise EOFError
+        said += piece
+    return said
+
+
+def by_connect(host, port):
+    end = proxy()
+    end.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    said = b""
+    while not said.endswith(b"\r\n\r\n"):
+        said += exactly(end, 1)
+    status = int(said.split(b" ", 2)[1])
+    if status != 200:
+        raise PermissionError(f"{status}: {end.recv(65536).decode()}")
+    return end
+
+
+def by_socks(host, port):
+    end = proxy()
+    end.sendall(bytes([5, 1, 0]))
+    assert exactly(end, 2) == bytes([5, 0])
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        there = bytes([4 if ":" in host else 1]) + socket.inet_pton(family, host)
+    except OSError:
+        there = bytes([3, len(host)]) + host.encode()
+    end.sendall(bytes([5, 1, 0]) + there + struct.pack("!H", port))
+    code = exactly(end, 10)[1]
+    if code != 0:
+        raise PermissionError(code)
+    return end
+
+
+def socks(wanted):
+    return talk(by_socks(*wanted["socks"]), wanted)
+
+
 def connect(wanted):
-    with socket.create_connection(wanted["connect"], PATIENCE) as end:
+    if wanted.get("proxy"):
+        return talk(by_connect(*wanted["connect"]), wanted)
+    return talk(socket.create_connection(wanted["connect"], PATIENCE), wanted)
+
+
+def talk(end, wanted):
+    with end:
         end.sendall(wanted.get("send", "").encode("latin-1"))
         if wanted.get("half"):
             end.shutdown(socket.SHUT_WR)
@@ -58,20 +120,21 @@ def query(wanted):
 
 def tls(wanted):
     context = ssl._create_unverified_context()
-    with socket.create_connection(wanted["tls"], PATIENCE) as end:
+    ways = [lambda *there: socket.create_connection(there, PATIENCE), by_connect, by_socks]
+    with ways[wanted.get("by", 0)](*wanted["tls"]) as end:
         with context.wrap_socket(end, server_hostname=wanted["name"]):
             return "agreed"
 
 
 def tried(wanted):
     try:
-        for kind in (url, names, connect, query, tls):
+        for kind in (url, names, connect, socks, query, tls):
             if kind.__name__ in wanted:
                 return kind(wanted)
     except urllib.error.URLError as error:
         return {"error": type(error.reason).__name__}
     except Exception as error:
-        return {"error": type(error).__name__}
+        return {"error": type(error).__name__, "said": str(error)}
     return None
 
 

@@ -1,0 +1,203 @@
+//! Requests over one connection: each names the host for which it is, and that is decided about before
+//! any of it is sent.
+
+use std::io::{self, Cursor};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self as client, SendRequest};
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, copy_bidirectional, join};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::connection::{Open, Refused};
+use super::dial::Unresolved;
+use super::message::{Body, Refusal, host_of, to_program, to_server};
+use super::{Denied, Shared};
+
+/// A connection to a server of HTTP.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    sender: SendRequest<Body>,
+    open: Arc<Open>,
+}
+
+/// What keeps such a connection going; there is nothing in it once that has ended. Dropped it ends it.
+pub(super) type Driver = JoinSet<()>;
+
+/// What comes after the last response of a connection.
+#[derive(Debug)]
+pub(super) struct Switched {
+    here: OnUpgrade,
+    there: OnUpgrade,
+    open: Arc<Open>,
+}
+
+/// Where it is kept until then.
+pub(super) type Slot<T> = Mutex<Option<T>>;
+
+impl Upstream {
+    pub(super) async fn over((stream, open): (TcpStream, Open)) -> io::Result<(Upstream, Driver)> {
+        let mut builder = client::Builder::new();
+        builder.preserve_header_case(true);
+        let shaken = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(io::Error::other)?;
+        let open = Arc::new(open);
+        let mut driver = Driver::new();
+        let of_driver = Arc::clone(&open);
+        driver.spawn(async move {
+            tokio::select! {
+                done = connection.with_upgrades() => if let Err(error) = done {
+                    tracing::debug!(%error, "a connection to a server has ended");
+                },
+                _denied = of_driver.ended() => {}
+            }
+        });
+        Ok((Upstream { sender, open }, driver))
+    }
+
+    /// Whether another request can be sent.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+
+    pub(super) fn open(&self) -> &Open {
+        &self.open
+    }
+
+    /// Sends a request that is decided about.
+    pub(super) async fn send(
+        &mut self,
+        mut request: Request<Incoming>,
+        switched: &Slot<Switched>,
+    ) -> io::Result<Response<Body>> {
+        let here = hyper::upgrade::on(&mut request);
+        let may_switch = to_server(&mut request);
+        let sent = self.sender.send_request(request.map(Either::Left)).await;
+        let mut response = sent.map_err(io::Error::other)?;
+        to_program(&mut response);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if !may_switch {
+                return Err(io::Error::other("the server goes on as nobody asked"));
+            }
+            let there = hyper::upgrade::on(&mut response);
+            let open = Arc::clone(&self.open);
+            put(switched, Switched { here, there, open });
+        }
+        Ok(response.map(Either::Left))
+    }
+}
+
+pub(super) fn put<T>(slot: &Slot<T>, what: T) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+}
+
+pub(super) fn take<T>(slot: &Slot<T>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+impl Switched {
+    /// Carries bytes both ways until both have had their end.
+    pub(super) async fn carry(self) -> io::Result<()> {
+        let both = tokio::try_join!(self.here, self.there);
+        let (here, there) = both.map_err(io::Error::other)?;
+        let (mut here, mut there) = (TokioIo::new(here), TokioIo::new(there));
+        tokio::select! {
+            done = copy_bidirectional(&mut here, &mut there) => done.map(drop),
+            denied = self.open.ended() => Err(denied.into()),
+        }
+    }
+}
+
+/// Reads requests as strictly as there is need to, since each is written anew.
+pub(super) fn builder() -> server::Builder {
+    let mut builder = server::Builder::new();
+    // A program may keep its connection as long as it likes, and end what it sends before it hears.
+    builder
+        .preserve_header_case(true)
+        .half_close(true)
+        .header_read_timeout(None);
+    builder
+}
+
+/// Carries the requests on a connection that was made to one host. `said` is what is read of it already.
+pub(super) async fn carry(
+    stream: TcpStream,
+    said: Vec<u8>,
+    opened: (TcpStream, Open),
+    shared: &Shared,
+) -> io::Result<()> {
+    let (upstream, mut driver) = Upstream::over(opened).await?;
+    let upstream = tokio::sync::Mutex::new(upstream);
+    let switched = Slot::default();
+    let service = service_fn(async |request: Request<Incoming>| {
+        let mut upstream = upstream.lock().await;
+        match agrees(&request, upstream.open(), shared).await {
+            Ok(()) => upstream.send(request, &switched).await,
+            Err(refusal) => Ok(refusal.response()),
+        }
+    });
+    let (reader, writer) = stream.into_split();
+    let io = TokioIo::new(join(Cursor::new(said).chain(reader), writer));
+    let serving = builder().serve_connection(io, service).with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    loop {
+        tokio::select! {
+            done = &mut serving => break done.map_err(io::Error::other)?,
+            // Its last response is still to be handed on.
+            Some(_) = driver.join_next() => serving.as_mut().graceful_shutdown(),
+        }
+    }
+    match take(&switched) {
+        Some(switched) => switched.carry().await,
+        None => Ok(()),
+    }
+}
+
+/// Whether a request is for the host that its connection was made to.
+async fn agrees(request: &Request<Incoming>, open: &Open, shared: &Shared) -> Result<(), Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::malformed("this is no proxy"));
+    }
+    match host_of(request)? {
+        Some(host) => Ok(open.speaks_to(&host, shared).await?),
+        None if open.has_no_name() => Ok(()),
+        None => Err(Refusal::malformed("it does not say for which host it is")),
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        Refusal {
+            status: StatusCode::FORBIDDEN,
+            error: "http_request_denied",
+            why: denied.to_string(),
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Refusal {
+        let why = refused.to_string();
+        let of = |status, error| Refusal { status, error, why };
+        match refused {
+            Refused::Denied(denied) => denied.into(),
+            Refused::Unresolved(Unresolved::Missing | Unresolved::Failed) => {
+                of(StatusCode::BAD_GATEWAY, "dns_error")
+            }
+            Refused::Unreachable(error) => match error.kind() {
+                io::ErrorKind::TimedOut => of(StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
+                io::ErrorKind::ConnectionRefused => {
+                    of(StatusCode::BAD_GATEWAY, "connection_refused")
+                }
+                _ => of(StatusCode::BAD_GATEWAY, "destination_unavailable"),
+            },
+        }
+    }
+}

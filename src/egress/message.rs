@@ -1,0 +1,244 @@
+//! Messages of HTTP/1 as a proxy reads and hands them on (RFC 9110, RFC 9112).
+
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+
+/// A message's content: what arrives, or what we say.
+pub(super) type Body = Either<Incoming, Full<Bytes>>;
+
+/// What is said in the response of a proxy about why it made it (RFC 9209).
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Headers that are about one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
+const OF_CONNECTION: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Why a request is not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The code of the response.
+    pub status: StatusCode,
+    /// The type of the error (RFC 9209 section 2.3).
+    pub error: &'static str,
+    /// For a person.
+    pub why: String,
+}
+
+impl Refusal {
+    pub(super) fn malformed(why: &str) -> Refusal {
+        Refusal {
+            status: StatusCode::BAD_REQUEST,
+            error: "http_request_error",
+            why: why.to_owned(),
+        }
+    }
+
+    /// The response that says it, and ends the connection.
+    pub(super) fn response(self) -> Response<Body> {
+        let Refusal { status, error, why } = self;
+        let text = format!("buntime: {why}\n");
+        let mut response = Response::new(Either::Right(Full::from(text)));
+        *response.status_mut() = status;
+        let said = HeaderValue::try_from(format!("buntime; error={error}"));
+        let headers = response.headers_mut();
+        if let Ok(said) = said {
+            headers.insert(PROXY_STATUS, said);
+        }
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+/// The host for which a request is: that of its Host header and that of an absolute target are one.
+/// `None` for an old request that names none.
+///
+/// # Errors
+/// More than one answer, or none that can be trusted.
+pub(super) fn host_of<B>(request: &Request<B>) -> Result<Option<String>, Refusal> {
+    let ambiguous = || Refusal::malformed("it does not say for which one host it is");
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let of_header = hosts.next().map(HeaderValue::to_str);
+    if hosts.next().is_some() {
+        return Err(ambiguous());
+    }
+    let of_header = of_header.transpose().map_err(|_| ambiguous())?;
+    let of_target = request.uri().authority().map(|target| target.as_str());
+    let names = [of_header, of_target].into_iter().flatten();
+    let mut names = names.map(|name| without_port(name).ok_or_else(ambiguous));
+    let name = names.next().transpose()?;
+    let other = names.next().transpose()?;
+    let agree = match (name, other) {
+        (Some(name), Some(other)) => name.eq_ignore_ascii_case(other),
+        _ => true,
+    };
+    match name {
+        None | Some("") if request.version() == Version::HTTP_10 => Ok(None),
+        Some(name) if agree && !name.is_empty() => Ok(Some(name.to_owned())),
+        _ => Err(ambiguous()),
+    }
+}
+
+/// The host of `HOST[:PORT]`; `None` when it is something else.
+fn without_port(authority: &str) -> Option<&str> {
+    if authority.contains('@') {
+        return None;
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let end = rest.find(']')?;
+            (&authority[..end + 2], &rest[end + 1..])
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    match port.strip_prefix(':') {
+        None if port.is_empty() => Some(host),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
+        _ => None,
+    }
+}
+
+/// Makes a request one to its server, in the form that servers know. Gives whether it wants to go on as
+/// a WebSocket (RFC 6455).
+pub(super) fn to_server<B>(request: &mut Request<B>) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE).cloned();
+    let upgrade = upgrade.filter(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrade = upgrade.filter(|_| request.method() == Method::GET);
+    end_connection_headers(request.headers_mut());
+    // It has been answered, as whoever sends the content reads of it.
+    request.headers_mut().remove(header::EXPECT);
+    let target = request.uri().path_and_query().cloned();
+    if let Some(target) = target {
+        *request.uri_mut() = Uri::from(target);
+    }
+    let wants = upgrade.is_some();
+    if let Some(to) = upgrade {
+        go_on_as(request.headers_mut(), to);
+    }
+    wants
+}
+
+/// Makes a response one to the program. Of a response that goes on as something else it stays said.
+pub(super) fn to_program<B>(response: &mut Response<B>) {
+    let upgrade = response.headers().get(header::UPGRADE).cloned();
+    let closes = names(response.headers()).any(|name| name == "close");
+    end_connection_headers(response.headers_mut());
+    let headers = response.headers_mut();
+    if closes {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(to)) = (response.status(), upgrade) {
+        go_on_as(response.headers_mut(), to);
+    }
+}
+
+fn go_on_as(headers: &mut HeaderMap, to: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, to);
+}
+
+fn end_connection_headers(headers: &mut HeaderMap) {
+    let named: Vec<String> = names(headers).collect();
+    for name in named {
+        headers.remove(name.as_str());
+    }
+    for name in OF_CONNECTION {
+        headers.remove(name);
+    }
+}
+
+/// What `Connection` names, in lower case.
+fn names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(','));
+    names.map(|name| name.trim().to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, hosts: &[&str], version: Version) -> Request<()> {
+        let mut request = Request::builder().uri(target).version(version);
+        for host in hosts {
+            request = request.header("Host", *host);
+        }
+        request.body(()).expect("a request")
+    }
+
+    #[test]
+    fn the_host_of_a_request_is_said_once() {
+        for (target, hosts, host) in [
+            ("/", &["a.example"][..], "a.example"),
+            ("/", &["A.example:8080"], "A.example"),
+            ("/", &["[::1]:8080"], "[::1]"),
+            ("http://a.example/x", &["A.example:80"], "a.example"),
+            ("http://a.example:81/x", &[], "a.example"),
+        ] {
+            let request = request(target, hosts, Version::HTTP_11);
+            let found = host_of(&request).expect("a host");
+            assert!(
+                found
+                    .as_deref()
+                    .is_some_and(|found| found.eq_ignore_ascii_case(host)),
+                "{found:?}: {request:?}"
+            );
+        }
+        for (target, hosts) in [
+            ("/", &[][..]),
+            ("/", &[""]),
+            ("/", &["a.example", "b.example"]),
+            ("/", &["a.example", "a.example"]),
+            ("/", &["u@a.example"]),
+            ("/", &["a.example:x"]),
+            ("/", &["[::1"]),
+            ("/", &["[::1]x"]),
+            ("http://b.example/x", &["a.example"]),
+            ("http://u@a.example/x", &["a.example"]),
+        ] {
+            let request = request(target, hosts, Version::HTTP_11);
+            assert!(host_of(&request).is_err(), "{request:?}");
+        }
+        let old = request("/", &[], Version::HTTP_10);
+        assert_eq!(host_of(&old), Ok(None));
+    }
+
+    #[test]
+    fn what_is_about_one_connection_stays_there() {
+        let mut request = request("http://a.example/x?y", &["a.example"], Version::HTTP_11);
+        let headers = request.headers_mut();
+        for (name, value) in [
+            ("connection", "keep-alive, X-Own"),
+            ("x-own", "1"),
+            ("proxy-authorization", "Basic x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-other", "2"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        assert!(!to_server(&mut request));
+        assert_eq!(request.uri(), "/x?y");
+        let mut left: Vec<&str> = request.headers().keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-other"]);
+        request
+            .headers_mut()
+            .insert(header::UPGRADE, HeaderValue::from_static("WebSocket"));
+        assert!(to_server(&mut request));
+        assert_eq!(request.headers()[header::CONNECTION], "upgrade");
+    }
+}

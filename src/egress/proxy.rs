@@ -1,0 +1,169 @@
+//! The proxy for programs that like one (`HTTP_PROXY`): HTTP/1 with CONNECT, and SOCKS5, at one port.
+
+use std::io;
+use std::sync::Arc;
+
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+
+use super::connection::{Connection, Open};
+use super::http::{self, Driver, Slot, Switched, Upstream};
+use super::message::{Body, Refusal, host_of};
+use super::{Shared, accept, relay, socks};
+
+/// Connections of one sandbox at the same time.
+const MOST: usize = 1024;
+
+/// The port of `http`.
+const WEB: u16 = 80;
+
+/// Takes connections to the proxy for ever.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    accept::each(listener, MOST, |stream| {
+        let shared = Arc::clone(&shared);
+        async move { carry(stream, &shared).await }
+    })
+    .await;
+}
+
+async fn carry(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    match first {
+        [socks::VERSION] => socks::carry(stream, shared).await,
+        _ => requests(stream, shared).await,
+    }
+}
+
+/// A connection that goes on as another.
+struct Tunnel {
+    here: OnUpgrade,
+    there: (TcpStream, Open),
+}
+
+/// Where the last request went.
+struct Kept {
+    host: String,
+    port: u16,
+    upstream: Upstream,
+    driver: Driver,
+}
+
+async fn requests(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (tunnel, switched, kept) = (Slot::default(), Slot::default(), Mutex::new(None));
+    let service = service_fn(async |request: Request<Incoming>| {
+        let done = match *request.method() {
+            Method::CONNECT => connect(request, &tunnel, shared).await,
+            _ => forward(request, &mut *kept.lock().await, &switched, shared).await,
+        };
+        match done {
+            Err(Fault::Refused(refusal)) => Ok(refusal.response()),
+            Err(Fault::Failed(error)) => Err(error),
+            Ok(response) => Ok(response),
+        }
+    });
+    let serving = http::builder().serve_connection(TokioIo::new(stream), service);
+    serving.with_upgrades().await.map_err(io::Error::other)?;
+    if let Some(Tunnel { here, there }) = http::take(&tunnel) {
+        let upgraded = here.await.map_err(io::Error::other)?;
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>();
+        let parts = parts.map_err(|_| io::Error::other("it is no connection of ours"))?;
+        let said = parts.read_buf.to_vec();
+        return relay::carry(parts.io.into_inner(), said, there, shared).await;
+    }
+    match http::take(&switched) {
+        Some(switched) => Switched::carry(switched).await,
+        None => Ok(()),
+    }
+}
+
+/// Why there is no response of the server's.
+enum Fault {
+    /// It is said.
+    Refused(Refusal),
+    /// The server has begun to speak, so that nothing else can be said.
+    Failed(io::Error),
+}
+
+impl<R: Into<Refusal>> From<R> for Fault {
+    fn from(refusal: R) -> Fault {
+        Fault::Refused(refusal.into())
+    }
+}
+
+/// Begins a tunnel (RFC 9110 section 9.3.6).
+async fn connect(
+    mut request: Request<Incoming>,
+    tunnel: &Slot<Tunnel>,
+    shared: &Shared,
+) -> Result<Response<Body>, Fault> {
+    let target = request.uri().authority();
+    let (host, port) = target
+        .and_then(|target| Some((target.host(), target.port_u16()?)))
+        .filter(|_| target.is_some_and(|target| !target.as_str().contains('@')))
+        .ok_or_else(|| Refusal::malformed("CONNECT wants HOST:PORT"))?;
+    let there = Connection::to(host, port, shared)
+        .await?
+        .open(shared)
+        .await?;
+    let here = hyper::upgrade::on(&mut request);
+    http::put(tunnel, Tunnel { here, there });
+    Ok(Response::new(Either::Right(Full::default())))
+}
+
+/// Sends a request to the server that it names.
+async fn forward(
+    request: Request<Incoming>,
+    kept: &mut Option<Kept>,
+    switched: &Slot<Switched>,
+    shared: &Shared,
+) -> Result<Response<Body>, Fault> {
+    let malformed = |why| Fault::Refused(Refusal::malformed(why));
+    if request.uri().scheme_str() != Some("http") {
+        return Err(malformed(
+            "this is a proxy: it takes http:// targets, CONNECT and SOCKS5",
+        ));
+    }
+    let host = host_of(&request)?.filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| malformed("it does not say for which host it is"))?;
+    let port = request.uri().port_u16().unwrap_or(WEB);
+    let is_same = |kept: &Kept| (&kept.host, kept.port) == (&host, port);
+    let mut ready = kept.take().filter(is_same);
+    if let Some(kept) = &mut ready
+        && (kept.driver.try_join_next().is_some() || !kept.upstream.is_ready().await)
+    {
+        ready = None;
+    }
+    let ready = match ready {
+        Some(kept) => kept,
+        None => {
+            let opened = Connection::to(&host, port, shared).await?;
+            let opened = opened.open(shared).await?;
+            let over = Upstream::over(opened).await;
+            let (upstream, driver) = over.map_err(Fault::Failed)?;
+            Kept {
+                host,
+                port,
+                upstream,
+                driver,
+            }
+        }
+    };
+    let Kept { upstream, .. } = kept.insert(ready);
+    upstream.send(request, switched).await.map_err(|error| {
+        let status = StatusCode::BAD_GATEWAY;
+        let why = format!("the server has not answered: {error}");
+        Fault::Refused(Refusal {
+            status,
+            error: "connection_terminated",
+            why,
+        })
+    })
+}

@@ -1,0 +1,173 @@
+//! Bytes of a connection to the host that was decided about, once what is said first agrees with that.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::Open;
+use super::peek::{self, Said};
+use super::{Denied, Shared, http, tls, tunnel};
+
+/// How long the first bytes may take, once there is one, until they say what they begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Both ways at once: some protocols begin with the server. What the program says first is looked at
+/// before any of it is sent; `said` is what is read of it already. Whatever ends the connection before
+/// its own end resets it, so that its program fails at once.
+pub(super) async fn carry(
+    stream: TcpStream,
+    said: Vec<u8>,
+    (upstream, open): (TcpStream, Open),
+    shared: &Shared,
+) -> io::Result<()> {
+    // Whatever else refers to these is gone before they are.
+    let ends = [stream.as_fd(), upstream.as_fd()].map(|end| end.try_clone_to_owned());
+    let [stream_end, upstream_end] = ends;
+    let ends = [stream_end?, upstream_end?];
+    for end in &ends {
+        set_socket_linger(end, Some(Duration::ZERO))?;
+    }
+    stream.set_nodelay(true)?;
+    either(stream, said, (upstream, open), shared).await?;
+    for end in &ends {
+        set_socket_linger(end, None)?;
+    }
+    Ok(())
+}
+
+async fn either(
+    stream: TcpStream,
+    said: Vec<u8>,
+    (upstream, open): (TcpStream, Open),
+    shared: &Shared,
+) -> io::Result<()> {
+    let turned = tokio::select! {
+        turned = both_ways(&stream, said, (&upstream, &open), shared) => turned?,
+        denied = open.ended() => return Err(denied.into()),
+    };
+    match turned {
+        Turned::Over => Ok(()),
+        Turned::Requests(said) => http::carry(stream, said, (upstream, open), shared).await,
+    }
+}
+
+/// How it went on.
+enum Turned {
+    /// Both directions had their end.
+    Over,
+    /// Nothing has been sent of what was said, which is HTTP.
+    Requests(Vec<u8>),
+}
+
+/// Why one direction ends both.
+enum Halt {
+    Requests(Vec<u8>),
+    Failed(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for Halt {
+    fn from(error: E) -> Halt {
+        Halt::Failed(error.into())
+    }
+}
+
+async fn both_ways(
+    stream: &TcpStream,
+    said: Vec<u8>,
+    (upstream, open): (&TcpStream, &Open),
+    shared: &Shared,
+) -> io::Result<Turned> {
+    let has_spoken = AtomicBool::new(false);
+    let out = async {
+        let first = first_bytes(stream, said, &has_spoken).await?;
+        match first.says {
+            Said::Requests => return Err(Halt::Requests(first.bytes)),
+            says => agrees(says, open, shared).await?,
+        }
+        write_all(upstream, &first.bytes).await?;
+        Ok(tunnel::one_way(stream, upstream).await?)
+    };
+    let back = async {
+        upstream.peek(&mut [0]).await?;
+        has_spoken.store(true, Ordering::Relaxed);
+        Ok(tunnel::one_way(upstream, stream).await?)
+    };
+    match tokio::try_join!(out, back) {
+        Ok(_) => Ok(Turned::Over),
+        Err(Halt::Requests(said)) => Ok(Turned::Requests(said)),
+        Err(Halt::Failed(error)) => Err(error),
+    }
+}
+
+/// What a program says first.
+struct First {
+    bytes: Vec<u8>,
+    says: Said,
+}
+
+/// The first bytes, as many as it takes to know what they begin; all there are when it ends before. For
+/// the first of them it waits as long as the connection lives. `has_spoken`: the host has said something.
+async fn first_bytes(
+    from: &TcpStream,
+    mut bytes: Vec<u8>,
+    has_spoken: &AtomicBool,
+) -> io::Result<First> {
+    let mut is_end = bytes.is_empty() && read_more(from, &mut bytes).await? == 0;
+    let read = async {
+        loop {
+            let says = match (is_end, has_spoken.load(Ordering::Relaxed)) {
+                (true, _) => peek::said_at_end(&bytes),
+                (false, true) => peek::said_in_answer(&bytes),
+                (false, false) => peek::said(&bytes),
+            };
+            if is_end || says != Said::Partial {
+                return Ok(First { bytes, says });
+            }
+            if bytes.len() > tls::LONGEST {
+                return Err(Denied::because("its first message is too long").into());
+            }
+            is_end = read_more(from, &mut bytes).await? == 0;
+        }
+    };
+    timeout(PATIENCE, read).await?
+}
+
+/// Adds what there is to read, and gives how many bytes that was: none at the end.
+async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read_buf(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        to.writable().await?;
+        match to.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the host that the first bytes name is the one that was decided about.
+async fn agrees(says: Said, open: &Open, shared: &Shared) -> Result<(), Denied> {
+    match says {
+        Said::Other => Ok(()),
+        Said::Unnamed if open.has_no_name() => Ok(()),
+        Said::Host(host) => open.speaks_to(&host, shared).await,
+        Said::Partial | Said::Unnamed | Said::Ambiguous | Said::Requests => {
+            Err(Denied::because("it does not say for which host it is"))
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! SOCKS version 5 (RFC 1928), of which CONNECT without a password is spoken.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Refused};
+use super::dial::Unresolved;
+use super::{Shared, relay};
+
+pub(super) const VERSION: u8 = 5;
+
+/// How long a program may take to say where it wants to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const NO_PASSWORD: u8 = 0;
+const NO_METHOD: u8 = 0xff;
+const CONNECT: u8 = 1;
+
+/// What a reply says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reply {
+    Succeeded = 0,
+    Failed = 1,
+    Denied = 2,
+    HostUnreachable = 4,
+    Refused = 5,
+    Expired = 6,
+    NoCommand = 7,
+    NoAddress = 8,
+}
+
+/// What a request says, or the reply to one that cannot be carried.
+type Asked = Result<(String, u16), Reply>;
+
+/// Carries one connection to its end.
+pub(super) async fn carry(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    let asked = timeout(PATIENCE, greet(&mut stream)).await??;
+    let opened = match asked {
+        Err(reply) => Err(reply),
+        Ok((host, port)) => open(&host, port, shared).await,
+    };
+    let reply = opened
+        .as_ref()
+        .map_or_else(|reply| *reply, |_| Reply::Succeeded);
+    // The address that is left by is nobody's business.
+    let said = [VERSION, reply as u8, 0, 1, 0, 0, 0, 0, 0, 0];
+    stream.write_all(&said).await?;
+    match opened {
+        Ok(opened) => relay::carry(stream, Vec::new(), opened, shared).await,
+        Err(_) => stream.shutdown().await,
+    }
+}
+
+async fn open(
+    host: &str,
+    port: u16,
+    shared: &Shared,
+) -> Result<(TcpStream, super::connection::Open), Reply> {
+    let connection = Connection::to(host, port, shared).await;
+    let opened = match connection {
+        Ok(connection) => connection.open(shared).await,
+        Err(refused) => Err(refused),
+    };
+    opened.map_err(|refused| reply_to(&refused))
+}
+
+fn reply_to(refused: &Refused) -> Reply {
+    match refused {
+        Refused::Denied(_) => Reply::Denied,
+        Refused::Unresolved(Unresolved::Missing) => Reply::HostUnreachable,
+        Refused::Unresolved(Unresolved::Failed) => Reply::Failed,
+        Refused::Unreachable(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Reply::Refused,
+            io::ErrorKind::TimedOut => Reply::Expired,
+            _ => Reply::HostUnreachable,
+        },
+    }
+}
+
+/// Agrees on how to go on, and reads the request.
+async fn greet(stream: &mut TcpStream) -> io::Result<Asked> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "it does not speak SOCKS5");
+    let [VERSION, methods] = read(stream).await? else {
+        return Err(malformed());
+    };
+    let mut offered = vec![0; methods.into()];
+    stream.read_exact(&mut offered).await?;
+    let method = match offered.contains(&NO_PASSWORD) {
+        true => NO_PASSWORD,
+        false => NO_METHOD,
+    };
+    stream.write_all(&[VERSION, method]).await?;
+    if method == NO_METHOD {
+        return Err(malformed());
+    }
+    let [VERSION, command, 0, kind] = read(stream).await? else {
+        return Err(malformed());
+    };
+    let host = match kind {
+        1 => IpAddr::from(Ipv4Addr::from(read::<4>(stream).await?)).to_string(),
+        4 => IpAddr::from(Ipv6Addr::from(read::<16>(stream).await?)).to_string(),
+        3 => {
+            let [length] = read(stream).await?;
+            let mut name = vec![0; length.into()];
+            stream.read_exact(&mut name).await?;
+            String::from_utf8(name).map_err(|_| malformed())?
+        }
+        _ => return Ok(Err(Reply::NoAddress)),
+    };
+    let port = u16::from_be_bytes(read(stream).await?);
+    match command {
+        CONNECT => Ok(Ok((host, port))),
+        _ => Ok(Err(Reply::NoCommand)),
+    }
+}
+
+async fn read<const N: usize>(stream: &mut TcpStream) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
