@@ -194,14 +194,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
     pieces.push(Piece::Dir {
         path: program.cwd.clone(),
     });
-    pieces.extend(out.map(|path| Piece::Bind {
-        source: path.clone(),
-        path,
-        dir: true,
-        writable: true,
-        executable: false,
-        optional: false,
-    }));
+    pieces.extend(out.map(written));
     for piece in &mut pieces {
         if let Piece::Tmpfs {
             path, executable, ..
@@ -242,6 +235,18 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         degraded,
         standing,
     })
+}
+
+/// The folder of the host that may be written.
+fn written(path: PathBuf) -> Piece {
+    Piece::Bind {
+        source: path.clone(),
+        path,
+        dir: true,
+        writable: true,
+        executable: false,
+        optional: false,
+    }
 }
 
 /// Whether what the launch fixes can be compared with another policy later, or why not.
