@@ -62,6 +62,7 @@ fn world(host: &[(&str, EntryKind)]) -> World {
         .map(|(path, kind)| (PathBuf::from(path), entry(*kind, path, false)))
         .collect();
     World {
+        through: BTreeMap::new(),
         entries,
         aliases: BTreeMap::new(),
         private: vec!["/tmp".into()],

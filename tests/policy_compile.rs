@@ -49,6 +49,7 @@ fn bundle() -> Vec<Grant> {
 
 fn world() -> World {
     let mut world = World {
+        through: BTreeMap::new(),
         aliases: BTreeMap::new(),
         entries: BTreeMap::new(),
         private: vec!["/tmp".into()],

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -104,9 +104,7 @@ pub(super) fn look(
             };
             // What somebody says yes to is also what runs.
             let sha256 = match sha256 {
-                None if judge.asks_about(&found, None) => {
-                    Some(digest(&file).map_err(|_| Errno::ACCESS)?)
-                }
+                None if judge.asks_about(&found) => Some(digest(&file).map_err(|_| Errno::ACCESS)?),
                 known => known,
             };
             let execution = Execution {
@@ -152,7 +150,7 @@ fn loader(
         return Ok(file);
     }
     // Nobody keeps it from being written to while it runs, or while somebody is asked about it.
-    let counts = judge.compares_digest_of(&found) || judge.asks_about(&found, None);
+    let counts = judge.compares_digest_of(&found) || judge.asks_about(&found);
     if counts && !is_read_only(&file)? {
         return Err(Errno::ACCESS);
     }
@@ -168,7 +166,7 @@ fn to_run(
     needs: &mut Vec<Need>,
 ) -> Result<Option<String>, Errno> {
     // An answer about what can be changed, or moved to another name, is about what it contains.
-    let is_asked = judge.asks_about(found, None) && !is_read_only(file)?;
+    let is_asked = judge.asks_about(found) && !is_read_only(file)?;
     let sha256 = match judge.compares_digest_of(found) || is_asked {
         true => Some(digest(file).map_err(|_| Errno::ACCESS)?),
         false => None,
@@ -233,12 +231,15 @@ fn is_read_only(file: &OwnedFd) -> Result<bool, Errno> {
 }
 
 fn digest(file: &OwnedFd) -> io::Result<String> {
-    let mut file = File::from(file.try_clone()?);
+    let file = File::from(file.try_clone()?);
     if file.metadata()?.len() > LARGEST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut hasher)?;
+    // It can grow meanwhile.
+    if io::copy(&mut file.take(LARGEST + 1), &mut hasher)? > LARGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     Ok(hasher
         .finalize()
         .iter()
@@ -391,8 +392,22 @@ fn is_the_same((view, thread): (&View, u32), running: &OwnedFd, expected: &Execu
     // It could have been written to since it was looked at.
     id(running).is_ok_and(|running| id(&expected.program) == Ok(running))
         && has_digest
+        && (expected.sha256.is_none() || stays(view, thread))
         && elf::is_shared_object(running) == Ok(false)
         && image::is_made_of(view, thread, &made_of)
+}
+
+/// Whether nobody writes to what the thread runs as long as it does: there are kernels that let it be
+/// (Linux 6.11 and 6.12). We may write to what the worker may write to.
+fn stays(view: &View, thread: u32) -> bool {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(
+        &view.processes,
+        format!("{thread}/exe"),
+        flags,
+        Mode::empty(),
+    )
+    .is_err()
 }
 
 fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {

@@ -133,11 +133,14 @@ impl Judge {
             .any(|path| self.policy.compares_digest_of(path))
     }
 
-    /// Whether somebody is asked before it runs under one of these names.
-    pub fn asks_about(&self, found: &Found, sha256: Option<&str>) -> bool {
+    /// Whether somebody is asked before it runs under one of these names, by either section.
+    pub fn asks_about(&self, found: &Found) -> bool {
         let asks = |path: &PathBuf| {
-            let request = Request::Exec { path, sha256 };
-            self.policy.decide(&request).verdict == Verdict::Ask
+            let program = Request::Exec { path, sha256: None };
+            let perm = Perm::Execute;
+            let file = Request::Fs { path, perm };
+            let verdicts = [self.policy.decide(&program), self.policy.operation(&file)];
+            verdicts.iter().any(|said| said.verdict == Verdict::Ask)
         };
         self.names(found).any(asks)
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::sys::seccomp::{self, Answer};
@@ -64,7 +65,15 @@ impl Given {
     /// gets it once more: a lock on it lasts until nobody has it open.
     #[must_use]
     pub fn file(&self) -> Option<(u64, u64)> {
-        self.file
+        self.file.filter(|_| !self.is_given_first())
+    }
+
+    /// Whether its caller gets it before the answer: what is open for writing is not executed, so ours is
+    /// to be closed before the caller goes on.
+    fn is_given_first(&self) -> bool {
+        let flags = rustix::fs::fcntl_getfl(&self.descriptor);
+        let writes = flags.is_ok_and(|flags| flags & OFlags::ACCMODE != OFlags::RDONLY);
+        writes && seccomp::waits_undisturbed()
     }
 
     /// Answers the call with the descriptor, or with why the caller cannot have it, as when it has too
@@ -73,12 +82,28 @@ impl Given {
     /// # Errors
     /// As [`answer`].
     pub fn hand_over(self, listener: BorrowedFd<'_>) -> io::Result<()> {
-        let descriptor = self.descriptor.as_fd();
-        match seccomp::answer_with_descriptor(listener, self.id, descriptor, self.close_on_exec) {
+        let Given {
+            id,
+            descriptor,
+            close_on_exec,
+            ..
+        } = &self;
+        let (id, copied) = (*id, descriptor.as_fd());
+        let given = match self.is_given_first() {
+            false => seccomp::answer_with_descriptor(listener, id, copied, *close_on_exec),
+            true => match seccomp::give_descriptor(listener, id, copied, *close_on_exec) {
+                Ok(number) => {
+                    drop(self);
+                    return answer(listener, id, Answer::Value(i64::from(number)));
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match given {
             Ok(()) => Ok(()),
             Err(error) => {
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::ACCESS);
-                refuse(listener, self.id, errno)
+                refuse(listener, id, errno)
             }
         }
     }

@@ -5,15 +5,13 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::error::OciError;
+use crate::sys::links::{self, Led};
 
 /// Where commands are looked for, as POSIX's default PATH does it.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How many links the kernel follows in one path (path_resolution(7)).
-const MOST_LINKS: usize = 40;
 
 /// How deep scripts may stand in for each other, as the kernel allows it.
 const SCRIPT_DEPTH: usize = 4;
@@ -93,61 +91,35 @@ impl Place {
 
     /// Resolves a path as the kernel does, and notes what it goes over.
     pub(super) fn walk(&self, path: &Path) -> Option<(PathBuf, Way)> {
-        let mut todo: Vec<PathBuf> = vec![path.to_owned()];
-        let mut real = PathBuf::from("/");
+        let led = self.follow(path);
         let mut way = Way::default();
-        let mut followed = 0;
-        while let Some(next) = todo.pop() {
-            let mut components = next.components();
-            let Some(first) = components.next() else {
-                continue;
-            };
-            let rest = components.as_path().to_owned();
-            if !rest.as_os_str().is_empty() {
-                todo.push(rest);
-            }
-            match first {
-                Component::RootDir => real = PathBuf::from("/"),
-                Component::ParentDir => {
-                    way.dirs.push(real.clone());
-                    real.pop();
-                }
-                Component::Normal(name) => {
-                    let candidate = real.join(name);
-                    let outside = self.outside(&candidate);
-                    let found = outside.symlink_metadata().ok()?;
-                    if found.is_symlink() {
-                        followed += 1;
-                        if followed > MOST_LINKS {
-                            return None;
-                        }
-                        let target = std::fs::read_link(&outside).ok()?;
-                        todo.push(target.clone());
-                        way.extend(Way {
-                            links: vec![(candidate, target)],
-                            dirs: Vec::new(),
-                        });
-                    } else {
-                        real = candidate;
-                    }
-                }
-                Component::CurDir | Component::Prefix(_) => {}
-            }
-        }
-        Some((real, way))
+        way.extend(Way {
+            links: led.links,
+            dirs: led.dirs,
+        });
+        led.is_there.then_some((led.real, way))
     }
 
-    /// The path without symbolic links, as far as there is something.
+    /// Where a path leads inside the place, whether something is there or not. What cannot be looked at
+    /// is not there.
+    pub(super) fn follow(&self, path: &Path) -> Led {
+        let look = |at: &Path| {
+            let outside = self.outside(at);
+            let found = match outside.symlink_metadata() {
+                Ok(found) if found.is_symlink() => {
+                    std::fs::read_link(&outside).map(links::Found::Link)
+                }
+                found => found.map(|_| links::Found::Thing),
+            };
+            Ok(found.unwrap_or(links::Found::Missing))
+        };
+        // Nothing of it fails.
+        links::follow(path, look).unwrap_or_default()
+    }
+
+    /// The path without symbolic links, also where nothing is.
     pub(super) fn real_as_far(&self, path: &Path) -> PathBuf {
-        for existing in path.ancestors() {
-            if let Some(real) = self.real(existing) {
-                return match path.strip_prefix(existing) {
-                    Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
-                    _ => real,
-                };
-            }
-        }
-        path.to_owned()
+        self.follow(path).real
     }
 
     /// Finds a command as a shell would: a name with a slash is a path, any other is looked for.

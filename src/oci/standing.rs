@@ -50,13 +50,18 @@ impl Ground {
             .literal_paths()
             .into_iter()
             .chain(more.iter().cloned());
-        let entries: BTreeMap<PathBuf, Entry> = named
-            .map(|path| (path.clone(), world::entry(&self.place, &self.pieces, &path)))
-            .collect();
+        let mut entries: BTreeMap<PathBuf, Entry> = BTreeMap::new();
+        let mut through = BTreeMap::new();
+        for path in named {
+            let (entry, names) = world::entry(&self.place, &self.pieces, &path);
+            through.insert(path.clone(), names);
+            entries.insert(path, entry);
+        }
         let is_host = self.place.root == Path::new("/");
         let aliases = aliases::of(&entries, &policy.strict_paths(), is_host)?;
         Ok(World {
             entries,
+            through,
             aliases,
             private: world::private(&self.pieces),
             namespaces: self.namespaces,

@@ -17,37 +17,36 @@ const MOST_HELPERS: usize = 4096;
 /// How deep library directories may be nested. Package managers of languages nest them some twenty deep.
 const DEEPEST_LIBRARY: usize = 64;
 
-/// What `path` is on the host, and whether `pieces` show it.
-pub(super) fn entry(place: &Place, pieces: &[Piece], path: &Path) -> Entry {
+/// What `path` is on the host, and whether `pieces` show it; and the names by which that is found.
+pub(super) fn entry(place: &Place, pieces: &[Piece], path: &Path) -> (Entry, Vec<PathBuf>) {
     let host = Place::host();
     let inside = in_bundle(place, pieces, path);
     // What the bundle shows is looked up where the bundle has it from; anything else is the host's.
-    let real = if inside {
-        place.real(path)
-    } else {
-        host.real(path)
+    let led = if inside { place } else { &host }.follow(path);
+    let entry = match led.is_there {
+        true => found(place, pieces, led.real, inside),
+        false => missing(led.real, inside),
     };
-    let Some(real) = real else {
-        let real = if inside { place } else { &host }.real_as_far(path);
-        return Entry {
-            kind: EntryKind::Missing,
-            links: 0,
-            in_bundle: inside,
-            real,
-        };
-    };
+    (entry, led.through)
+}
+
+fn missing(real: PathBuf, in_bundle: bool) -> Entry {
+    Entry {
+        kind: EntryKind::Missing,
+        links: 0,
+        in_bundle,
+        real,
+    }
+}
+
+fn found(place: &Place, pieces: &[Piece], real: PathBuf, inside: bool) -> Entry {
     let outside = if inside {
         place.outside(&real)
     } else {
         real.clone()
     };
     let Ok(found) = outside.symlink_metadata() else {
-        return Entry {
-            kind: EntryKind::Missing,
-            links: 0,
-            in_bundle: inside,
-            real,
-        };
+        return missing(real, inside);
     };
     let kind = match (found.is_file(), found.is_dir()) {
         (true, _) => EntryKind::File,

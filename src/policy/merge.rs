@@ -191,7 +191,7 @@ impl Policy {
     }
 
     fn build(layers: Arc<[Layer]>, bundle: Arc<[Grant]>, world: Option<&World>) -> Policy {
-        let links = links(world);
+        let links = Links::of(world);
         let mut exec = exec_index(&layers, &links);
         let mode = exec_mode(&exec, &layers, &links);
         let container = world.and_then(|world| world.container.as_ref());
@@ -213,7 +213,7 @@ impl Policy {
                 fs.close_to_bundle(path.components());
             }
             let started = world.command.iter().chain(&world.loaders);
-            for path in started.filter_map(|path| PathPattern::literal(real(path, &links)).ok()) {
+            for path in started.filter_map(|path| PathPattern::literal(links.real(path)).ok()) {
                 grant(&mut fs, &path, PermSet::PROGRAM);
                 if mode != ExecMode::Once {
                     grant(&mut exec, &path, PermSet::of(&[Perm::Execute]));
@@ -296,34 +296,78 @@ pub(super) fn host_paths_over_private_places(layers: &[Layer], world: &World) ->
         .collect()
 }
 
-/// What each path of the snapshot really is, where that is another path.
-pub(super) type Links<'w> = BTreeMap<&'w Path, &'w Path>;
-
-pub(super) fn links(world: Option<&World>) -> Links<'_> {
-    let entries = world.map(|world| &world.entries).into_iter().flatten();
-    entries
-        .filter(|(path, entry)| **path != entry.real)
-        .map(|(path, entry)| (path.as_path(), entry.real.as_path()))
-        .collect()
+/// What paths of the snapshot lead to, where that is another path.
+#[derive(Debug, Default)]
+pub(super) struct Links<'w> {
+    real: BTreeMap<&'w Path, &'w Path>,
+    through: BTreeMap<&'w Path, &'w [PathBuf]>,
 }
 
-pub(super) fn real<'p>(path: &'p Path, links: &Links<'p>) -> &'p Path {
-    links.get(path).copied().unwrap_or(path)
+impl<'w> Links<'w> {
+    pub fn of(world: Option<&'w World>) -> Links<'w> {
+        let Some(world) = world else {
+            return Links::default();
+        };
+        let elsewhere = world
+            .entries
+            .iter()
+            .filter(|(path, entry)| **path != entry.real);
+        let through = world.through.iter();
+        Links {
+            real: elsewhere
+                .map(|(path, entry)| (path.as_path(), entry.real.as_path()))
+                .collect(),
+            through: through
+                .map(|(path, names)| (path.as_path(), names.as_slice()))
+                .collect(),
+        }
+    }
+
+    /// The path without symbolic links.
+    pub fn real<'p>(&self, path: &'p Path) -> &'p Path
+    where
+        'w: 'p,
+    {
+        self.real.get(path).copied().unwrap_or(path)
+    }
+
+    /// The names that a path leads through: whatever takes the place of the link that one of them begins
+    /// with is what the path leads to.
+    pub fn through(&self, path: &Path) -> &'w [PathBuf] {
+        self.through.get(path).copied().unwrap_or_default()
+    }
+
+    /// The path, and the other names that it has for a rule: what it leads to, and where a rule does more
+    /// than allow, what it leads through.
+    pub fn names(&self, path: PathBuf, action: Verdict) -> Vec<PathBuf> {
+        let through = match action {
+            Verdict::Allow => &[],
+            Verdict::Warn | Verdict::Ask | Verdict::Deny => self.through(&path),
+        };
+        let real = self.real(&path).to_owned();
+        let mut names = vec![path];
+        for name in through.iter().cloned().chain([real]) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
 }
 
-/// The pattern, and the pattern of what is behind its symbolic links.
-fn places(pattern: &PathPattern, links: &Links<'_>) -> impl Iterator<Item = PathPattern> {
-    let named = match links.is_empty() {
-        true => None,
-        false => pattern.as_literal().or_else(|| pattern.beginning()),
+/// The pattern of a rule, and the pattern at each other name of where it begins.
+fn places(action: Verdict, pattern: &PathPattern, links: &Links<'_>) -> Vec<PathPattern> {
+    let literal = pattern.as_literal();
+    let is_literal = literal.is_some();
+    let Some(named) = literal.or_else(|| pattern.beginning()) else {
+        return vec![pattern.clone()];
     };
-    let behind = named
-        .and_then(|path| links.get(path.as_path()).copied())
-        .and_then(|path| match pattern.as_literal() {
-            Some(_) => PathPattern::literal(path).ok(),
-            None => pattern.beginning_at(path).ok(),
-        });
-    std::iter::once(pattern.clone()).chain(behind)
+    let others = links.names(named, action).into_iter().skip(1);
+    let others = others.filter_map(|name| match is_literal {
+        true => PathPattern::literal(&name).ok(),
+        false => pattern.beginning_at(&name).ok(),
+    });
+    std::iter::once(pattern.clone()).chain(others).collect()
 }
 
 fn grant(index: &mut Index, path: &PathPattern, perms: PermSet) {
@@ -352,7 +396,7 @@ fn exec_index(layers: &[Layer], links: &Links<'_>) -> Index {
             index.default(number, default.perms, default.verdict, &default.rule);
         }
         for rule in &layer.exec {
-            for place in places(&rule.pattern, links) {
+            for place in places(rule.action, &rule.pattern, links) {
                 index.insert(&index::Entry {
                     layer: number,
                     components: place.components(),
@@ -383,7 +427,7 @@ fn exec_mode(index: &Index, layers: &[Layer], links: &Links<'_>) -> ExecMode {
     let rules = layers.iter().flat_map(|layer| &layer.exec);
     let mut named = rules
         .filter(|rule| rule.action != Verdict::Deny)
-        .flat_map(|rule| places(&rule.pattern, links))
+        .flat_map(|rule| places(rule.action, &rule.pattern, links))
         .filter_map(|place| place.as_literal());
     if index.conditionals_permit() || named.any(|path| open(&path)) {
         ExecMode::Programs
@@ -400,7 +444,7 @@ fn fs_index(layers: &[Layer], bundle: &[Grant], links: &Links<'_>, mode: ExecMod
             index.default(number, default.perms, default.verdict, &default.rule);
         }
         for rule in &layer.fs {
-            for place in places(&rule.pattern, links) {
+            for place in places(rule.action, &rule.pattern, links) {
                 index.insert(&index::Entry {
                     layer: number,
                     components: place.components(),
@@ -448,7 +492,7 @@ fn shown_and_hidden_programs(
             Verdict::Deny => Verdict::Deny,
             _ => Verdict::Allow,
         };
-        for place in places(&rule.pattern, links) {
+        for place in places(rule.action, &rule.pattern, links) {
             index.insert(&index::Entry {
                 layer: number,
                 components: place.components(),
@@ -464,7 +508,7 @@ fn shown_and_hidden_programs(
 /// Programs in library directories lie on mounts from which code is mapped, so ld.so could
 /// load them: those that may not run are hidden.
 fn hide_helpers(fs: &mut Index, exec: &Index, world: &World, links: &Links<'_>, layer: usize) {
-    for path in world.helpers.iter().map(|path| real(path, links)) {
+    for path in world.helpers.iter().map(|path| links.real(path)) {
         let (Some(names), Ok(pattern)) = (Names::of(path), PathPattern::literal(path)) else {
             continue;
         };

@@ -67,6 +67,8 @@ pub enum Alias {
 pub struct World {
     /// The paths of [`Policy::literal_paths`](super::Policy::literal_paths), and others that are known.
     pub entries: BTreeMap<PathBuf, Entry>,
+    /// Of these paths, the names that they lead through by symbolic links, each of which begins with one.
+    pub through: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Of these paths, those that can be reached by other names too.
     pub aliases: BTreeMap<PathBuf, Vec<Alias>>,
     /// The bundle's own writable places: small private file systems such as `/tmp`.

@@ -14,6 +14,7 @@ pub mod forked;
 pub mod handover;
 pub mod interface;
 pub mod keyring;
+pub mod links;
 pub mod memory;
 pub mod message;
 pub mod mount;

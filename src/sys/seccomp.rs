@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19 (`linux/seccomp.h`); libc has no name for it.
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
@@ -33,6 +34,26 @@ pub fn add_filter_with_listener(program: &[libc::sock_filter]) -> io::Result<Own
         answer => answer,
     }?;
     listener.ok_or_else(|| io::Error::other("the kernel opened no listener"))
+}
+
+/// Whether a call that has been received waits undisturbed here: only then can it be given something
+/// before its answer, which it would be given once more otherwise.
+pub fn waits_undisturbed() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let flags = NEW_LISTENER | WAIT_KILLABLE_RECV;
+        // SAFETY: without a program nothing is installed: the kernel looks at the flags, and then finds
+        // no program at a null pointer.
+        let tried = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                std::ptr::null::<libc::sock_fprog>(),
+            )
+        };
+        tried == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+    })
 }
 
 const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
@@ -183,9 +204,33 @@ pub fn answer_with_descriptor(
     descriptor: BorrowedFd<'_>,
     close_on_exec: bool,
 ) -> io::Result<()> {
+    let send = libc::SECCOMP_ADDFD_FLAG_SEND as u32;
+    add(listener, (id, send), descriptor, close_on_exec).map(drop)
+}
+
+/// Gives the caller behind `id` a copy of `descriptor`, and the number that it has there. The call waits
+/// on for its answer.
+///
+/// # Errors
+/// As [`answer_with_descriptor`].
+pub fn give_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    descriptor: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> io::Result<i32> {
+    add(listener, (id, 0), descriptor, close_on_exec)
+}
+
+fn add(
+    listener: BorrowedFd<'_>,
+    (id, flags): (u64, u32),
+    descriptor: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> io::Result<i32> {
     let mut added = libc::seccomp_notif_addfd {
         id,
-        flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32,
+        flags,
         srcfd: descriptor.as_raw_fd() as u32,
         newfd: 0,
         newfd_flags: if close_on_exec {
@@ -198,7 +243,7 @@ pub fn answer_with_descriptor(
     // of; the kernel reads it.
     match unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, &raw mut added) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        number => Ok(number),
     }
 }
 

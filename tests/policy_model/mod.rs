@@ -377,6 +377,7 @@ impl RandomWorld {
             .filter(|path| path == Path::new("/t"))
             .collect();
         World {
+            through: BTreeMap::new(),
             aliases: BTreeMap::new(),
             entries,
             private: if self.namespaces { private } else { Vec::new() },

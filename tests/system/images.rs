@@ -399,6 +399,38 @@ fn an_interpreter_that_can_be_changed_is_not_asked_about() {
     );
 }
 
+/// Whoever reads a program for its digest does not read for ever.
+#[test]
+fn a_program_that_grows_while_it_is_read_is_not_executed() {
+    let _alone = alone();
+    if !is_root("a_program_that_grows_while_it_is_read_is_not_executed") {
+        return;
+    }
+    let programs = Programs::new("images-growing");
+    programs.add("grows", b"");
+    let code = r#"
+import os, threading, time
+file = os.open("FOLDER/grows", os.O_RDWR)
+os.ftruncate(file, 200 << 20)
+child = os.fork()
+if child == 0:
+    os.close(file)
+    try: os.execv("FOLDER/grows", ["grows"])
+    except OSError as error: os._exit(error.errno)
+time.sleep(0.05)
+os.ftruncate(file, 1 << 43)
+os.close(file)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+    let mut policy = programs.policy(&[]);
+    policy["fs"]["rules"][0]["perms"] = json!(["read_file", "read_dir", "execute", "write_file"]);
+    let sha256 = "a".repeat(64);
+    policy["exec"]["rules"] =
+        json!([{"action": "deny", "path": programs.0.join("grows"), "sha256": sha256}]);
+    let done = programs.run(&policy, code);
+    assert_eq!(done.stdout(), "13\n", "it was not denied: {done}");
+}
+
 /// A domain of its own does not hold for calls that are made in its place, so it gets none; nor does it
 /// make others wait who open a file, or change by a descriptor what it may not change by a name.
 #[test]

@@ -25,6 +25,7 @@ mod interrupted;
 mod killed;
 mod leaks;
 mod learning;
+mod links;
 mod passed;
 mod races;
 mod receivers;

@@ -267,3 +267,49 @@ print(taken)
 "#;
     writes(test, &json!({}), code, "0\n");
 }
+
+/// What a worker has written and closed it may run at once: nobody of ours has it open for writing any
+/// more. On one processor, where whoever answers is hindered by the caller.
+#[test]
+fn what_was_just_written_runs() {
+    let _alone = alone();
+    if !is_root("what_was_just_written_runs") {
+        return;
+    }
+    let code = r#"
+import os, subprocess
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+program = open("/usr/bin/true", "rb").read()
+failed = 0
+for number in range(200):
+    path = f"FOLDER/{number}"
+    with open(path, "wb") as file:
+        file.write(program)
+    os.chmod(path, 0o755)
+    try:
+        subprocess.run([path], check=True)
+    except OSError:
+        failed += 1
+print(failed)
+"#;
+    let scratch = Scratch::new();
+    let folder = scratch.entry("folder");
+    std::fs::create_dir(&folder).expect("a folder");
+    let policy = json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
+        "fs": {"rules": [
+            {"action": "allow", "path": folder},
+            {"action": "deny", "path": format!("{folder}/**/*.key"), "perms": ["write_file"]},
+        ]}
+    });
+    let file = scratch.file("p.json", policy.to_string().as_bytes());
+    Child::new(binary())
+        .args([
+            "run", "--quiet", "--policy", &file, "--", PYTHON, "-I", "-c",
+        ])
+        .arg(code.replace("FOLDER", &folder))
+        .clean_path()
+        .run()
+        .prints("0\n");
+}

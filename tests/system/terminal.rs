@@ -133,6 +133,12 @@ fn a_person_is_asked_about_what_moves() {
         ]);
         scratch.file("held.json", &policy(held));
         scratch.file("reading.json", &policy(reading));
+        let mut files = script;
+        files["exec"] = serde_json::json!({ "rules": [] });
+        let asked = format!("{folder}/programs");
+        let ask = serde_json::json!({ "action": "ask", "path": asked, "perms": ["execute"] });
+        files["fs"]["rules"] = serde_json::json!([{ "action": "allow", "path": folder }, ask]);
+        scratch.file("files.json", files.to_string().as_bytes());
         let person = Child::new(PYTHON).args(["-I", "-c", MOVED, &scratch.binary(), folder]);
         let person = person.clean_path().deadline(Duration::from_secs(300));
         person.run().prints("all asked\n");

@@ -17,6 +17,8 @@ pub struct Oracle {
     grants: Vec<Granted>,
     /// Each path that a rule names, and what it is without links.
     paths: Vec<(PathBuf, PathBuf)>,
+    /// The names that some of them lead through.
+    through: Vec<(PathBuf, Vec<PathBuf>)>,
     volumes: Vec<PathBuf>,
     closed: Vec<PathBuf>,
     landlock_abi: u32,
@@ -31,6 +33,7 @@ impl Oracle {
             paths: entries
                 .map(|(path, entry)| (path.clone(), entry.real.clone()))
                 .collect(),
+            through: world.through.clone().into_iter().collect(),
             volumes: container.volumes,
             closed: container.closed,
             landlock_abi: world.landlock_abi,
@@ -60,6 +63,7 @@ impl Oracle {
         };
         Ok(policy.resolve(&World {
             entries: self.paths.iter().map(entry).collect(),
+            through: self.through.iter().cloned().collect(),
             namespaces: true,
             landlock_abi: self.landlock_abi,
             container: Some(container),

@@ -15,6 +15,7 @@ use crate::policy::{
     CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, OnViolation,
     Perm, PermSet, Plan, Policy, Request, Verdict, World,
 };
+use crate::sys::links::{self, Found, Led};
 
 /// What config.json mounts at a path, as far as a policy is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,16 +119,18 @@ impl ContainerPolicy {
             volumes: volumes.to_vec(),
             closed: Vec::new(),
         };
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut through) = (BTreeMap::new(), BTreeMap::new());
         for path in policy.literal_paths().into_iter().chain(volumes.to_vec()) {
-            let entry = entry(&path)?;
+            let (entry, names) = entry(&path)?;
             if is_hidden_data(policy, &path, &entry)? {
                 container.closed.push(entry.real.clone());
             }
+            through.insert(path.clone(), names);
             entries.insert(path, entry);
         }
         Ok(World {
             entries,
+            through,
             namespaces: true,
             landlock_abi: self.landlock_abi,
             container: Some(container),
@@ -158,22 +161,20 @@ fn is_hidden_data(policy: &Policy, path: &Path, entry: &Entry) -> Result<bool, F
     Ok(!is_program && policy.decide(&reading).verdict == Verdict::Deny)
 }
 
-/// The path without symbolic links; of a missing one, as far as it goes.
+/// The path without symbolic links; of a missing one, where it would be made.
 fn real(path: &Path) -> Result<PathBuf, Failure> {
-    let mut rest: Vec<&std::ffi::OsStr> = Vec::new();
-    for above in path.ancestors() {
-        match above.canonicalize() {
-            Ok(mut real) => {
-                real.extend(rest.iter().rev());
-                return Ok(real);
-            }
-            Err(error) if is_absent(&error) => rest.extend(above.file_name()),
-            Err(error) => {
-                return Err(Failure::new("look at", path.display().to_string(), error));
-            }
-        }
-    }
-    Ok(path.to_owned())
+    follow(path).map(|led| led.real)
+}
+
+fn follow(path: &Path) -> Result<Led, Failure> {
+    let look = |at: &Path| match std::fs::symlink_metadata(at) {
+        Ok(found) if found.is_symlink() => std::fs::read_link(at).map(Found::Link),
+        Ok(_) => Ok(Found::Thing),
+        Err(error) if is_absent(&error) => Ok(Found::Missing),
+        Err(error) => Err(error),
+    };
+    links::follow(path, look)
+        .map_err(|error| Failure::new("look at", path.display().to_string(), error))
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -183,21 +184,25 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn entry(path: &Path) -> Result<Entry, Failure> {
-    let real = real(path)?;
+/// What is at a path, and the names that it leads through.
+fn entry(path: &Path) -> Result<(Entry, Vec<PathBuf>), Failure> {
+    let Led { real, through, .. } = follow(path)?;
     let (kind, links) = match std::fs::symlink_metadata(&real) {
+        // The circle in which its links lead.
+        Ok(found) if found.is_symlink() => (EntryKind::Missing, 0),
         Ok(found) if found.is_dir() => (EntryKind::Dir, 1),
         Ok(found) if found.is_file() => (EntryKind::File, found.nlink()),
         Ok(found) => (EntryKind::Other, found.nlink()),
         Err(error) if is_absent(&error) => (EntryKind::Missing, 0),
         Err(error) => return Err(Failure::new("look at", path.display().to_string(), error)),
     };
-    Ok(Entry {
+    let entry = Entry {
         kind,
         links,
         in_bundle: true,
         real,
-    })
+    };
+    Ok((entry, through))
 }
 
 /// Whether sockets with names may be made. Neither a read-only mount nor Landlock keeps a socket of

@@ -1,6 +1,6 @@
 //! Rules about what has other names on this host than the rules can know.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::Refusals;
 use crate::policy::layer::Layer;
@@ -14,11 +14,33 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
     for layer in policy.layers.iter() {
         for (_, pattern, rule) in of(layer).filter(|(action, ..)| *action != Verdict::Allow) {
             let path = pattern.place();
+            through(rule, (&path, world), refusals);
             for alias in world.aliases.get(&path).into_iter().flatten() {
                 let is_literal = pattern.as_literal().is_some();
                 refuse(policy, (rule, is_literal), (&path, alias), refusals);
             }
         }
+    }
+}
+
+/// Refuses a rule whose path leads through a symbolic link and out of where that leads by `..`: it has no
+/// name by which what may take the link's place is kept.
+fn through(rule: &RuleRef, (path, world): (&Path, &World), refusals: &mut Refusals) {
+    let goes_back = |name: &&PathBuf| {
+        let mut parts = name.components();
+        parts.any(|part| part == Component::ParentDir)
+    };
+    let names = world.through.get(path).into_iter().flatten();
+    if let Some(name) = names.into_iter().find(goes_back) {
+        refusals.add(
+            rule,
+            format!(
+                "{} leads through {}, a symbolic link and back out of where that leads",
+                path.display(),
+                name.display()
+            ),
+            "name the path without symbolic links",
+        );
     }
 }
 

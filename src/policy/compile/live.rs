@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::policy::index::{Possible, Reach};
 use crate::policy::layer::Layer;
 use crate::policy::matching::PathPattern;
-use crate::policy::merge::{ExecMode, Links, Policy, links, real};
+use crate::policy::merge::{ExecMode, Links, Policy};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::World;
@@ -37,7 +37,7 @@ pub(super) fn of_rules(policy: &Policy, world: &World) -> PermSet {
     if !is_possible(world) {
         return PermSet::NONE;
     }
-    let links = links(Some(world));
+    let links = Links::of(Some(world));
     let mut live = PermSet::NONE;
     for layer in policy.layers.iter() {
         live = live.union(of_layer(policy, layer, &links));
@@ -71,7 +71,7 @@ fn of_layer(policy: &Policy, layer: &Layer, links: &Links<'_>) -> PermSet {
     }
     for rule in &layer.fs {
         if is_live(rule.action) || rule.pattern.as_literal().is_none() {
-            for at in places(&rule.pattern, links) {
+            for at in places(rule.action, &rule.pattern, links) {
                 add(rule.perms, &at);
             }
         }
@@ -92,7 +92,7 @@ fn of_layer(policy: &Policy, layer: &Layer, links: &Links<'_>) -> PermSet {
             (true, Verdict::Deny) => PermSet::ALL,
             (true, _) => PermSet::PROGRAM,
         };
-        for at in places(&rule.pattern, links) {
+        for at in places(rule.action, &rule.pattern, links) {
             if pattern || is_live(rule.action) || rule.sha256.is_some() {
                 add(files.union(execute), &at);
             }
@@ -114,7 +114,7 @@ pub(super) fn needs_more(policy: &Policy, rule: &RuleRef, held: PermSet) -> bool
         alone.exec_default = None;
         alone.fs.retain(|it| it.rule == *rule);
         alone.exec.retain(|it| it.rule == *rule);
-        let more = of_layer(policy, &alone, &Links::new()).difference(held);
+        let more = of_layer(policy, &alone, &Links::default()).difference(held);
         !more.without(Perm::WriteDir).is_empty()
     })
 }
@@ -123,12 +123,9 @@ fn is_live(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Warn | Verdict::Ask)
 }
 
-/// Where a rule begins to speak, by its own name and behind symbolic links.
-fn places(pattern: &PathPattern, links: &Links<'_>) -> [PathBuf; 2] {
-    let named = pattern.as_literal().or_else(|| pattern.beginning());
-    let named = named.unwrap_or_else(|| PathBuf::from("/"));
-    let behind = real(&named, links).to_owned();
-    [named, behind]
+/// Where a rule begins to speak, by each of the names that this has.
+fn places(action: Verdict, pattern: &PathPattern, links: &Links<'_>) -> Vec<PathBuf> {
+    links.names(pattern.place(), action)
 }
 
 /// What may be allowed at a path or below it. What runs has to be allowed by both sections.

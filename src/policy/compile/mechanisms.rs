@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::descend::Outline;
 use crate::policy::layer::Layer;
-use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::merge::{ExecMode, Links, Policy};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{EntryKind, MaskKind, NetPlan, RuleMechanism, World};
 use crate::policy::request::{RuleRef, Verdict};
@@ -53,10 +53,10 @@ fn paths(
             with_live(default.perms, live, how),
         ));
     }
-    let links = links(Some(world));
+    let links = Links::of(Some(world));
     for rule in &layer.fs {
         let how = match rule.pattern.as_literal() {
-            Some(path) => at_path(real(&path, &links), rule.action, outline),
+            Some(path) => at_path(links.real(&path), rule.action, outline),
             // Of a pattern nothing is the kernel's; what is not decided live is denied anyway.
             None if rule.perms.intersects(live) => {
                 list.push(mechanism(&rule.rule, INTERCEPTOR));

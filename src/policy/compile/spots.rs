@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::live;
 use crate::policy::index::{Outcome, Possible, Reach};
-use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::merge::{ExecMode, Links, Policy};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{Entry, EntryKind, Plan, World};
@@ -77,15 +77,18 @@ pub(super) fn collect(
     live: PermSet,
     standing: Option<&Plan>,
 ) -> Vec<Spot> {
-    let links = links(Some(world));
+    let links = Links::of(Some(world));
     let (literal, strict) = (policy.literal_paths(), policy.strict_paths());
     let mut paths: BTreeMap<&Path, EntryKind> = BTreeMap::from([(Path::new("/"), EntryKind::Dir)]);
     for path in &literal {
-        paths.insert(real(path, &links), EntryKind::Missing);
+        paths.insert(links.real(path), EntryKind::Missing);
     }
     // Nothing stands at a path that leads through a link, until something takes the link's place.
-    for path in strict.iter().filter(|path| real(path, &links) != **path) {
-        paths.insert(path, EntryKind::Missing);
+    for path in &strict {
+        let itself = Some(path).filter(|path| links.real(path) != **path);
+        for name in links.through(path).iter().chain(itself) {
+            paths.entry(name).or_insert(EntryKind::Missing);
+        }
     }
     for grant in policy.bundle.iter() {
         let dir = grant.perms.contains(Perm::ReadDir);
@@ -113,14 +116,14 @@ pub(super) fn collect(
         .command
         .iter()
         .chain(&world.loaders)
-        .map(|path| real(path, &links))
+        .map(|path| links.real(path))
         .collect();
-    let helpers = world.helpers.iter().map(|path| real(path, &links));
+    let helpers = world.helpers.iter().map(|path| links.real(path));
     for path in starts.iter().copied().chain(helpers) {
         paths.entry(path).or_insert(EntryKind::File);
     }
     let beginnings = live::beginnings(policy);
-    let beginnings: BTreeSet<&Path> = beginnings.iter().map(|path| real(path, &links)).collect();
+    let beginnings: BTreeSet<&Path> = beginnings.iter().map(|path| links.real(path)).collect();
     let entries = known_entries(world);
     let mut of_bundle: BTreeMap<&Path, PermSet> = BTreeMap::new();
     for grant in policy.bundle.iter() {

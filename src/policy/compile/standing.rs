@@ -223,7 +223,12 @@ impl Standing<'_> {
         let is_written = |path: &Path| places.iter().any(|place| path.starts_with(place));
         for path in self.policy.literal_paths() {
             let entry = world.entries.get(&path);
-            if is_written(&path) && entry.is_some_and(|entry| entry.real != path) {
+            let leads = entry.is_some_and(|entry| entry.real != path)
+                || world
+                    .through
+                    .get(&path)
+                    .is_some_and(|names| !names.is_empty());
+            if leads && is_written(&path) {
                 let shown = path.display();
                 let missing = format!(
                     "{shown} is a symbolic link, or behind one, where the program may have made it"

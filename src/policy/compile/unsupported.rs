@@ -4,7 +4,7 @@ use super::{Refusals, live};
 use crate::policy::index::Reason;
 use crate::policy::layer::{Layer, NetRule};
 use crate::policy::matching::PathPattern;
-use crate::policy::merge::{ExecMode, Policy, links, real};
+use crate::policy::merge::{ExecMode, Links, Policy};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
 use crate::policy::request::{Proto, Request, RuleRef, Verdict};
@@ -283,11 +283,11 @@ pub(super) fn command(policy: &Policy, world: &World, refusals: &mut Refusals) {
     let denied = "it denies the command itself";
     let change = "run another command, or change the rule";
     if policy.mode == ExecMode::Once {
-        let links = links(Some(world));
+        let links = Links::of(Some(world));
         let rules = policy.layers.iter().flat_map(|layer| &layer.exec);
         for rule in rules.filter(|rule| rule.action == Verdict::Deny) {
             let named = rule.pattern.as_literal();
-            let named = named.as_deref().map(|path| real(path, &links));
+            let named = named.as_deref().map(|path| links.real(path));
             if named == Some(command.as_path()) {
                 refusals.add(&rule.rule, denied, change);
             }

@@ -28,7 +28,10 @@ impl Chance {
     }
 }
 
-const PATTERNS: [&str; 28] = [
+const PATTERNS: [&str; 31] = [
+    "hop/k.pem",
+    "hop/*.txt",
+    "b/dangling",
     "a",
     "a/x.txt",
     "a/k.pem",
@@ -67,7 +70,7 @@ const AROUND: [&str; 2] = ["a", "d"];
 
 /// Those of them that a mount can cover only where nothing is removed or put in their place, and ways to
 /// such that lead through links.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "a/k.pem",
     "a/sub/y.txt",
     "b/x.txt",
@@ -75,9 +78,13 @@ const FILES: [&str; 7] = [
     "top.txt",
     "a/l",
     "link/x.txt",
+    "hop/sub/y.txt",
+    "b/dangling",
 ];
 
-const PATHS: [&str; 29] = [
+const PATHS: [&str; 31] = [
+    "hop/k.pem",
+    "b/nowhere",
     "a",
     "b",
     "d",
@@ -111,7 +118,9 @@ const PATHS: [&str; 29] = [
 
 /// What may be removed as a folder, and what may be made.
 const FOLDERS: [&str; 6] = ["a/sub", "d/empty", "d/new", "new", "b/new", "d"];
-const NEW: [&str; 9] = [
+const NEW: [&str; 11] = [
+    "b/nowhere",
+    "hop/x.txt",
     "a/new",
     "b/new",
     "d/new",
@@ -124,7 +133,8 @@ const NEW: [&str; 9] = [
 ];
 
 /// What may be exchanged for something of another kind.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
+    "hop",
     "a/l",
     "link",
     "b/dangling",

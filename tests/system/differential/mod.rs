@@ -27,7 +27,7 @@ use self::cells::Counts;
 use self::chance::{Chance, call, policy};
 use self::expected::{Call, Need, Oracle, needs};
 use self::ways::Ways;
-use self::world::{described, leads, plant};
+use self::world::{described, leads, plant, without_links};
 use crate::support::{
     Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
 };
@@ -97,11 +97,13 @@ fn resolved(document: &Value, root: &Path, kernel: Kernel) -> (Policy, World) {
     let layer =
         Layer::parse(document.to_string().as_bytes(), "p.json", &vars).expect("it is valid");
     let policy = Policy::merge(vec![layer], Vec::new()).expect("it is one layer");
+    let mut through = BTreeMap::new();
     let entries: BTreeMap<PathBuf, Entry> = policy
         .literal_paths()
         .into_iter()
         .map(|path| {
-            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let (real, names) = without_links(&path);
+            through.insert(path.clone(), names);
             let found = real.metadata().ok();
             let kind = match &found {
                 None => EntryKind::Missing,
@@ -123,6 +125,7 @@ fn resolved(document: &Value, root: &Path, kernel: Kernel) -> (Policy, World) {
         .collect();
     let world = World {
         entries,
+        through,
         namespaces: true,
         landlock_abi: kernel.abi.unwrap_or(7),
         ..World::default()

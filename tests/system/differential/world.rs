@@ -36,6 +36,7 @@ pub fn plant(root: &Path) -> Vec<UnixListener> {
     }
     fs::hard_link(root.join("a/x.txt"), root.join("b/hard")).expect("a link");
     symlink("a", root.join("link")).expect("a link");
+    symlink("link", root.join("hop")).expect("a link");
     symlink("../b/x.txt", root.join("a/l")).expect("a link");
     symlink("..", root.join("a/up")).expect("a link");
     symlink("nowhere", root.join("b/dangling")).expect("a link");
@@ -141,6 +142,31 @@ pub fn kind_of(path: &Path) -> Option<Kind> {
             _ => Kind::Fifo,
         },
     )
+}
+
+/// What a path is without its links, and the names that it leads through: each begins with a link.
+pub fn without_links(path: &Path) -> (PathBuf, Vec<PathBuf>) {
+    let (mut path, mut through) = (path.to_owned(), Vec::new());
+    loop {
+        let mut above: Vec<&Path> = path.ancestors().collect();
+        above.reverse();
+        let link = above.into_iter().find(|above| above.is_symlink());
+        let Some(link) = link.map(Path::to_owned) else {
+            return (path, through);
+        };
+        assert!(through.len() < 40, "{}", path.display());
+        let rest = path.strip_prefix(&link).expect("it is above").to_owned();
+        through.push(path);
+        let target = fs::read_link(&link).expect("a link");
+        path = link.parent().expect("a folder").to_owned();
+        for part in target.components().chain(rest.components()) {
+            match part {
+                // No folder on the way there is a link.
+                Component::ParentDir => drop(path.pop()),
+                part => path.push(part),
+            }
+        }
+    }
 }
 
 /// Where a path of the tree leads: the path without links, which may not exist yet itself.

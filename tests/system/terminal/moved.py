@@ -95,11 +95,44 @@ attempt('good')
     ended(terminal, 0)
 
 
+def an_answer_for_a_file_that_runs_is_for_what_it_contains():
+    """A rule about files asks too: what is written meanwhile does not run, and no script is asked about."""
+    terminal = run("""
+import os, shutil, time
+def begin(name):
+    if child := os.fork():
+        return child
+    try: os.execv(f'{FOLDER}/programs/{name}', [name, 'it ran'])
+    except OSError as error: print(f'<{name}: {error.strerror}>', flush=True)
+    os._exit(1)
+shutil.copy('/usr/bin/true', f'{FOLDER}/programs/p')
+shutil.copy(f'{FOLDER}/harmless', f'{FOLDER}/programs/s')
+os.waitpid(begin('s'), 0)
+child = begin('p')
+while not os.path.exists(f'{FOLDER}/write'): time.sleep(0.01)
+with open('/usr/bin/echo', 'rb') as other, open(f'{FOLDER}/programs/p', 'wb') as file:
+    file.write(other.read())
+open(f'{FOLDER}/written', 'w').close()
+print(f'<p: {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}>')
+""", policy="files.json")
+    terminal.expect("<s: Permission denied>")
+    terminal.expect(QUESTION)
+    terminal.expect(ANSWER)
+    with open(f"{FOLDER}/write", "w"):
+        pass
+    while not os.path.exists(f"{FOLDER}/written"):
+        time.sleep(0.01)
+    terminal.type("once\n")
+    terminal.expect("<p: -9>")
+    ended(terminal, 0)
+
+
 def main():
     what_is_held_is_looked_at_again()
     an_answer_is_for_a_name()
     a_script_that_can_change_is_not_asked_about()
     an_answer_for_a_program_is_for_what_it_contains()
+    an_answer_for_a_file_that_runs_is_for_what_it_contains()
     print("all asked")
 
 
