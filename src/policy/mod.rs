@@ -54,8 +54,8 @@ pub use limits::{
 pub use merge::{MergeError, Policy};
 pub use perm::{Grant, Perm, PermSet};
 pub use plan::{
-    Alias, Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask, MaskKind,
-    NetPlan, OWN_PLACES, Plan, RuleMechanism, World,
+    Absent, Alias, Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask,
+    MaskKind, NetPlan, OWN_PLACES, Plan, RuleMechanism, World,
 };
 pub use refused::{Refusal, Refused, RestartNeeded};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};

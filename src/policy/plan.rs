@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::limits::{Limits, Plugins};
 use super::perm::{Grant, Perm, PermSet};
@@ -116,6 +116,9 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// Paths to take away after all binds are made, parents first.
     pub masks: Vec<Mask>,
+    /// Names at which nothing may come to be while it runs, that the host could put there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
     /// The Landlock ruleset, parents first.
     pub landlock: Vec<Grant>,
     /// Private places that must not be mounted noexec, because the policy lets code run there.
@@ -213,6 +216,18 @@ pub struct Mask {
     pub dir: bool,
     /// How.
     pub kind: MaskKind,
+    /// The rule that asks for it.
+    pub rule: String,
+}
+
+/// A name of which a rule says less than of what is around it, at which nothing is, or a symbolic link.
+/// The worker cannot put anything there, and what the host puts there would have the rights around it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Absent {
+    /// The path inside the root.
+    #[serde(serialize_with = "super::lossy::path")]
+    pub path: PathBuf,
     /// The rule that asks for it.
     pub rule: String,
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::layer::{ExecRule, FsRule, NetRule};
 use super::merge::Policy;
-use super::plan::{ExecPlan, Intercept, MaskKind, NetPlan, Plan};
+use super::plan::{Absent, ExecPlan, Intercept, MaskKind, NetPlan, Plan};
 use super::request::RuleRef;
 
 /// One rule of a plan, with what it says.
@@ -142,6 +142,13 @@ impl fmt::Display for ShownPlan {
                 MaskKind::NoExec => "noexec",
             };
             line(out, &mask.path, &format!("{how}, for {}", mask.rule))?;
+        }
+        for Absent { path, rule } in &plan.absent {
+            line(
+                out,
+                path,
+                &format!("nothing; it ends when something is, for {rule}"),
+            )?;
         }
         writeln!(out, "landlock")?;
         for grant in &plan.landlock {

@@ -381,7 +381,7 @@ impl Drive {
         self.end(Cause::Failure(match lost {
             Ok(Lost { path, rule }) => {
                 let path = path.display();
-                format!("{path}, which {rule} takes away, was changed on the host during the run")
+                format!("{path}, of which {rule} speaks, was changed on the host during the run")
             }
             Err(error) => format!("watch what the policy takes away: {error}"),
         }));

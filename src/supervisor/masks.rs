@@ -3,7 +3,8 @@
 //! A mask is a mount, and the kernel drops a mount when its place is removed or replaced from
 //! another mount namespace: by an editor of the host that saves `.env`, say. What stands there
 //! afterwards would be seen, so a run whose mask may be gone is ended. The kernel tells of it after
-//! the fact; between the two the program may have looked.
+//! the fact; between the two the program may have looked. The same goes for a denied name at which
+//! nothing is, or a link, where the host may put something.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -21,12 +22,12 @@ use tokio::io::unix::AsyncFd;
 use super::descriptor::register;
 use super::error::RunError;
 use crate::launch::{LaunchRequest, Piece};
-use crate::policy::Mask;
+use crate::policy::Absent;
 
-/// A mask that may be gone.
+/// A mask that may be gone, or something where nothing was to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lost {
-    /// The path that was to stay hidden, or as it is.
+    /// The path that was to stay hidden, as it is, or empty.
     pub path: PathBuf,
     /// The rule that asked for it.
     pub rule: String,
@@ -41,12 +42,13 @@ pub(super) struct MaskWatch {
 }
 
 impl MaskWatch {
-    /// Watches every folder from a shown one down to each mask in it, whether a rule shows it or the
-    /// bundle; `None` without masks. To be called before the masks are made, so that no change goes
-    /// unseen.
+    /// Watches every folder from a shown one down to each mask in it, and to each name at which nothing
+    /// may come to be, whether a rule shows it or the bundle; `None` without any. To be called before the
+    /// masks are made, so that no change goes unseen.
     ///
     /// # Errors
     /// A folder that cannot be watched: the limit of watches (inotify(7)) is reached, or it is gone.
+    /// Something has come to be where nothing was.
     pub(super) fn over(request: &LaunchRequest) -> Result<Option<MaskWatch>, RunError> {
         let by_policy = request.plan.binds.iter();
         let by_policy = by_policy.map(|bind| (bind.path.as_path(), bind.path.as_path()));
@@ -56,19 +58,26 @@ impl MaskWatch {
         });
         let shown: Vec<(&Path, &Path)> = by_policy.chain(by_bundle).collect();
         // Of folders that are shown within each other any can be replaced.
-        let masks = request.plan.masks.iter().flat_map(|mask| {
-            let around = shown.iter().filter(|(path, _)| mask.path.starts_with(path));
-            around.map(move |shown| (mask, *shown))
+        let masks = request.plan.masks.iter().map(|mask| Lost {
+            path: mask.path.clone(),
+            rule: mask.rule.clone(),
         });
-        let mut masks = masks.peekable();
-        if masks.peek().is_none() {
-            return Ok(None);
+        let absent = request.plan.absent.iter();
+        let all = masks.map(|lost| (lost, true)).chain(absent.map(|absent| {
+            let Absent { path, rule } = absent.clone();
+            (Lost { path, rule }, false)
+        }));
+        let mut watch = None;
+        for (lost, is_mask) in all {
+            for shown in shown.iter().filter(|(path, _)| lost.path.starts_with(path)) {
+                let watch = match &mut watch {
+                    Some(watch) => watch,
+                    none => none.insert(MaskWatch::empty()?),
+                };
+                watch.add(&lost, is_mask, *shown)?;
+            }
         }
-        let mut watch = MaskWatch::empty()?;
-        for (mask, shown) in masks {
-            watch.add(mask, shown)?;
-        }
-        Ok(Some(watch))
+        Ok(watch)
     }
 
     /// Watches nothing yet.
@@ -84,21 +93,36 @@ impl MaskWatch {
         })
     }
 
+    /// Each folder from the one down that is shown, with the name in it that leads to what may be lost.
     /// `inside` is a path in the sandbox at which `host` is shown.
-    fn add(&mut self, mask: &Mask, (inside, host): (&Path, &Path)) -> Result<(), RunError> {
-        let Ok(below) = mask.path.strip_prefix(inside) else {
+    fn add(
+        &mut self,
+        lost: &Lost,
+        is_mask: bool,
+        (inside, host): (&Path, &Path),
+    ) -> Result<(), RunError> {
+        let Ok(below) = lost.path.strip_prefix(inside) else {
             return Ok(());
         };
-        // Each folder from the shown one down, with the name in it that leads to the mask.
-        for entry in below.ancestors() {
+        let mut entries: Vec<&Path> = below.ancestors().collect();
+        entries.reverse();
+        for entry in entries {
             let (Some(parent), Some(name)) = (entry.parent(), entry.file_name()) else {
                 continue;
             };
-            let lost = Lost {
-                path: mask.path.clone(),
-                rule: mask.rule.clone(),
-            };
-            self.watch(&host.join(parent), name, lost)?;
+            self.watch(&host.join(parent), name, lost.clone())?;
+            let found = host.join(entry).symlink_metadata();
+            let is_real = found.is_ok_and(|found| !found.is_symlink());
+            match (is_mask, is_real) {
+                // Beyond a link, and beyond what is missing, there is nothing of it.
+                (false, false) => return Ok(()),
+                (false, true) if entry == below => {
+                    let cause = "it has come to be just now, and is denied as what is not there";
+                    let shown = lost.path.display().to_string();
+                    return Err(RunError::io("keep away", shown)(io::Error::other(cause)));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! all sandboxes share, get at host programs through the kernel, or make the supervisor wait.
 
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -405,6 +406,55 @@ fn a_hidden_file_that_the_host_replaces() {
     }
 }
 
+/// A denied name at which nothing is, or a link, where the host puts something.
+#[test]
+fn a_denied_name_that_the_host_gives_to_something() {
+    let _alone = alone();
+    if !is_root("a_denied_name_that_the_host_gives_to_something") {
+        return;
+    }
+    let code = "import time; print('up', flush=True); time.sleep(120)";
+    type Change = fn(&Scratch);
+    let made: Change = |scratch| drop(scratch.file("d/sub/.env", b"secret"));
+    let below: Change = |scratch| drop(scratch.file("d/later/.env", b"secret"));
+    let led_to: Change = |scratch| drop(scratch.file("d/missing", b"secret"));
+    let exchanged: Change = |scratch| {
+        symlink("other", scratch.entry("d/new")).expect("a link");
+        rename(scratch, "d/new", "d/link");
+    };
+    for (denied, change) in [
+        ("sub/.env", made),
+        ("later/.env", below),
+        ("dangling", led_to),
+        ("link", exchanged),
+    ] {
+        let scratch = Scratch::new();
+        scratch.file("d/sub/there", b"");
+        scratch.file("d/secret", b"old secret");
+        scratch.file("d/other", b"new secret");
+        symlink("missing", scratch.entry("d/dangling")).expect("a link");
+        symlink("secret", scratch.entry("d/link")).expect("a link");
+        let read = format!("--allow-read={}", scratch.entry("d"));
+        let deny = format!("--deny-read={}", scratch.entry(&format!("d/{denied}")));
+        let run = Child::new(binary()).clean_path();
+        let run = run.args(["run", &read, &deny, "-c", code]);
+        let mut running = run.current_dir("/").start();
+        running.wait_for_output("up");
+        scratch.file("d/sub/unrelated", b"x");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(
+            running.wait(std::time::Duration::ZERO).is_none(),
+            "{denied}"
+        );
+        change(&scratch);
+        let done = running.wait(PATIENCE).expect("the run ends").expect(125);
+        assert!(
+            done.stderr().contains("was changed on the host"),
+            "{denied}: {done}"
+        );
+    }
+}
+
 fn rename(scratch: &Scratch, from: &str, to: &str) {
     std::fs::rename(scratch.entry(from), scratch.entry(to)).expect("it can be renamed");
 }
@@ -419,7 +469,7 @@ fn a_hidden_file_of_the_bundle_that_the_host_replaces() {
     let scratch = Scratch::new();
     scratch.file("v/pyvenv.cfg", b"home = /usr/bin\n");
     scratch.file("v/bin/.keep", b"");
-    std::os::unix::fs::symlink(PYTHON, scratch.entry("v/bin/python")).expect("a link");
+    symlink(PYTHON, scratch.entry("v/bin/python")).expect("a link");
     let secret = scratch.file("v/sub/key", b"old secret");
     scratch.file("v/sub/key.tmp", b"new secret");
     let deny = ["read", "write"].map(|verb| format!("--deny-{verb}={secret}"));

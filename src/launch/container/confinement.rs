@@ -11,7 +11,7 @@ use super::oracle::Oracle;
 use crate::launch::landlock::{self, Ends, Fence};
 use crate::launch::seccomp::{Filters, SeccompRequest};
 use crate::launch::{Failure, Mechanism, State};
-use crate::policy::{Grant, Perm, PermSet};
+use crate::policy::{Absent, Grant, Perm, PermSet};
 use crate::sys::process;
 
 /// See the module.
@@ -32,6 +32,8 @@ pub struct Confinement {
     pub(super) kill: bool,
     /// What is taken away by mounts.
     pub masks: Vec<Masked>,
+    /// Names at which nothing may come to be.
+    pub absent: Vec<Absent>,
     /// What holds, as the first process has seen it.
     pub mechanisms: Vec<Mechanism>,
     /// What the supervisor decides by where the container has a channel; it takes this away.

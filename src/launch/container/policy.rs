@@ -71,6 +71,7 @@ impl ContainerPolicy {
             once: plan.exec == ExecPlan::Once,
             kill: policy.on_violation() == OnViolation::Kill,
             masks: plan.masks.iter().map(masked).collect(),
+            absent: plan.absent,
             oracle: self.channel.then(|| Oracle::of(&grants, &world)),
             mechanisms: Vec::new(),
         };

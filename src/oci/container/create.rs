@@ -119,6 +119,7 @@ impl Recorder<'_> {
             layers: policy.names.clone(),
             mechanisms: policy.enforced(confinement),
             masks: confinement.masks.clone(),
+            absent: confinement.absent.clone(),
             wall: policy.bounds.wall(),
             output: policy.bounds.output(),
             events: policy.events.clone(),

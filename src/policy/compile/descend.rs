@@ -12,7 +12,7 @@ use super::unsupported;
 use crate::policy::matching::PathPattern;
 use crate::policy::merge::{ExecMode, Policy, host_paths_over_private_places};
 use crate::policy::perm::{Grant, Perm, PermSet};
-use crate::policy::plan::{Bind, CHANNEL, EntryKind, Link, Mask, OWN_PLACES, Plan, World};
+use crate::policy::plan::{Absent, Bind, CHANNEL, EntryKind, Link, Mask, OWN_PLACES, Plan, World};
 use crate::policy::request::{Request, RuleRef};
 
 /// What the walk found.
@@ -20,6 +20,7 @@ pub(super) struct Outline {
     pub binds: Vec<Bind>,
     pub links: Vec<Link>,
     pub masks: Vec<Mask>,
+    pub absent: Vec<Absent>,
     pub landlock: Vec<Grant>,
     pub private_executable: Vec<PathBuf>,
     pub programs: Vec<PathBuf>,
@@ -53,6 +54,7 @@ impl<'c> Descent<'c> {
             binds: Vec::new(),
             links: Vec::new(),
             masks: Vec::new(),
+            absent: Vec::new(),
             landlock: Vec::new(),
             private_executable: Vec::new(),
             programs: Vec::new(),
@@ -319,6 +321,13 @@ impl<'c> Descent<'c> {
                 )
             };
             self.out.refusals.add(&rule, missing, change);
+        }
+        let lost = have.difference(want).iter().next();
+        if let Some(perm) = lost.filter(|_| above.visible && !above.creatable()) {
+            self.out.absent.push(Absent {
+                path: spot.path.clone(),
+                rule: self.rule_of(&spot.path, perm).to_string(),
+            });
         }
         State {
             visible: above.visible && above.creatable(),

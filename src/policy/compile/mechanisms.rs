@@ -82,6 +82,9 @@ fn with_live(perms: PermSet, live: PermSet, how: &str) -> String {
 }
 
 fn at_path(path: &Path, action: Verdict, outline: &Outline) -> String {
+    if outline.absent.iter().any(|absent| absent.path == path) {
+        return "nothing is there; it ends when something is".into();
+    }
     let found = outline.spots.iter().position(|spot| spot.path == path);
     let Some((spot, state)) = found.map(|index| (&outline.spots[index], &outline.states[index]))
     else {

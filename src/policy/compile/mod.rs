@@ -64,6 +64,7 @@ impl Policy {
             binds: outline.binds,
             links: outline.links,
             masks: outline.masks,
+            absent: outline.absent,
             landlock: openable_to_execute(outline.landlock, live),
             private_executable: outline.private_executable,
             exec,

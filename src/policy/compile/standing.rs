@@ -290,6 +290,15 @@ impl Standing<'_> {
         }
         self.same_ruleset(&outline.landlock, live);
         self.same_masks(&outline.masks);
+        for absent in &outline.absent {
+            if !self.in_force.absent.iter().any(|it| it.path == absent.path) {
+                let path = absent.path.display();
+                let missing = format!(
+                    "nothing is at {path}, or a symbolic link, and whether that changes is not watched since the start"
+                );
+                self.refuse_at(&absent.path, Perm::ReadFile, missing);
+            }
+        }
         let binds: BTreeSet<&Path> = self.in_force.binds.iter().map(|it| &*it.path).collect();
         for bind in &outline.binds {
             if !binds.contains(&*bind.path) {

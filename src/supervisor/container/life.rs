@@ -193,7 +193,7 @@ impl Life {
         let reason = match masks.lost_by_now() {
             Ok(None) => return,
             Ok(Some(lost)) => format!(
-                "what hides {} may be gone, since its place was changed ({})",
+                "{} may be seen by now, since its place was changed ({})",
                 lost.path.display(),
                 lost.rule
             ),

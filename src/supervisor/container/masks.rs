@@ -9,16 +9,22 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, Stat
 
 use crate::launch::container::Masked;
 use crate::oci::container::supervised::Living;
+use crate::policy::Absent;
 use crate::supervisor::error::RunError;
 use crate::supervisor::masks::{Lost, MaskWatch};
 
-/// Watches what leads to each mask in the container's own root, and then looks at each: what has
-/// happened before the watch is seen by that, what comes later by the watch. `None` without masks.
+/// Watches what leads to each mask in the container's own root, and to each name at which nothing may
+/// come to be, and then looks at each: what has happened before the watch is seen by that, what comes
+/// later by the watch. `None` without any.
 ///
 /// # Errors
-/// A mask is gone already, or cannot be watched.
-pub(super) fn watch(living: &Living, masks: &[Masked]) -> Result<Option<MaskWatch>, RunError> {
-    if masks.is_empty() {
+/// A mask is gone already, something has come to be, or it cannot be watched.
+pub(super) fn watch(
+    living: &Living,
+    masks: &[Masked],
+    absent: &[Absent],
+) -> Result<Option<MaskWatch>, RunError> {
+    if masks.is_empty() && absent.is_empty() {
         return Ok(None);
     }
     let failed = |path: &Path| RunError::io("watch", path.display().to_string());
@@ -26,26 +32,59 @@ pub(super) fn watch(living: &Living, masks: &[Masked]) -> Result<Option<MaskWatc
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root_fd = rustix::fs::openat2(CWD, &root, flags, Mode::empty(), ResolveFlags::empty())
         .map_err(|errno| failed(&root)(errno.into()))?;
+    let root = root_fd.as_fd();
     let mut watch = MaskWatch::empty()?;
-    for mask in masks {
-        for entry in mask.path.ancestors() {
-            let (Some(parent), Some(name)) = (entry.parent(), entry.file_name()) else {
-                continue;
-            };
-            let folder = open(root_fd.as_fd(), parent).map_err(failed(parent))?;
-            let shown = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-            let lost = Lost {
-                path: mask.path.clone(),
-                rule: mask.rule.clone(),
-            };
-            watch.watch(&shown, name, lost)?;
-        }
-        if !is_mounted(root_fd.as_fd(), &mask.path).map_err(failed(&mask.path))? {
+    for Masked { path, rule } in masks {
+        let lost = Lost {
+            path: path.clone(),
+            rule: rule.clone(),
+        };
+        lead(&mut watch, root, &lost, true)?;
+        if !is_mounted(root, path).map_err(failed(path))? {
             let cause = "the mask over it is gone: its place was replaced from outside";
-            return Err(failed(&mask.path)(io::Error::other(cause)));
+            return Err(failed(path)(io::Error::other(cause)));
+        }
+    }
+    for Absent { path, rule } in absent {
+        let lost = Lost {
+            path: path.clone(),
+            rule: rule.clone(),
+        };
+        lead(&mut watch, root, &lost, false)?;
+        // What is a link is none of the names that lead somewhere.
+        if open(root, path).is_ok() {
+            let cause = "it has come to be just now, and is denied as what is not there";
+            return Err(failed(path)(io::Error::other(cause)));
         }
     }
     Ok(Some(watch))
+}
+
+/// Watches each folder on the way, all of which have to be there for a mask.
+fn lead(
+    watch: &mut MaskWatch,
+    root: BorrowedFd<'_>,
+    lost: &Lost,
+    is_mask: bool,
+) -> Result<(), RunError> {
+    for entry in lost.path.ancestors() {
+        let (Some(parent), Some(name)) = (entry.parent(), entry.file_name()) else {
+            continue;
+        };
+        let folder = match open(root, parent) {
+            // Beyond a link, and beyond what is missing, there is nothing of it.
+            Err(error) if !is_mask && leads_nowhere(&error) => continue,
+            folder => folder.map_err(RunError::io("watch", parent.display().to_string()))?,
+        };
+        let shown = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        watch.watch(&shown, name, lost.clone())?;
+    }
+    Ok(())
+}
+
+fn leads_nowhere(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
 fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {

@@ -85,7 +85,7 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
     if let Some(log) = &mut log {
         record_beginning(log, beginning)?;
     }
-    let masks = masks::watch(&living, &beginning.masks)?;
+    let masks = masks::watch(&living, &beginning.masks, &beginning.absent)?;
     let kills = match living.group().oom_events() {
         Ok(events) => Some(events),
         // Without a group that has the controller of memory there is nothing to tell.

@@ -10,6 +10,7 @@ use crate::launch::container::{Masked, Oracle};
 use crate::launch::group::GroupRecord;
 use crate::oci::container::policy::Texts;
 use crate::oci::container::record::ProcessRecord;
+use crate::policy::Absent;
 
 /// What a supervisor begins with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub struct Beginning {
     pub mechanisms: Vec<Mechanism>,
     /// What is taken away by mounts.
     pub masks: Vec<Masked>,
+    /// Names at which nothing may come to be.
+    pub absent: Vec<Absent>,
     /// How long the program may run.
     pub wall: Option<Duration>,
     /// How many bytes its processes may write to their standard output and standard error together.
