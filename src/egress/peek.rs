@@ -3,9 +3,6 @@
 
 use super::tls::{self, Hello};
 
-/// The most headers of a request, as of most servers.
-const HEADERS: usize = 100;
-
 /// What HTTP/2 begins with where nothing has been agreed before (RFC 9113 section 3.4).
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n";
 
@@ -64,22 +61,36 @@ fn http(stream: &[u8]) -> Said {
     if HTTP_2.starts_with(stream) {
         return Said::Partial;
     }
-    if is_of_http(stream) {
-        return Said::Requests;
+    let (line, is_whole) = first_line(stream);
+    match (is_of_http(stream), is_whole || !could_be_request(line)) {
+        (true, _) => Said::Requests,
+        (false, true) => Said::Other,
+        (false, false) => Said::Partial,
     }
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(stream) {
-        Ok(httparse::Status::Partial) => Said::Partial,
-        Ok(httparse::Status::Complete(_)) => Said::Requests,
-        Err(_) => Said::Other,
-    }
+}
+
+/// The first line that has something in it, without what stands before, and whether it has its end.
+fn first_line(stream: &[u8]) -> (&[u8], bool) {
+    let stream = stream.trim_ascii_start();
+    let end = stream.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    (&stream[..end.unwrap_or(stream.len())], end.is_some())
+}
+
+/// Whether a line could still become that of a request: a method (RFC 9110 section 5.6.2) and what servers
+/// take for the blanks behind it.
+fn could_be_request(line: &[u8]) -> bool {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | 0xb | 0xc);
+    let method = line.iter().position(is_blank).unwrap_or(line.len());
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    line[..method].iter().all(is_token)
+        && line[method..]
+            .iter()
+            .all(|byte| *byte >= b' ' || is_blank(byte))
 }
 
 /// Whether its first line says that it is a request, well formed or not: servers are lenient.
 fn is_of_http(stream: &[u8]) -> bool {
-    let mut lines = stream.split(|byte| matches!(byte, b'\r' | b'\n'));
-    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    let (line, _) = first_line(stream);
     let mut words = line.windows(VERSION.len());
     words.any(|word| word.eq_ignore_ascii_case(VERSION))
 }
@@ -101,7 +112,12 @@ mod tests {
             ("GET / HTTP/1.1 \r\n", Said::Requests),
             ("GET\u{b}/\u{b}http/1.1\r\n", Said::Requests),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Said::Ambiguous),
+            (" \r\nGET  / HTTP/1.1\r\n", Said::Requests),
             ("GET /", Said::Partial),
+            ("\r\n", Said::Partial),
+            ("GET  ", Said::Partial),
+            ("GET\u{b}/\u{b}", Said::Partial),
+            ("GET /\r\n", Said::Other),
             ("PR", Said::Partial),
             ("", Said::Partial),
             ("SSH-2.0-OpenSSH_9.2\r\n", Said::Other),

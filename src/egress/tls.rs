@@ -5,6 +5,8 @@
 pub(super) const LONGEST: usize = 1 << 16;
 
 const HANDSHAKE: u8 = 22;
+/// The other kinds of record that there are: servers pass over some that come first.
+const OTHER_RECORDS: [u8; 3] = [20, 21, 23];
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
@@ -29,11 +31,23 @@ pub(super) fn begins(stream: &[u8]) -> bool {
     stream.first() == Some(&HANDSHAKE)
 }
 
+/// Whether it is the greeting of SSL version 2 (RFC 5246 appendix E.2), by which servers of TLS are greeted
+/// too. It names no host.
+fn is_of_version_2(stream: &[u8]) -> bool {
+    matches!(stream, [first, _, CLIENT_HELLO, 0 | 3, ..] if first & 0x80 != 0)
+}
+
 /// Reads the beginning of a stream.
 pub(super) fn hello(stream: &[u8]) -> Hello {
     match stream {
         [] | [HANDSHAKE] => return Hello::Partial,
         [HANDSHAKE, 3, ..] => {}
+        [first] if OTHER_RECORDS.contains(first) => return Hello::Partial,
+        [first, 3, ..] if OTHER_RECORDS.contains(first) => return Hello::Malformed,
+        [first] | [first, _] | [first, _, CLIENT_HELLO] if first & 0x80 != 0 => {
+            return Hello::Partial;
+        }
+        _ if is_of_version_2(stream) => return Hello::Malformed,
         _ => return Hello::Other,
     }
     let mut message = Vec::new();
@@ -192,6 +206,10 @@ mod tests {
     fn what_is_no_first_message_is_not_taken_for_one() {
         assert_eq!(hello(b"GET / HTTP/1.1\r\n"), Hello::Other);
         assert_eq!(hello(&[HANDSHAKE, 2]), Hello::Other);
+        // An alert before the greeting, and the greeting of an older version.
+        assert_eq!(hello(&[21, 3, 1, 0, 2, 1, 90]), Hello::Malformed);
+        assert_eq!(hello(&[0x80, 46, 1, 3, 1]), Hello::Malformed);
+        assert_eq!(hello(&[0x80, 46, 1, 7]), Hello::Other);
         assert_eq!(hello(&records(&message(&[]), 99)), Hello::Unnamed);
         let twice = [for_host("a.example"), for_host("b.example")].concat();
         assert_eq!(hello(&records(&message(&twice), 999)), Hello::Malformed);

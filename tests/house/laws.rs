@@ -152,7 +152,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("caps", &["launch", "sys"]),
     ("tokio", &["supervisor", "egress", "ipc"]),
     ("hickory_resolver", &["egress"]),
-    ("httparse", &["egress"]),
     ("hyper", &["egress"]),
     ("hyper_util", &["egress"]),
     ("http_body_util", &["egress"]),

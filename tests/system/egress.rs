@@ -321,6 +321,17 @@ fn what_is_said_names_the_host_that_was_decided_about() {
             ("allowed.example", folded, "400"),
             ("allowed.example", spaced, "400"),
             ("allowed.example", nested, "400"),
+            (
+                "allowed.example",
+                &format!("\r\n{}", denied.replace(' ', "  ")),
+                "400",
+            ),
+            (
+                "allowed.example",
+                &denied.replace(" HTTP/1.1", " HTTP/1.1 "),
+                "400",
+            ),
+            ("allowed.example", &format!(" {denied}"), "400"),
         ];
         let asked: Vec<Value> = tries
             .iter()
@@ -344,7 +355,12 @@ fn what_is_said_names_the_host_that_was_decided_about() {
             "{answer}"
         );
         assert_eq!(seen.requests(), ["allowed.example /x"], "{by}");
+        // Servers of TLS pass over an alert that comes first, and know an older greeting.
+        let alert = "\u{15}\u{3}\u{1}\0\u{2}\u{1}\u{5a}\u{16}\u{3}\u{1}";
+        let greeting = "\u{80}\u{2e}\u{1}\u{3}\u{1}\0";
         let tls = [
+            said(by, "allowed.example", alert),
+            said(by, "allowed.example", greeting),
             json!({ "tls": ["allowed.example", 80], "name": "denied.example", "by": by }),
             json!({ "tls": ["allowed.example", 80], "name": "www.allowed.example", "by": by }),
             json!({ "tls": [WEB, 80], "name": "denied.example", "by": by }),
