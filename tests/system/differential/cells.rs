@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use buntime::policy::Verdict;
 
-use super::chance::Chance;
+use crate::support::chance::Chance;
 
 /// Pairs from which on each cell has to be full.
 const MANY: u64 = 20_000;

@@ -3,30 +3,7 @@
 use serde_json::{Value, json};
 
 use super::expected::Call;
-
-/// A sequence of numbers that its seed decides.
-pub struct Chance(u64);
-
-impl Chance {
-    pub fn of_seed(seed: u64) -> Chance {
-        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn of<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
-        &choices[self.next() as usize % choices.len()]
-    }
-
-    pub fn one_in(&mut self, odds: u64) -> bool {
-        self.next().is_multiple_of(odds)
-    }
-}
+use crate::support::chance::Chance;
 
 const PATTERNS: [&str; 31] = [
     "hop/k.pem",

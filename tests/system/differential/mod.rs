@@ -24,10 +24,11 @@ use buntime::policy::{Entry, EntryKind, Layer, Policy, Vars, Verdict, World};
 use serde_json::Value;
 
 use self::cells::Counts;
-use self::chance::{Chance, call, policy};
+use self::chance::{call, policy};
 use self::expected::{Call, Need, Oracle, needs};
 use self::ways::Ways;
 use self::world::{described, leads, plant, without_links};
+use crate::support::chance::Chance;
 use crate::support::{
     Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
 };

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod chance;
 pub mod child;
 pub mod descendants;
 pub mod elf;

@@ -1,5 +1,7 @@
 //! What leaves a sandbox: a host with a link to a world of its own, and programs that want to go there.
 
+mod agree;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ const OUTSIDE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/system/egress/outside.py"
 );
-const TRIES: &str = include_str!("egress/tries.py");
+const TRIES: &str = include_str!("tries.py");
 
 const WEB: &str = "45.80.0.80";
 const WEB_6: &str = "2a0e:aaaa::80";
