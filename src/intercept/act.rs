@@ -30,14 +30,16 @@ pub(super) enum Done {
     Execute(Execution),
     /// It waits for another process: somebody else has to wait, and to make it.
     Wait(Task),
-    /// The same of something that no rule speaks of, and that must not be made twice.
-    Send(Task),
+    /// The same of something that no rule speaks of, and that must not be made twice; with what the call
+    /// gives where nobody can wait, as a part of it is done.
+    Send(Task, Option<i64>),
     /// Something came between, and it is to be looked at again.
     Again,
 }
 
-/// Makes a call that waits, in a process of its own.
-pub(super) type Task = Box<dyn FnOnce(&View) -> Result<Done, Errno> + Send + Sync>;
+/// Makes a call that waits, in a process of its own, where it can ask whether the caller still waits.
+pub(super) type Task =
+    Box<dyn FnOnce(&View, &dyn Fn() -> bool) -> Result<Done, Errno> + Send + Sync>;
 
 /// Makes the call.
 pub(super) type Act = Box<dyn FnOnce(&View, Caller) -> Result<Done, Errno> + Send + Sync>;
@@ -397,7 +399,7 @@ pub(super) fn take_mask(view: &View, caller: Caller) -> Result<(), Errno> {
 fn open_again(view: &View, caller: Caller, found: Found, flags: OFlags) -> Result<Done, Errno> {
     let waits = !flags.intersects(OFlags::NONBLOCK | OFlags::RDWR);
     if found.kind() == FileType::Fifo && waits {
-        return Ok(Done::Wait(Box::new(move |view: &View| {
+        return Ok(Done::Wait(Box::new(move |view: &View, _| {
             let opened = view.reopen_in_a_child(&found.object, kept(flags))?;
             Ok(Done::Descriptor(opened, flags.contains(OFlags::CLOEXEC)))
         })));

@@ -355,8 +355,10 @@ impl Broker {
             }
             Ok(Done::Execute(execution)) => self.execute(listener, (id, caller), execution),
             Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
-            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, (id, caller), task, true),
-            Ok(Done::Send(task)) => self.wait_elsewhere(listener, (id, caller), task, false),
+            Ok(Done::Wait(task)) => self.wait_elsewhere(listener, (id, caller), (task, true, None)),
+            Ok(Done::Send(task, begun)) => {
+                self.wait_elsewhere(listener, (id, caller), (task, false, begun))
+            }
             Ok(Done::Again) => refuse(listener, id, Errno::AGAIN),
             Err(errno) => refuse(listener, id, errno),
         }?;
@@ -435,15 +437,19 @@ impl Broker {
         &mut self,
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
-        task: Task,
-        is_decided: bool,
+        call: (Task, bool, Option<i64>),
     ) -> io::Result<()> {
-        match Waiter::start(&self.view, listener, (id, caller), (task, is_decided)) {
-            Ok(waiter) => {
+        let begun = call.2;
+        match (
+            Waiter::start(&self.view, listener, (id, caller), call),
+            begun,
+        ) {
+            (Ok(waiter), _) => {
                 self.waiters.push(waiter);
                 Ok(())
             }
-            Err(_) => refuse(listener, id, Errno::NOMEM),
+            (Err(_), Some(begun)) => answer(listener, id, Answer::Value(begun)),
+            (Err(_), None) => refuse(listener, id, Errno::NOMEM),
         }
     }
 
@@ -478,6 +484,6 @@ impl Broker {
             return Ok(());
         };
         let waiter = self.waiters.swap_remove(at);
-        refuse(listener, waiter.id, Errno::INTR)
+        waiter.answer_for(listener)
     }
 }

@@ -24,7 +24,7 @@ use super::elf;
 use super::image;
 use super::need::{Id, Judge, Need};
 use super::view::{Caller, Found, Target, View};
-use crate::policy::Perm;
+use crate::policy::{LOADERS, Perm};
 use crate::sys::trace::{self, Stop};
 
 /// Interpreters of scripts that are scripts, as the kernel counts them.
@@ -186,17 +186,6 @@ fn unreadable<'n>(judge: &'n Judge, found: &'n Found) -> impl Iterator<Item = Ne
         .map(|path| Need::Fs(Perm::ReadFile, path.clone()));
     reading.filter(|need| !judge.permits(need))
 }
-
-/// Where systems keep their dynamic loaders, as programs name them.
-const LOADERS: [&str; 7] = [
-    "/lib64/ld-linux-x86-64.so.2",
-    "/lib/ld-linux-x86-64.so.2",
-    "/lib/ld-linux-aarch64.so.1",
-    "/lib64/ld-linux-aarch64.so.1",
-    "/lib/ld-linux.so.2",
-    "/lib/ld-musl-x86_64.so.1",
-    "/lib/ld-musl-aarch64.so.1",
-];
 
 /// The loaders that the worker's root has, and those that its first program is known to need. A file
 /// that the worker could write to is none of them.

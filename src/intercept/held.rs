@@ -106,7 +106,7 @@ const LEADING: &[Sysno] = &[
 ];
 
 /// Newer forms, whose callers fall back to the others.
-const NEWER: &[Sysno] = &[Sysno::setxattrat, Sysno::removexattrat, Sysno::file_setattr];
+const NEWER: &[Sysno] = &[Sysno::setxattrat, Sysno::removexattrat];
 
 /// The calls to hold where `perms` are decided as each call is made.
 #[must_use]

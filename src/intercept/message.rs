@@ -18,6 +18,12 @@ use crate::sys::{memory, message, process};
 /// What is copied of a stream at once, and the longest message of another kind, in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// The most that one call sends, in bytes, as `MAX_RW_COUNT` of linux/fs.h.
+const MOST: u64 = 0x7fff_f000;
+
+/// Flags that speak of a message's end.
+const OF_ITS_END: i32 = libc::MSG_OOB | libc::MSG_EOR;
+
 /// Bytes of control messages.
 const LONGEST_CONTROL: u64 = 1 << 16;
 
@@ -38,12 +44,17 @@ const ALIGNMENT: usize = 8;
 const SCM_CREDENTIALS: i32 = 2;
 const CREDENTIALS: usize = 12;
 
+/// Pieces of the caller's memory, each with its length.
+type Pieces = Vec<(u64, u64)>;
+
 /// A message, copied once.
 #[derive(Debug)]
 pub(super) struct Message {
     socket: OwnedFd,
     address: Option<Address>,
     data: Vec<u8>,
+    /// Where what is not copied yet stands, of a stream.
+    rest: Pieces,
     control: Vec<u8>,
     /// Where in `control` the sender's process id stands.
     senders: Vec<usize>,
@@ -57,7 +68,7 @@ pub(super) struct Message {
 /// Where a message stands in the caller's memory.
 struct Layout {
     name: (u64, u64),
-    pieces: Vec<(u64, u64)>,
+    pieces: Pieces,
     control: (u64, u64),
     flags: u64,
     count: Option<u64>,
@@ -120,11 +131,12 @@ impl Message {
             (0, _) | (_, 0) => None,
             name => Some(Address::copied(view, caller, &socket, name)?),
         };
-        let data = data(view, caller, &layout.pieces, is_stream(&socket))?;
+        let (data, rest) = data(view, caller, &layout.pieces, is_stream(&socket))?;
         let mut message = Message {
             socket,
             address,
             data,
+            rest,
             control: Vec::new(),
             senders: Vec::new(),
             carried: Vec::new(),
@@ -198,17 +210,91 @@ impl Message {
         Ok(())
     }
 
-    /// Sends it, to `object` where that is what its path leads to.
+    /// Sends what is copied of it, to `object` where that is what its path leads to.
     fn send(&self, view: &View, object: Option<&OwnedFd>, more: i32) -> Result<usize, Errno> {
         let path = object.map(|object| unix(view.path_of(object).as_bytes()));
         let given = self.address.as_ref().map(|address| &*address.bytes);
         let address = path.as_deref().or(given).unwrap_or_default();
+        let what = (address, &*self.data, &*self.control_of_ours());
+        let flags = self.flags_of(self.rest.is_empty()) | more;
+        message::send(self.socket.as_fd(), what, flags).map_err(|error| errno(&error))
+    }
+
+    /// The control messages, with the sender that the kernel will see.
+    fn control_of_ours(&self) -> Vec<u8> {
         let mut control = self.control.clone();
         for at in &self.senders {
             control[*at..at + 4].copy_from_slice(&std::process::id().to_ne_bytes());
         }
-        let what = (address, &*self.data, &*control);
-        message::send(self.socket.as_fd(), what, self.flags | more).map_err(|error| errno(&error))
+        control
+    }
+
+    /// The flags for a part of it, which may be the last.
+    fn flags_of(&self, is_last: bool) -> i32 {
+        match is_last {
+            true => self.flags,
+            false => self.flags & !OF_ITS_END,
+        }
+    }
+
+    /// Makes the call for a caller that waits, after `begun` was sent of it at once.
+    fn send_waiting(
+        &self,
+        (view, caller): (&View, Caller),
+        object: Option<&OwnedFd>,
+        begun: Option<usize>,
+        still_waits: &dyn Fn() -> bool,
+    ) -> Result<usize, Errno> {
+        let sent = match begun {
+            Some(sent) => sent,
+            None => {
+                let sent = self.send(view, object, 0)?;
+                // Less than what is copied is sent only where something has ended it.
+                if sent < self.data.len() || self.rest.is_empty() {
+                    return Ok(sent);
+                }
+                sent
+            }
+        };
+        Ok(self.send_rest((view, caller), sent, still_waits))
+    }
+
+    /// Goes on with a stream of which `sent` bytes are sent, until all is sent, or a signal, an error or
+    /// the socket's time ends it: as in the kernel, what was sent by then is the result.
+    fn send_rest(
+        &self,
+        (view, caller): (&View, Caller),
+        mut sent: usize,
+        still_waits: &dyn Fn() -> bool,
+    ) -> usize {
+        // Descriptors and an address went with the first bytes.
+        let control = match self.carried.is_empty() {
+            true => self.control_of_ours(),
+            false => Vec::new(),
+        };
+        let (mut next, mut rest);
+        let (mut part, mut pieces) = (&self.data[sent..], &self.rest);
+        loop {
+            let flags = self.flags_of(pieces.is_empty()) & !libc::MSG_FASTOPEN;
+            let done = message::send(self.socket.as_fd(), (&[], part, &control), flags);
+            let bytes = done.unwrap_or_default();
+            sent += bytes;
+            if bytes < part.len() || pieces.is_empty() {
+                return sent;
+            }
+            let copied = data(view, caller, pieces, true);
+            // What was copied is the caller's only if that is there still.
+            let (Ok(copied), true) = (copied, still_waits()) else {
+                return sent;
+            };
+            (next, rest) = copied;
+            (part, pieces) = (&next, &rest);
+        }
+    }
+
+    /// Whether a caller that waits has more to send: of a stream, where other messages go as a whole.
+    fn lacks_some(&self, sent: usize) -> bool {
+        is_stream(&self.socket) && (sent < self.data.len() || !self.rest.is_empty())
     }
 
     /// What the caller is told, which may be a signal.
@@ -220,15 +306,17 @@ impl Message {
             let process = view.process_of(caller)?;
             process::kill(process as i32, libc::SIGPIPE).map_err(|error| errno(&error))?;
         }
-        let sent = sent?;
-        match self.count {
-            Some(count) => {
-                let bytes = (sent as u32).to_ne_bytes();
-                memory::write_memory(caller.tid, count, &bytes).map_err(|error| errno(&error))?;
-                Ok(Done::Value(1))
-            }
-            None => Ok(Done::Value(sent as i64)),
-        }
+        self.value(caller, sent?).map(Done::Value)
+    }
+
+    /// What the call gives.
+    fn value(&self, caller: Caller, sent: usize) -> Result<i64, Errno> {
+        let Some(count) = self.count else {
+            return Ok(sent as i64);
+        };
+        let bytes = (sent as u32).to_ne_bytes();
+        memory::write_memory(caller.tid, count, &bytes).map_err(|error| errno(&error))?;
+        Ok(1)
     }
 }
 
@@ -244,19 +332,23 @@ impl Looking<'_> {
         };
         let message = Arc::clone(message);
         let act = move |view: &View, caller| {
-            let sent = message.send(view, object.as_ref(), libc::MSG_DONTWAIT);
             let waits = message.flags & libc::MSG_DONTWAIT == 0 && waits(&message.socket)?;
-            if sent != Err(Errno::AGAIN) || !waits {
-                return message.told(view, caller, sent);
-            }
+            let begun = message.send(view, object.as_ref(), libc::MSG_DONTWAIT);
+            let begun = match begun {
+                Ok(sent) if waits && message.lacks_some(sent) => Some(sent),
+                Err(Errno::AGAIN) if waits => None,
+                sent => return message.told(view, caller, sent),
+            };
+            let value = begun.map(|sent| message.value(caller, sent)).transpose()?;
             let is_decided = object.is_some();
-            let task: Task = Box::new(move |view: &View| {
-                let sent = message.send(view, object.as_ref(), 0);
+            let task: Task = Box::new(move |view: &View, still_waits: &dyn Fn() -> bool| {
+                let place = (view, caller);
+                let sent = message.send_waiting(place, object.as_ref(), begun, still_waits);
                 message.told(view, caller, sent)
             });
             Ok(match is_decided {
                 true => Done::Wait(task),
-                false => Done::Send(task),
+                false => Done::Send(task, value),
             })
         };
         Ok(Prepared::new(needs, act))
@@ -289,23 +381,29 @@ fn layout(view: &View, caller: Caller, header: u64, flags: u64) -> Result<Layout
     })
 }
 
-/// Copies the pieces, of a stream no more than can be sent at once.
+/// Copies the pieces, and gives what is left of a stream, of which no more is copied than can be sent
+/// at once.
 fn data(
     view: &View,
     caller: Caller,
     pieces: &[(u64, u64)],
     is_stream: bool,
-) -> Result<Vec<u8>, Errno> {
-    let mut data = Vec::new();
+) -> Result<(Vec<u8>, Pieces), Errno> {
+    let (mut data, mut rest) = (Vec::new(), Vec::new());
+    let mut most = MOST;
     for (pointer, length) in pieces {
-        let room = LONGEST - data.len();
-        let length = usize::try_from(*length).map_err(|_| Errno::INVAL)?;
-        if length > room && !is_stream {
-            return Err(Errno::MSGSIZE);
+        let length = (*length).min(most);
+        most -= length;
+        let copied = length.min((LONGEST - data.len()) as u64);
+        if copied < length {
+            if !is_stream {
+                return Err(Errno::MSGSIZE);
+            }
+            rest.push((pointer.wrapping_add(copied), length - copied));
         }
-        data.extend(view.bytes(caller, *pointer, length.min(room))?);
+        data.extend(view.bytes(caller, *pointer, copied as usize)?);
     }
-    Ok(data)
+    Ok((data, rest))
 }
 
 fn number(bytes: &[u8], at: usize) -> u64 {

@@ -126,7 +126,7 @@ impl Looking<'_> {
             None => (Vec::new(), None),
         };
         let naming = Arc::clone(naming);
-        let connect = move |view: &View| {
+        let connect = move |view: &View, _: &dyn Fn() -> bool| {
             let path = object.as_ref().map(|object| view.path_of(object));
             let address = path.map(|path| unix(path.as_bytes()));
             let address = address.as_ref().unwrap_or(&naming.address.bytes);

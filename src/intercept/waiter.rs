@@ -24,6 +24,8 @@ pub(super) struct Waiter {
     pub id: u64,
     /// Whether it does what the policy decided about.
     pub is_decided: bool,
+    /// What its call gives where it is not made as a whole; `None` where nothing of it is done.
+    begun: Option<i64>,
     caller: Caller,
     /// Whoever takes what is in it answers the call: the process itself, when it is made, or we.
     turn: OwnedFd,
@@ -38,7 +40,7 @@ impl Waiter {
         view: &View,
         listener: BorrowedFd<'_>,
         (id, caller): (u64, Caller),
-        (task, is_decided): (Task, bool),
+        (task, is_decided, begun): (Task, bool, Option<i64>),
     ) -> io::Result<Waiter> {
         let turn = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         view.handed.wait_for_all();
@@ -51,6 +53,7 @@ impl Waiter {
             process,
             id,
             is_decided,
+            begun,
             caller,
             turn,
         })
@@ -69,6 +72,17 @@ impl Waiter {
             self.send(libc::SIGKILL)?;
         }
         self.wait_for_end()
+    }
+
+    /// Answers the call in the place of a process that has ended.
+    ///
+    /// # Errors
+    /// What the kernel says of the listener.
+    pub fn answer_for(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        match self.begun {
+            Some(value) => answer(listener, self.id, Answer::Value(value)),
+            None => refuse(listener, self.id, Errno::INTR),
+        }
     }
 
     fn wait_for_end(&self) -> io::Result<()> {
@@ -141,7 +155,7 @@ fn help(
     (task, turn): (Task, &OwnedFd),
 ) -> io::Result<()> {
     signal::let_itself_be_interrupted()?;
-    let done = task(view);
+    let done = task(view, &|| seccomp::still_waits(listener, id));
     process::block_all_signals()?;
     if !take(turn) {
         return Ok(());

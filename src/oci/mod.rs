@@ -15,6 +15,7 @@ mod error;
 mod grants;
 mod interpreter;
 mod mounts;
+mod named;
 mod prepare;
 mod program;
 mod proxy;

@@ -12,6 +12,7 @@ use super::error::OciError;
 use super::grants::bundle_grants;
 use super::interpreter::Interpreter;
 use super::mounts::Mounted;
+use super::named;
 use super::program::{PATH, Place};
 use super::proxy;
 use super::root::{command_pieces, every_program, interpreter_pieces};
@@ -154,15 +155,16 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
     if every && root.is_none() {
         every_program(&place, &mut draft.pieces);
     }
-    let bare = match &input.bare {
-        Some(why) => Some(bare::adapt(&mut draft, &input, why)?),
-        None => None,
-    };
     let out = input
         .out
         .as_deref()
         .map(|path| out_directory(path, input.out_keep))
         .transpose()?;
+    named::add(&mut draft, (&place, root.is_some()), &own, out.as_deref());
+    let bare = match &input.bare {
+        Some(why) => Some(bare::adapt(&mut draft, &input, why)?),
+        None => None,
+    };
     let grants = match &bare {
         Some(bare) => bare::bundle_grants(&draft, bare, out.as_deref()),
         None => grants(&draft, out.as_deref()),

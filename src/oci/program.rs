@@ -19,6 +19,9 @@ const SCRIPT_DEPTH: usize = 4;
 /// The longest first line of a script that the kernel reads (BINPRM_BUF_SIZE), in bytes.
 const SCRIPT_LINE: usize = 256;
 
+/// The type of a shared object (elf(5)).
+const ET_DYN: u16 = 3;
+
 /// A program, and what the kernel needs beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -271,6 +274,27 @@ fn elf_interpreter(file: &File, head: &[u8]) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// Whether a file is what a dynamic loader is: a shared object that names no other one.
+pub(super) fn is_loader(path: &Path) -> bool {
+    let mut head = [0; 64];
+    if !is_executable(path) {
+        return false;
+    }
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    let is_shared = file.read_exact_at(&mut head, 0).is_ok()
+        && head.starts_with(b"\x7fELF\x02\x01")
+        && head[16..18] == ET_DYN.to_le_bytes();
+    is_shared && elf_interpreter(&file, &head).is_none()
+}
+
+/// Whether it is a file that may be executed.
+pub(super) fn is_executable(path: &Path) -> bool {
+    let found = path.metadata();
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// Whether a file is a script, which cannot stand in for an interpreter.

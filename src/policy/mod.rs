@@ -25,6 +25,7 @@ mod limits;
 mod lossy;
 mod matching;
 mod merge;
+mod named;
 mod names;
 mod nearest;
 mod net;
@@ -52,10 +53,11 @@ pub use limits::{
     Approval, Audit, Limits, OnViolation, Plugins, Scope, parse_duration, parse_size,
 };
 pub use merge::{MergeError, Policy};
+pub use named::NamedProgram;
 pub use perm::{Grant, Perm, PermSet};
 pub use plan::{
-    Absent, Alias, Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, Link, Mask,
-    MaskKind, NetPlan, OWN_PLACES, Plan, RuleMechanism, World,
+    Absent, Alias, Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, LOADERS, Link,
+    Mask, MaskKind, NetPlan, OWN_PLACES, Plan, RuleMechanism, World,
 };
 pub use refused::{Refusal, Refused, RestartNeeded};
 pub use request::{Decision, Proto, Request, RuleOrigin, RuleRef, Verdict};

@@ -15,6 +15,17 @@ pub const CHANNEL: &str = "/run/buntime";
 /// Where every worker has its own or nothing, and no directory of the host stands in for it.
 pub const OWN_PLACES: [&str; 5] = ["/dev", "/proc", "/sys", "/tmp", CHANNEL];
 
+/// Where systems keep their dynamic loaders, as programs name them.
+pub const LOADERS: [&str; 7] = [
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib64/ld-linux-aarch64.so.1",
+    "/lib/ld-linux.so.2",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+];
+
 /// What a path is at the moment of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+#[cfg(target_arch = "x86_64")]
+use crate::support::elf::{self, At};
 use crate::support::{
     Child, Finished, PYTHON, Scratch, alone, binary, is_root, outside_of_tmp, recorded,
 };
@@ -331,6 +333,89 @@ fn what_has_no_name_and_every_form_of_the_loader_is_denied() {
         let (done, _) = run(who, &policy, &command);
         let denied = "213\n".repeat(2 + 2 * ways.len());
         assert_eq!(done.stdout(), denied, "{who:?}: it was not denied: {done}");
+    }
+}
+
+/// Whoever starts them, programs that may run have the loaders and interpreters that they name.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_static_program_starts_whatever_may_run() {
+    let _alone = alone();
+    if !is_root("a_static_program_starts_whatever_may_run") {
+        return;
+    }
+    let tools = Tools::new("executions-static");
+    let here = &tools.0;
+    tools.add("launch", &elf::starting());
+    tools.add("sh", &fs::read("/bin/sh").expect("a shell"));
+    tools.add("script", format!("#!{here}/sh\necho a script\n").as_bytes());
+    let launch = format!("{here}/launch");
+    let allowed = |name: &str| json!({"action": "allow", "path": name});
+    let script = format!("{here}/script");
+    let compared = json!({"action": "allow", "path": script, "sha256": tools.digest("script")});
+    let other = format!("{here}/other");
+    for who in EVERYBODY {
+        let started = |rule: &Value, live: bool, command: &[&str]| {
+            let mut rules = vec![allowed(&launch), rule.clone()];
+            if live {
+                rules.push(json!({"action": "warn", "path": format!("{here}/nothing")}));
+            }
+            let command = [&[&*launch], command].concat();
+            run(who, &policy(&tools, &json!(rules)), &command).0
+        };
+        for live in [false, true] {
+            let done = started(&allowed("/usr/bin/true"), live, &["/usr/bin/true"]);
+            assert_eq!(done.status.code(), Some(0), "{who:?} {live}: {done}");
+            for rule in ["/usr/bin", "/usr/bin/t*"] {
+                let done = started(&allowed(rule), live, &["/usr/bin/true"]);
+                assert_eq!(done.status.code(), Some(0), "{who:?} {rule}: {done}");
+            }
+            let done = started(&allowed(&script), live, &[&script]);
+            assert_eq!(done.stdout(), "a script\n", "{who:?} {live}: {done}");
+            // By the loader nothing more is to be had.
+            let done = started(&allowed("/usr/bin/true"), live, &[LOADER, &other]);
+            let failed = done.status.code() != Some(0) && done.stdout().is_empty();
+            assert!(failed, "{who:?} {live}: it was not denied: {done}");
+        }
+        // An interpreter runs whatever it is told to, and not only what was compared.
+        let done = started(&compared, true, &[&script]);
+        assert_eq!(done.status.code(), Some(13), "it was not denied: {done}");
+    }
+}
+
+/// What a program names is shown with it, unless the worker may have written that, or it is none.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_a_program_names_is_shown_where_it_is_a_loader() {
+    let _alone = alone();
+    if !is_root("what_a_program_names_is_shown_where_it_is_a_loader") {
+        return;
+    }
+    let tools = Tools::new("executions-naming");
+    let hidden = Tools::new("executions-named");
+    let loader = format!("{}/loader", hidden.0);
+    hidden.add("loader", &fs::read(LOADER).expect("a loader"));
+    hidden.add("text", b"a text\n");
+    let text = format!("{}/text", hidden.0);
+    let naming = |path: &str| elf::ending(3, At::Program, Some(path));
+    tools.add("tool", &naming(&loader));
+    tools.add("of-text", &naming(&text));
+    let folder = format!("{}/written", tools.0);
+    fs::create_dir(&folder).expect("a folder");
+    tools.add("written/tool", &naming(&loader));
+    let written = json!({"action": "allow", "path": folder});
+    for (tool, named, shown) in [
+        ("tool", &loader, true),
+        ("of-text", &text, false),
+        ("written/tool", &loader, false),
+    ] {
+        let rules = json!([{"action": "allow", "path": format!("{}/{tool}", tools.0)}]);
+        let mut policy = policy(&tools, &rules);
+        let files = policy["fs"]["rules"].as_array_mut().expect("rules");
+        files.push(written.clone());
+        let (done, _) = run(Who::Root, &policy, &["/usr/bin/cmp", named, named]);
+        let same = done.status.code() == Some(0);
+        assert_eq!(same, shown, "{tool}: it was not denied: {done}");
     }
 }
 

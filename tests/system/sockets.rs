@@ -15,6 +15,7 @@ use crate::support::{
 };
 
 const CALLS: &str = include_str!("sockets/calls.py");
+const STREAMS: &str = include_str!("sockets/streams.py");
 
 /// What the policy denies inside, where the kernel alone would say something else.
 const DENIED: &str = "denied ";
@@ -229,4 +230,22 @@ fn connections_that_a_rule_warns_of_are_recorded() {
     assert_eq!(verdicts("host.sock"), ["\"warn\""]);
     connect("no.sock").prints("13\n");
     assert_eq!(verdicts("no.sock"), ["\"deny\""]);
+}
+
+/// A caller that would wait in the kernel is not told that less was sent than would have been there.
+#[test]
+fn a_stream_takes_of_a_message_what_it_takes_outside() {
+    let _alone = alone();
+    if !is_root("a_stream_takes_of_a_message_what_it_takes_outside") {
+        return;
+    }
+    let (scratch, tree) = (Scratch::new(), Tree::new("streams"));
+    let policy = scratch.file("p.json", tree.policy(&[]).to_string().as_bytes());
+    let run = ["run", "--policy", &policy, "--quiet", "--", PYTHON];
+    let inside = Child::new(binary()).clean_path().args(run);
+    let expected = Child::new(PYTHON).args(["-I", "-c", STREAMS]).run();
+    let found = inside.args(["-I", "-c", STREAMS]).run();
+    let [expected, found] = [expected, found].map(|done| done.expect(0).stdout());
+    assert_eq!(expected.lines().count(), 16, "{expected}");
+    assert_eq!(found, expected);
 }

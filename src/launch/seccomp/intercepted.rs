@@ -63,14 +63,15 @@ pub(super) fn hold(table: &mut Table, perms: PermSet) -> Result<(), SeccompError
     ] {
         table.refuse(sysno, libc::EOPNOTSUPP);
     }
-    if perms.intersects(PermSet::CHANGE) {
-        let commands = ATTRIBUTES.map(|command| [equal(1, command)]);
-        let clause = Clause::Refuse {
-            when: rules(Sysno::ioctl, &commands)?,
-            errno: libc::EOPNOTSUPP,
-        };
-        table.append(Sysno::ioctl, clause);
-    }
+    // Also where only reading is decided: a directory can be made one in which another spelling of a
+    // name, of which no rule speaks, leads to the same file.
+    let commands = ATTRIBUTES.map(|command| [equal(1, command)]);
+    let clause = Clause::Refuse {
+        when: rules(Sysno::ioctl, &commands)?,
+        errno: libc::EOPNOTSUPP,
+    };
+    table.append(Sysno::ioctl, clause);
+    table.refuse(Sysno::file_setattr, libc::ENOSYS);
     // The paths of a process that hides its memory cannot be read. It is told that it has, as
     // nobody else is here from whom it could be hidden.
     let hides = [equal(0, constant(libc::PR_SET_DUMPABLE))];

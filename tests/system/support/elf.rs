@@ -10,10 +10,29 @@ pub enum At {
 /// A static program of x86_64 that ends with `status`; with an interpreter, which the kernel starts in
 /// its place, by the path as it is written here.
 pub fn ending(status: u8, at: At, interpreter: Option<&str>) -> Vec<u8> {
-    let mut path = interpreter.unwrap_or_default().as_bytes().to_vec();
-    path.push(0);
     // mov eax, 60 (exit); mov edi, status; syscall
     let code = [0xb8, 60, 0, 0, 0, 0xbf, status, 0, 0, 0, 0x0f, 0x05];
+    made_of(&code, at, interpreter)
+}
+
+/// A static program of x86_64 that executes the one that its arguments name, and ends with the errno.
+pub fn starting() -> Vec<u8> {
+    let code = [
+        // mov rax, [rsp] (how many arguments); lea rsi, [rsp + 16] (all but the first)
+        &[0x48, 0x8b, 0x04, 0x24, 0x48, 0x8d, 0x74, 0x24, 0x10][..],
+        // mov rdi, [rsi]; lea rdx, [rsi + rax * 8] (the environment)
+        &[0x48, 0x8b, 0x3e, 0x48, 0x8d, 0x14, 0xc6],
+        // mov eax, 59 (execve); syscall; mov edi, eax; neg edi
+        &[0xb8, 59, 0, 0, 0, 0x0f, 0x05, 0x89, 0xc7, 0xf7, 0xdf],
+        // mov eax, 60 (exit); syscall
+        &[0xb8, 60, 0, 0, 0, 0x0f, 0x05],
+    ];
+    made_of(&code.concat(), At::Program, None)
+}
+
+fn made_of(code: &[u8], at: At, interpreter: Option<&str>) -> Vec<u8> {
+    let mut path = interpreter.unwrap_or_default().as_bytes().to_vec();
+    path.push(0);
     let segments: u64 = if interpreter.is_some() { 2 } else { 1 };
     let base = at as u64;
     let code_at = 64 + 56 * segments;
