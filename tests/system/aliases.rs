@@ -357,6 +357,38 @@ fn the_layers_of_an_overlay_are_found_however_they_are_named() {
     }
 }
 
+/// When all names of a file have gone, another gets its inode.
+#[test]
+fn a_new_file_with_the_inode_of_a_denied_one_is_its_own() {
+    let _alone = alone();
+    if !is_root("a_new_file_with_the_inode_of_a_denied_one_is_its_own") {
+        return;
+    }
+    let folder = Folder::new("born");
+    let Folder(at) = &folder;
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(at, everybody).expect("its mode is changed");
+    std::fs::write(Path::new(at).join("denied"), "it is read\n").expect("a file");
+    std::fs::hard_link(Path::new(at).join("denied"), Path::new(at).join("other")).expect("a link");
+    let code = format!(
+        "import os
+os.chdir({at:?})
+try: print(open('other').read())
+except PermissionError: print('denied')
+known = os.stat('denied').st_ino
+os.unlink('denied'), os.unlink('other')
+for number in range(64):
+    name = f'new{{number}}'
+    open(name, 'w').write('it is new')
+    # On some file systems no inode comes again.
+    if os.stat(name).st_ino == known: break
+print(open(name).read())"
+    );
+    let allow = json!({ "action": "allow", "path": at });
+    let deny = json!({ "action": "deny", "path": format!("{at}/denied"), "perms": ["read_file"] });
+    run(&[], &json!([allow, deny]), &code).prints("denied\nit is new\n");
+}
+
 /// A name that leads through a link is denied for itself too, whatever comes in the place of the link.
 #[test]
 fn a_denied_name_that_leads_through_a_link_stays_denied() {
