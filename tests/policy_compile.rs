@@ -769,16 +769,12 @@ fn what_has_other_names_than_its_rule_is_refused() {
         of: of.into(),
         at: at.into(),
     };
+    let within = |at: &str| Alias::CaseWithin { at: at.into() };
     let shown = mount("/data/sub", "/data/other");
     for (path, alias, rule, words) in [
         ("/data/sub", Alias::Case, "fs[1]", "case make no difference"),
-        (
-            "/data",
-            Alias::CaseWithin,
-            "fs[2]",
-            "case make no difference",
-        ),
-        ("/data/file", Alias::Copy, "fs[3]", "overlay"),
+        ("/data", within("/data"), "fs[2]", "case make no difference"),
+        ("/data/file", Alias::HardLinks, "fs[3]", "hard links"),
         ("/data/sub", shown, "fs[1]", "at /data/other too"),
     ] {
         refuses(&policy, &with(path, alias), rule, words);
@@ -787,8 +783,8 @@ fn what_has_other_names_than_its_rule_is_refused() {
     let hidden = mount("/data/sub", "/elsewhere/sub");
     for (path, alias) in [
         ("/data/sub", hidden),
-        ("/data/sub", Alias::CaseWithin),
-        ("/data/sub", Alias::Copy),
+        ("/data/sub", within("/data/sub")),
+        ("/data", Alias::HardLinks),
         ("/other", Alias::Case),
     ] {
         let world = with(path, alias.clone());

@@ -42,7 +42,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Denied(denied) => denied.fmt(out),
-            Refused::Unresolved(Unresolved::Missing) => out.write_str("there is no such name"),
+            Refused::Unresolved(Unresolved::Missing) => out.write_str("the name has no address"),
             Refused::Unresolved(Unresolved::Failed) => out.write_str("no resolver knows the name"),
             Refused::Unreachable(error) => error.fmt(out),
         }
@@ -124,7 +124,10 @@ impl Connection {
 
 async fn resolve(name: &str, shared: &Shared) -> Result<Vec<IpAddr>, Refused> {
     let resolved = shared.dialler.resolve(name).await;
-    resolved.map_err(Refused::Unresolved)
+    match resolved.map_err(Refused::Unresolved)? {
+        nowhere if nowhere.is_empty() => Err(Refused::Unresolved(Unresolved::Missing)),
+        addresses => Ok(addresses),
+    }
 }
 
 fn at(

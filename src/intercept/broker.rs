@@ -9,13 +9,13 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 
 use super::act::{Act, Done, Looking, Prepared, Task};
 use super::calls::{self, Call};
 use super::exec::{self, Execution, Executions, Seen};
-use super::need::{Id, Judge, Need};
+use super::need::{Id, Judge, Known, Need};
 use super::outcome::{self, Outcome};
 use super::question::Question;
 use super::quick::{self, Quick};
@@ -23,6 +23,7 @@ use super::reply::{Given, Handed, answer, refuse};
 use super::view::{Caller, Target, View};
 use super::waiter::Waiter;
 use crate::policy::{Intercept, Perm, PermSet, Policy};
+use crate::sys::names;
 use crate::sys::seccomp::{self, Answer, Notification};
 use crate::sys::trace::Stop;
 
@@ -85,20 +86,25 @@ impl std::fmt::Debug for Waiting {
 }
 
 /// Names of files with several, by device and inode.
-fn known(linked: &[PathBuf]) -> io::Result<HashMap<Id, Vec<PathBuf>>> {
-    let mut known: HashMap<Id, Vec<PathBuf>> = HashMap::new();
+fn known(linked: &[PathBuf]) -> io::Result<HashMap<Id, Vec<Known>>> {
+    let mut known: HashMap<Id, Vec<Known>> = HashMap::new();
     for path in linked {
-        let stat = match rustix::fs::lstat(path) {
-            Ok(stat) => stat,
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => file,
             // It has gone meanwhile, and what comes there is judged by its name.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(error) => return Err(error.into()),
         };
+        let stat = fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             continue;
         }
-        let names = known.entry((stat.st_dev, stat.st_ino)).or_default();
-        names.push(path.clone());
+        let of_file = known.entry((stat.st_dev, stat.st_ino)).or_default();
+        of_file.push(Known {
+            name: path.clone(),
+            born: names::birth(&file),
+        });
     }
     Ok(known)
 }

@@ -9,9 +9,19 @@ use rustix::fs::{FileType, OFlags, Stat};
 use super::question::Asked;
 use super::view::Found;
 use crate::policy::{Perm, Policy, Request, Verdict};
+use crate::sys::names;
 
 /// What a file is known by: its device and its inode.
 pub(super) type Id = (u64, u64);
+
+/// A name by which a file is known wherever it is found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Known {
+    pub name: PathBuf,
+    /// When the file came into being, where that is told: when all its names have gone, another file
+    /// can have its inode.
+    pub born: Option<(i64, u32)>,
+}
 
 /// One thing that must be allowed for a call to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +97,7 @@ pub(super) fn to_remove(kind: FileType) -> Perm {
 pub(super) struct Judge {
     policy: Policy,
     /// Names of files with several, by device and inode.
-    linked: HashMap<Id, Vec<PathBuf>>,
+    linked: HashMap<Id, Vec<Known>>,
     /// Whether operations on files are recorded also where they are allowed.
     records_files: bool,
     /// The same of executions.
@@ -97,7 +107,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub fn new(policy: Policy, linked: HashMap<Id, Vec<PathBuf>>, loaders: Vec<Id>) -> Judge {
+    pub fn new(policy: Policy, linked: HashMap<Id, Vec<Known>>, loaders: Vec<Id>) -> Judge {
         let audit = policy.audit();
         let named = |name: &str| audit.events.iter().any(|event| event == name);
         Judge {
@@ -111,7 +121,7 @@ impl Judge {
 
     /// The same judge by other rules. What a file was known by stays known: it can have got other names
     /// since, and another file its own.
-    pub fn go_over(&mut self, policy: Policy, linked: HashMap<Id, Vec<PathBuf>>) {
+    pub fn go_over(&mut self, policy: Policy, linked: HashMap<Id, Vec<Known>>) {
         let mut known = std::mem::take(&mut self.linked);
         for (id, names) in linked {
             let of_file = known.entry(id).or_default();
@@ -158,10 +168,15 @@ impl Judge {
     /// is known wherever it is found.
     pub fn names<'n>(&'n self, found: &'n Found) -> impl Iterator<Item = &'n PathBuf> {
         let id = (found.stat.st_dev, found.stat.st_ino);
-        found
-            .paths
-            .iter()
-            .chain(self.linked.get(&id).into_iter().flatten())
+        let linked = self.linked.get(&id).map_or(&[][..], |linked| linked);
+        let born = match linked.is_empty() {
+            true => None,
+            false => names::birth(&found.object),
+        };
+        let is_of_it =
+            move |known: &&Known| known.born.is_none() || born.is_none() || known.born == born;
+        let linked = linked.iter().filter(is_of_it);
+        found.paths.iter().chain(linked.map(|known| &known.name))
     }
 
     /// What must be recorded or asked before a call with these needs is made: only the denial where
@@ -190,7 +205,7 @@ impl Judge {
         !self.records_files && self.policy.operation(&request).verdict == Verdict::Allow
     }
 
-    /// Whether rules speak of an object under names that it has beside the one where it was found.
+    /// Whether rules may speak of an object under names that it has beside the one where it was found.
     pub fn has_other_names(&self, stat: &Stat) -> bool {
         self.linked.contains_key(&(stat.st_dev, stat.st_ino))
     }

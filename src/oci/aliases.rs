@@ -1,5 +1,7 @@
 //! Other names by which the host gives what a policy names.
 
+mod layers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -7,8 +9,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use layers::Layer;
+
 use super::error::OciError;
-use crate::policy::{Alias, Entry, EntryKind, OWN_PLACES};
+use super::program::Place;
+use crate::policy::{Alias, Entry, EntryKind, OWN_PLACES, Policy};
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::names;
 
@@ -18,57 +23,123 @@ const NAMES: usize = 64;
 /// The mounts of this process.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// The aliases of those of the `wanted` paths that have any. `is_host`: the bundle has its own files from
-/// their places on the host too.
+/// What of the world is known already.
+pub(super) struct Known<'k> {
+    pub policy: &'k Policy,
+    pub entries: &'k BTreeMap<PathBuf, Entry>,
+    /// Where the bundle has its files.
+    pub place: &'k Place,
+}
+
+/// The aliases of those of the policy's strict paths that have any.
 ///
 /// # Errors
 /// The mounts cannot be read.
-pub(super) fn of(
-    entries: &BTreeMap<PathBuf, Entry>,
-    wanted: &BTreeSet<PathBuf>,
-    is_host: bool,
-) -> Result<BTreeMap<PathBuf, Vec<Alias>>, OciError> {
+pub(super) fn of(known: &Known<'_>) -> Result<BTreeMap<PathBuf, Vec<Alias>>, OciError> {
+    let wanted = known.policy.strict_paths();
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
     let list = std::fs::read(MOUNTS).map_err(OciError::io("read", MOUNTS))?;
     let mounts: Vec<Mount<'_>> = mountinfo::mounts(&list).collect();
-    let mut folding = BTreeMap::new();
-    let is_own = |path: &Path| OWN_PLACES.iter().any(|own| path.starts_with(own));
-    let of_host = wanted.iter().filter(|path| {
-        let in_bundle = entries.get(*path).is_some_and(|entry| entry.in_bundle);
-        !in_bundle || (is_host && !is_own(path))
-    });
-    let aliases = of_host.map(|path| {
-        let entry = entries.get(path);
-        let real = entry.map_or(path, |entry| &entry.real);
-        let by_mounts = elsewhere(&mounts, real)
-            .into_iter()
-            .map(|(of, at)| Alias::Mount { of, at });
-        let mut found: Vec<Alias> = by_mounts.collect();
-        let mut around = real.ancestors().skip(1);
-        if around.any(|directory| folds(directory, &mut folding)) {
-            found.push(Alias::Case);
-        }
-        let is_a = |kind| entry.is_some_and(|entry| entry.kind == kind);
-        if is_a(EntryKind::Dir) && folds(real, &mut folding) {
-            found.push(Alias::CaseWithin);
-        }
-        let is_linked = entry.is_some_and(|entry| entry.links > 1);
-        if is_a(EntryKind::File) && is_linked && names::are_on_overlay(real) {
-            found.push(Alias::Copy);
-        }
-        (path.clone(), found)
+    let mut search = Search {
+        known,
+        layers: layers::of(&mounts),
+        mounts: &mounts,
+        folding: BTreeMap::new(),
+    };
+    let aliases = wanted.into_iter().map(|path| {
+        let found = search.aliases(&path);
+        (path, found)
     });
     Ok(aliases.filter(|(_, found)| !found.is_empty()).collect())
 }
 
-/// What is at `path`, or below it, and is shown by another mount too: what that is, and where.
-fn elsewhere(mounts: &[Mount<'_>], path: &Path) -> Vec<(PathBuf, PathBuf)> {
+struct Search<'s> {
+    known: &'s Known<'s>,
+    mounts: &'s [Mount<'s>],
+    layers: Vec<Layer<'s>>,
+    /// What was found of directories so far.
+    folding: BTreeMap<PathBuf, bool>,
+}
+
+impl Search<'_> {
+    fn aliases(&mut self, path: &Path) -> Vec<Alias> {
+        let entry = self.known.entries.get(path);
+        let real = entry.map_or(path, |entry| &entry.real);
+        let is_dir = entry.is_some_and(|entry| entry.kind == EntryKind::Dir);
+        let is_linked = entry.is_some_and(|entry| entry.links > 1);
+        let mut found = Vec::new();
+        if self.is_of_host(path) {
+            let places = layers::elsewhere(self.mounts, &self.layers, real).into_iter();
+            found.extend(places.map(|(of, at)| Alias::Mount { of, at }));
+            let mut around = real.ancestors().skip(1);
+            if around.any(|directory| folds(directory, &mut self.folding)) {
+                found.push(Alias::Case);
+            }
+            if is_dir || path == Path::new("/") {
+                found.extend(self.folding_below(path, real));
+            }
+            if is_linked && !names::share_an_inode(real) && self.is_shown(real) {
+                found.push(Alias::HardLinks);
+            }
+        } else if is_linked && !names::share_an_inode(&self.known.place.outside(real)) {
+            found.push(Alias::HardLinks);
+        }
+        found
+    }
+
+    /// Whether the host has what is there. The bundle may have it from the same place.
+    fn is_of_host(&self, path: &Path) -> bool {
+        let entry = self.known.entries.get(path);
+        let in_bundle = entry.is_some_and(|entry| entry.in_bundle);
+        let is_host = self.known.place.root == Path::new("/");
+        let is_own = OWN_PLACES.iter().any(|own| path.starts_with(own));
+        !in_bundle || (is_host && !is_own)
+    }
+
+    /// Whether something of the file system of a path is shown: the other names could be there.
+    fn is_shown(&self, path: &Path) -> bool {
+        let Some(own) = own(self.mounts, path) else {
+            return true;
+        };
+        let all = self.mounts.iter();
+        let mut all = all.filter(|mount| mount.device == own.device);
+        all.any(|mount| self.may_show(&mount.point))
+    }
+
+    fn may_show(&self, path: &Path) -> bool {
+        self.known.policy.may_show(path, self.known.entries)
+    }
+
+    /// The directory itself and the mounts below it, where they are shown and case makes no difference.
+    fn folding_below(&mut self, path: &Path, real: &Path) -> Vec<Alias> {
+        let mut found = Vec::new();
+        let points = self.mounts.iter().map(|mount| &*mount.point);
+        let points: BTreeSet<&Path> = points.filter(|point| point.starts_with(real)).collect();
+        let is_own = |place: &Path| OWN_PLACES.iter().any(|own| place.starts_with(own));
+        for place in std::iter::once(real).chain(points) {
+            let is_looked_at = place == real || (!is_own(place) && self.may_show(place));
+            if is_looked_at && folds(place, &mut self.folding) {
+                let at = join(path, place.strip_prefix(real).unwrap_or(place));
+                found.push(Alias::CaseWithin { at });
+            }
+        }
+        found.dedup();
+        found
+    }
+}
+
+/// The mount on which a path is.
+fn own<'m>(mounts: &'m [Mount<'m>], path: &Path) -> Option<&'m Mount<'m>> {
     // Of several at one place the last lies on top.
     let around = mounts.iter().filter(|mount| path.starts_with(&mount.point));
-    let own = around.max_by_key(|mount| mount.point.components().count());
-    let own = own.and_then(|own| {
+    around.max_by_key(|mount| mount.point.components().count())
+}
+
+/// What is at `path`, or below it, and is shown by another mount too: what that is, and where.
+fn elsewhere(mounts: &[Mount<'_>], path: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let own = own(mounts, path).and_then(|own| {
         let below = path.strip_prefix(&own.point).ok()?;
         Some((own, own.root.join(below), path))
     });
@@ -90,15 +161,18 @@ fn elsewhere(mounts: &[Mount<'_>], path: &Path) -> Vec<(PathBuf, PathBuf)> {
 
 /// What of the part `root` of a file system, which is at `place`, another mount of it shows, and where.
 fn overlap((root, place): (&Path, &Path), mount: &Mount<'_>) -> Option<(PathBuf, PathBuf)> {
-    let join = |path: &Path, below: &Path| match below.as_os_str().is_empty() {
-        true => path.to_owned(),
-        false => path.join(below),
-    };
     if let Ok(below) = root.strip_prefix(&mount.root) {
         return Some((place.to_owned(), join(&mount.point, below)));
     }
     let below = mount.root.strip_prefix(root).ok()?;
     Some((join(place, below), mount.point.clone()))
+}
+
+fn join(path: &Path, below: &Path) -> PathBuf {
+    match below.as_os_str().is_empty() {
+        true => path.to_owned(),
+        false => path.join(below),
+    }
 }
 
 /// Whether nothing is mounted over either name.

@@ -1,7 +1,7 @@
 //! The ground that policies are compiled on, at the start of a run and while it lives.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::OciError;
 use super::program::Place;
@@ -57,8 +57,11 @@ impl Ground {
             through.insert(path.clone(), names);
             entries.insert(path, entry);
         }
-        let is_host = self.place.root == Path::new("/");
-        let aliases = aliases::of(&entries, &policy.strict_paths(), is_host)?;
+        let aliases = aliases::of(&aliases::Known {
+            policy,
+            entries: &entries,
+            place: &self.place,
+        })?;
         Ok(World {
             entries,
             through,

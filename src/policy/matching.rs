@@ -15,7 +15,7 @@ mod fitting;
 pub(super) use fitting::{ahead, covers};
 
 use super::layer::Vars;
-use super::names::{Name, head};
+use super::names::{Name, Names, head};
 
 /// One component of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,6 +139,14 @@ impl PathPattern {
     pub fn place(&self) -> PathBuf {
         let begins = || self.beginning().unwrap_or_else(|| PathBuf::from("/"));
         self.as_literal().unwrap_or_else(begins)
+    }
+
+    /// Whether it fits some of what can be below a directory, and not the directory as a whole.
+    pub fn reaches_into(&self, directory: &Path) -> bool {
+        Names::of(directory).is_none_or(|names| {
+            let rest = ahead(&self.components, names.as_slice());
+            !rest.is_empty() && rest.iter().all(|rest| !rest.is_empty())
+        })
     }
 
     /// The same pattern with another path before its first wildcard.

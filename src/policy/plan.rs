@@ -59,17 +59,20 @@ pub struct Entry {
 pub enum Alias {
     /// Upper and lower case make no difference to its name, or to one on the way there.
     Case,
-    /// Upper and lower case make no difference to the names in it.
-    CaseWithin,
-    /// Another mount of the host shows it, or something in it.
+    /// Upper and lower case make no difference to the names in a directory.
+    CaseWithin {
+        /// It, or something below it.
+        at: PathBuf,
+    },
+    /// The host shows it, or something in it, at another place too.
     Mount {
         /// What it shows.
         of: PathBuf,
         /// Where it shows that.
         at: PathBuf,
     },
-    /// It has several hard links on an overlay, which become different files when one is written to.
-    Copy,
+    /// It has several hard links on a file system that may give each of them an inode of its own.
+    HardLinks,
 }
 
 /// A plain snapshot of what compilation needs to know about the host and the bundle, so that

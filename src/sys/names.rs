@@ -1,16 +1,17 @@
 //! What the file system of a path does with names.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{FsWord, Mode, OFlags, ioctl_getflags, open, statfs};
+use rustix::fs::{
+    AtFlags, FsWord, Mode, OFlags, StatxFlags, fstatfs, ioctl_getflags, open, statfs, statx,
+};
 
 /// `FS_CASEFOLD_FL` of linux/fs.h.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// `OVERLAYFS_SUPER_MAGIC`, as the other numbers of linux/magic.h.
-const OVERLAY: u32 = 0x794c_7630;
-
-/// FAT, exFAT, NTFS in two drivers, SMB in two versions, and HFS+: case makes no difference on them.
+/// FAT, exFAT, NTFS in two drivers, SMB in two versions, and HFS+, as the other numbers of linux/magic.h:
+/// case makes no difference on them.
 const FOLDING: [u32; 7] = [
     0x4d44,
     0x2011_bab0,
@@ -23,6 +24,11 @@ const FOLDING: [u32; 7] = [
 
 /// ext4, tmpfs, f2fs and Btrfs, which say by a flag of the directory whether it does.
 const SAYING: [u32; 4] = [0xef53, 0x0102_1994, 0xf2f5_2010, 0x9123_683e];
+
+/// ext2 to ext4, XFS, Btrfs, tmpfs and f2fs: a file has one inode there, whatever its names and whatever
+/// becomes of it. An overlay copies a file that is changed under one name, and with FUSE and over a
+/// network each name can have an inode of its own.
+const KNOWING: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
 
 /// Whether upper and lower case make no difference to names in a directory; `None` where its file system
 /// does not say.
@@ -41,10 +47,23 @@ pub fn fold_case(directory: &Path) -> Option<bool> {
     }
 }
 
-/// Whether a path is on an overlay, which copies a file when it is first written to.
+/// Whether all hard links of a file at this path are known by its inode.
 #[must_use]
-pub fn are_on_overlay(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| magic(found.f_type) == OVERLAY)
+pub fn share_an_inode(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| KNOWING.contains(&magic(found.f_type)))
+}
+
+/// When a file came into being, in seconds and nanoseconds, where its file system tells and nothing
+/// changes it: a later file with the same inode has another time.
+#[must_use]
+pub fn birth(object: impl AsFd) -> Option<(i64, u32)> {
+    let kind = magic(fstatfs(&object).ok()?.f_type);
+    if !KNOWING.contains(&kind) {
+        return None;
+    }
+    let said = statx(&object, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let is_told = StatxFlags::from_bits_retain(said.stx_mask).contains(StatxFlags::BTIME);
+    is_told.then_some((said.stx_btime.tv_sec, said.stx_btime.tv_nsec))
 }
 
 /// A number of 32 bits in a word of the machine.

@@ -1,12 +1,15 @@
 //! Rules about what has other names on this host than the rules can know.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::Refusals;
+use super::intercept::is_judged_more_severely;
 use crate::policy::layer::Layer;
 use crate::policy::matching::PathPattern;
 use crate::policy::merge::Policy;
-use crate::policy::plan::{Alias, World};
+use crate::policy::perm::{Perm, PermSet};
+use crate::policy::plan::{Alias, Entry, World};
 use crate::policy::request::{RuleRef, Verdict};
 
 /// Refuses rules that would not hold for what they are about under another of its names.
@@ -16,8 +19,7 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
             let path = pattern.place();
             through(rule, (&path, world), refusals);
             for alias in world.aliases.get(&path).into_iter().flatten() {
-                let is_literal = pattern.as_literal().is_some();
-                refuse(policy, (rule, is_literal), (&path, alias), refusals);
+                refuse((policy, world), (rule, pattern), (&path, alias), refusals);
             }
         }
     }
@@ -53,23 +55,22 @@ fn of(layer: &Layer) -> impl Iterator<Item = (Verdict, &PathPattern, &RuleRef)> 
 }
 
 fn refuse(
-    policy: &Policy,
-    (rule, is_literal): (&RuleRef, bool),
+    (policy, world): (&Policy, &World),
+    (rule, pattern): (&RuleRef, &PathPattern),
     (path, alias): (&Path, &Alias),
     refusals: &mut Refusals,
 ) {
+    let is_literal = pattern.as_literal().is_some();
     match alias {
-        Alias::CaseWithin if is_literal => {}
-        Alias::Case | Alias::CaseWithin => refusals.add(
-            rule,
-            format!(
-                "upper and lower case make no difference to names at {}, and it would not hold for another spelling",
-                path.display()
-            ),
-            "deny the whole file system, or keep the files on another one",
-        ),
+        Alias::Case => folding(rule, path, refusals),
+        Alias::CaseWithin { at } => {
+            if !is_literal && pattern.reaches_into(at) {
+                folding(rule, at, refusals);
+            }
+        }
         Alias::Mount { of, at } => {
-            if is_visible(policy, at) && policy.carries(of, at, true).is_err() {
+            let is_visible = policy.may_show(at, &world.entries);
+            if is_visible && policy.carries(of, at, true).is_err() {
                 let at = at.display();
                 refusals.add(
                     rule,
@@ -78,26 +79,47 @@ fn refuse(
                 );
             }
         }
-        Alias::Copy => {
-            let changes = policy.change(path).verdict != Verdict::Deny;
-            if changes && is_literal {
+        Alias::HardLinks => {
+            let entry = world.entries.get(path);
+            let real = entry.map_or(path, |entry| &entry.real);
+            let perms = PermSet::ALL.without(Perm::WriteDir);
+            if is_literal && is_judged_more_severely(policy, real, perms) {
                 refusals.add(
                     rule,
-                    "the file has other names (hard links) on an overlay file system, and one that is written to becomes a file of its own",
-                    "deny it without perms, or copy the file",
+                    format!(
+                        "{} has other names (hard links), and on its file system (an overlay, FUSE, a network) each of them can be a file of its own, for which it would not hold",
+                        real.display()
+                    ),
+                    "copy the file in its place, so that it has one name, and deny or remove the others",
                 );
             }
         }
     }
 }
 
-/// Whether a path, or something below it, is shown to the worker: a default alone shows nothing.
-fn is_visible(policy: &Policy, path: &Path) -> bool {
-    let is_near = |shown: &Path| path.starts_with(shown) || shown.starts_with(path);
-    let rules = policy.layers.iter().flat_map(of);
-    // One that begins at the root speaks of what is there anyway.
-    let mut shown = rules
-        .filter(|(action, ..)| *action != Verdict::Deny)
-        .filter_map(|(_, pattern, _)| pattern.as_literal().or_else(|| pattern.beginning()));
-    shown.any(|shown| is_near(&shown)) || policy.bundle.iter().any(|grant| is_near(&grant.path))
+fn folding(rule: &RuleRef, at: &Path, refusals: &mut Refusals) {
+    refusals.add(
+        rule,
+        format!(
+            "upper and lower case make no difference to names at {}, and it would not hold for another spelling",
+            at.display()
+        ),
+        "deny the whole file system, or keep the files on another one",
+    );
+}
+
+impl Policy {
+    /// Whether a path without symbolic links, or something below it, may be shown to the worker: a
+    /// default alone shows nothing. `entries` has what the rules name.
+    pub fn may_show(&self, path: &Path, entries: &BTreeMap<PathBuf, Entry>) -> bool {
+        let is_near = |shown: &Path| path.starts_with(shown) || shown.starts_with(path);
+        let rules = self.layers.iter().flat_map(of);
+        // One that begins at the root speaks of what is there anyway.
+        let mut shown = rules
+            .filter(|(action, ..)| *action != Verdict::Deny)
+            .filter_map(|(_, pattern, _)| pattern.as_literal().or_else(|| pattern.beginning()));
+        let behind = |shown: &PathBuf| entries.get(shown).is_some_and(|entry| is_near(&entry.real));
+        shown.any(|shown| is_near(&shown) || behind(&shown))
+            || self.bundle.iter().any(|grant| is_near(&grant.path))
+    }
 }

@@ -1,6 +1,6 @@
 //! What of the plan is the interceptor's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::descend::Outline;
 use super::spots::Spot;
@@ -37,14 +37,18 @@ pub(super) fn of(
 /// Whether it is a file that is judged more severely than what lies around it.
 fn is_stricter(policy: &Policy, spot: &Spot, state: &State, live: PermSet) -> bool {
     let there = state.visible && matches!(spot.kind, EntryKind::File | EntryKind::Other);
-    let Some(around) = spot.path.parent() else {
+    there && is_judged_more_severely(policy, &spot.path, live)
+}
+
+/// Whether one of these permissions is judged more severely at a path than around it.
+pub(super) fn is_judged_more_severely(policy: &Policy, path: &Path, perms: PermSet) -> bool {
+    let Some(around) = path.parent() else {
         return false;
     };
     let file = |path, perm| policy.decide(&Request::Fs { path, perm }).verdict;
     let program = |path| policy.decide(&Request::Exec { path, sha256: None }).verdict;
-    let is_stricter = live
+    perms
         .iter()
-        .any(|perm| file(&spot.path, perm) > file(around, perm))
-        || (live.contains(Perm::Execute) && program(&spot.path) > program(around));
-    there && is_stricter
+        .any(|perm| file(path, perm) > file(around, perm))
+        || (perms.contains(Perm::Execute) && program(path) > program(around))
 }

@@ -83,3 +83,20 @@ fn bytes_and_long_paths() {
     let deep = "/x".repeat(2000);
     assert_eq!(Names::of(Path::new(&deep)).unwrap().as_slice().len(), 2000);
 }
+
+#[test]
+fn a_pattern_reaches_into_a_directory_or_speaks_of_all_of_it() {
+    let reaches = |pattern: &str, directory: &str| {
+        let pattern = PathPattern::parse(pattern, &vars()).expect(pattern);
+        pattern.reaches_into(Path::new(directory))
+    };
+    assert!(reaches("/a/**/*.key", "/a/usb"));
+    assert!(reaches("/a/**/*.key", "/a"));
+    assert!(reaches("/a/*/x/y", "/a/usb"));
+    assert!(reaches("/**/x", "/a/b/c"));
+    assert!(!reaches("/a/*.key", "/a/usb"));
+    assert!(!reaches("/a/*/x", "/a/usb/inner"));
+    // What covers the directory knows everything in it by whatever name.
+    assert!(!reaches("/a/us*", "/a/usb"));
+    assert!(!reaches("/**/usb", "/a/usb/inner"));
+}

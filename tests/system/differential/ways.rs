@@ -97,7 +97,9 @@ impl Ways {
             }
             Need::Carried(..) => false,
         };
-        if needs.iter().any(is_live) {
+        // Nothing else asks or records, as of what is carried to another name.
+        let is_said = matches!(verdict, Verdict::Ask | Verdict::Warn);
+        if is_said || needs.iter().any(is_live) {
             "interceptor"
         } else if !verdict.permits() && needs.iter().any(is_masked) {
             "mask"

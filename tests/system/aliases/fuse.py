@@ -1,7 +1,8 @@
-"""Runs a command beside a file system to whose names upper and lower case make no difference.
+"""Runs a command beside a FUSE file system with a file secret.key, which anybody may read.
 
-Usage: folding.py DIRECTORY COMMAND [ARGS...], in a mount namespace of its own. The directory has one
-file, secret.key, which anybody may read.
+Usage: fuse.py folding|linked DIRECTORY COMMAND [ARGS...], in a mount namespace of its own. To the names
+of a folding one upper and lower case make no difference. A linked one has the file under the name `other`
+too, and gives each name an inode of its own, as libfuse does unless it is told otherwise.
 """
 
 import ctypes
@@ -15,11 +16,20 @@ LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, RELEASE = 1, 2, 3, 14, 15, 17, 18
 FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT = 25, 26, 27, 28, 29, 36
 NAME, CONTENT = b"secret.key", b"it is read\n"
 MISSING, UNKNOWN = -2, -38
+KIND, DIRECTORY, *COMMAND = sys.argv[1:]
+
+
+def lookup(name):
+    """The inode of a name, or none."""
+    if KIND == "folding":
+        return 2 if name.lower() == NAME else None
+    return {NAME: 2, b"other": 3}.get(name)
 
 
 def attributes(node):
     mode, size = (0o40755, 0) if node == 1 else (0o100644, len(CONTENT))
-    return struct.pack("<QQQQQQIIIIIIIIII", node, size, 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+    links = 2 if KIND == "linked" and node != 1 else 1
+    return struct.pack("<QQQQQQIIIIIIIIII", node, size, 1, 0, 0, 0, 0, 0, 0, mode, links, 0, 0, 0, 4096, 0)
 
 
 def answer(operation, node, rest):
@@ -27,9 +37,10 @@ def answer(operation, node, rest):
     if operation == INIT:
         return 0, struct.pack("<IIIIHHIIHHI", 7, 31, 1 << 16, 0, 12, 9, 1 << 16, 1, 0, 0, 0) + bytes(28)
     if operation == LOOKUP:
-        if rest.rstrip(b"\0").lower() != NAME:
+        found = lookup(rest.rstrip(b"\0"))
+        if found is None:
             return MISSING, b""
-        return 0, struct.pack("<QQQQII", 2, 0, 0, 0, 0, 0) + attributes(2)
+        return 0, struct.pack("<QQQQII", found, 0, 0, 0, 0, 0) + attributes(found)
     if operation == GETATTR:
         return 0, struct.pack("<QII", 0, 0, 0) + attributes(node)
     if operation in (OPEN, OPENDIR):
@@ -62,9 +73,9 @@ def serve(device):
 device = os.open("/dev/fuse", os.O_RDWR)
 options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
 libc = ctypes.CDLL(None, use_errno=True)
-if libc.mount(b"folding", sys.argv[1].encode(), b"fuse", 0, options) != 0:
+if libc.mount(b"tested", DIRECTORY.encode(), b"fuse", 0, options) != 0:
     raise OSError(ctypes.get_errno(), "mount")
 threading.Thread(target=serve, args=(device,), daemon=True).start()
-command = subprocess.Popen(sys.argv[2:], pass_fds=())
+command = subprocess.Popen(COMMAND, pass_fds=())
 # The end of this process closes the device, and with it the file system.
 os._exit(command.wait(60))
