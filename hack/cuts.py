@@ -112,6 +112,12 @@ def _take(commit):
                 continue
             shutil.copyfile(ours, theirs)
             shutil.copymode(ours, theirs)
+    for folder in ("src", "tests", "worker", "benches", "examples"):
+        for there, _, names in os.walk(os.path.join(TREE, folder)):
+            for name in names:
+                path = os.path.join(there, name)
+                if not os.path.exists(os.path.join(fresh, os.path.relpath(path, TREE))):
+                    os.remove(path)
     shutil.rmtree(fresh)
 
 

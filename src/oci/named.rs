@@ -1,14 +1,13 @@
-//! What the kernel runs on the way to the programs that rules let run by name: dynamic loaders, and
-//! the interpreters of scripts.
+//! The dynamic loaders that the kernel starts with the programs that rules let run by name.
 //!
 //! A program that the worker may write to could name any file of the host: of what it names only the
 //! loaders of the system are taken. Of a directory the programs are not looked at one by one, and need
-//! the same.
+//! the same. The interpreter of a script runs by itself too, so that a rule has to name it.
 
 use std::path::{Path, PathBuf};
 
 use super::prepare::Draft;
-use super::program::{Found, Place, is_executable, is_loader, is_script};
+use super::program::{Place, is_loader, is_script};
 use super::root::{LIBRARIES, command_pieces};
 use crate::policy::{LOADERS, Perm, Policy, Request, Verdict};
 
@@ -20,7 +19,7 @@ pub(super) fn add(
     out: Option<&Path>,
 ) {
     for named in policy.named_programs() {
-        let Some(walked) = place.walk(&named.path) else {
+        let Some(walked) = place.walk(&named) else {
             continue;
         };
         if place.outside(&walked.0).is_dir() {
@@ -32,13 +31,17 @@ pub(super) fn add(
             continue;
         }
         let changes = out.is_some_and(|out| walked.0.starts_with(out))
-            || may_change(policy, &named.path)
+            || may_change(policy, &named)
             || may_change(policy, &walked.0);
         // What is no program is not started.
-        let Ok(found) = place.examine(named.path, walked) else {
+        let Ok(found) = place.examine(named, walked) else {
             continue;
         };
-        if !leads_to_loaders(place, &found, (named.freely, changes)) {
+        let is_usual = |loader: &PathBuf| match changes {
+            true => is_of_system(place, loader),
+            false => is_loader(&place.outside(loader)),
+        };
+        if is_script(&place.outside(&found.real)) || !found.loaders.iter().all(is_usual) {
             continue;
         }
         if !own_root {
@@ -75,20 +78,4 @@ fn may_change(policy: &Policy, path: &Path) -> bool {
 fn is_of_system(place: &Place, path: &Path) -> bool {
     let is_library = LIBRARIES.iter().any(|library| path.starts_with(library));
     is_library && is_loader(&place.outside(path))
-}
-
-/// Whether everything on the way to the program is what it is taken for. The interpreter of a script
-/// runs by itself too, and so only where the script does whatever it contains.
-fn leads_to_loaders(place: &Place, found: &Found, (freely, changes): (bool, bool)) -> bool {
-    let mut current: &PathBuf = &found.real;
-    found.loaders.iter().all(|next| {
-        let is_named_by_script = is_script(&place.outside(current));
-        current = next;
-        is_executable(&place.outside(next))
-            && match is_named_by_script {
-                true => freely && !changes,
-                false if changes => is_of_system(place, next),
-                false => is_loader(&place.outside(next)),
-            }
-    })
 }

@@ -292,7 +292,7 @@ pub(super) fn is_loader(path: &Path) -> bool {
 }
 
 /// Whether it is a file that may be executed.
-pub(super) fn is_executable(path: &Path) -> bool {
+fn is_executable(path: &Path) -> bool {
     let found = path.metadata();
     found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -53,7 +53,6 @@ pub use limits::{
     Approval, Audit, Limits, OnViolation, Plugins, Scope, parse_duration, parse_size,
 };
 pub use merge::{MergeError, Policy};
-pub use named::NamedProgram;
 pub use perm::{Grant, Perm, PermSet};
 pub use plan::{
     Absent, Alias, Bind, CHANNEL, Contained, Entry, EntryKind, ExecPlan, Intercept, LOADERS, Link,

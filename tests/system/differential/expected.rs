@@ -224,6 +224,15 @@ impl Oracle<'_> {
         })
     }
 
+    /// Whether all is permitted but that a directory carries rules with it, which the oracle takes for lost
+    /// also where others stand for them.
+    pub fn permits_but_for_carrying(&self, needs: &[Need]) -> bool {
+        let mut others = needs
+            .iter()
+            .filter(|need| !matches!(need, Need::Carried(..)));
+        others.all(|need| self.one(need).permits())
+    }
+
     fn one(&self, need: &Need) -> Verdict {
         match need {
             Need::Perm(perm, path) => {
