@@ -1,6 +1,6 @@
 //! Layers and the bundle's allows become one policy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::index::{self, Index, MAX_LAYERS, Reach};
 use super::layer::Layer;
 use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
+use super::links::{Links, places};
 use super::matching::PathPattern;
 use super::names::Names;
 use super::perm::{Grant, Perm, PermSet};
@@ -294,80 +295,6 @@ pub(super) fn host_paths_over_private_places(layers: &[Layer], world: &World) ->
         .filter(over)
         .filter_map(|entry| PathPattern::literal(&entry.real).ok())
         .collect()
-}
-
-/// What paths of the snapshot lead to, where that is another path.
-#[derive(Debug, Default)]
-pub(super) struct Links<'w> {
-    real: BTreeMap<&'w Path, &'w Path>,
-    through: BTreeMap<&'w Path, &'w [PathBuf]>,
-}
-
-impl<'w> Links<'w> {
-    pub fn of(world: Option<&'w World>) -> Links<'w> {
-        let Some(world) = world else {
-            return Links::default();
-        };
-        let elsewhere = world
-            .entries
-            .iter()
-            .filter(|(path, entry)| **path != entry.real);
-        let through = world.through.iter();
-        Links {
-            real: elsewhere
-                .map(|(path, entry)| (path.as_path(), entry.real.as_path()))
-                .collect(),
-            through: through
-                .map(|(path, names)| (path.as_path(), names.as_slice()))
-                .collect(),
-        }
-    }
-
-    /// The path without symbolic links.
-    pub fn real<'p>(&self, path: &'p Path) -> &'p Path
-    where
-        'w: 'p,
-    {
-        self.real.get(path).copied().unwrap_or(path)
-    }
-
-    /// The names that a path leads through: whatever takes the place of the link that one of them begins
-    /// with is what the path leads to.
-    pub fn through(&self, path: &Path) -> &'w [PathBuf] {
-        self.through.get(path).copied().unwrap_or_default()
-    }
-
-    /// The path, and the other names that it has for a rule: what it leads to, and where a rule does more
-    /// than allow, what it leads through.
-    pub fn names(&self, path: PathBuf, action: Verdict) -> Vec<PathBuf> {
-        let through = match action {
-            Verdict::Allow => &[],
-            Verdict::Warn | Verdict::Ask | Verdict::Deny => self.through(&path),
-        };
-        let real = self.real(&path).to_owned();
-        let mut names = vec![path];
-        for name in through.iter().cloned().chain([real]) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
-    }
-}
-
-/// The pattern of a rule, and the pattern at each other name of where it begins.
-fn places(action: Verdict, pattern: &PathPattern, links: &Links<'_>) -> Vec<PathPattern> {
-    let literal = pattern.as_literal();
-    let is_literal = literal.is_some();
-    let Some(named) = literal.or_else(|| pattern.beginning()) else {
-        return vec![pattern.clone()];
-    };
-    let others = links.names(named, action).into_iter().skip(1);
-    let others = others.filter_map(|name| match is_literal {
-        true => PathPattern::literal(&name).ok(),
-        false => pattern.beginning_at(&name).ok(),
-    });
-    std::iter::once(pattern.clone()).chain(others).collect()
 }
 
 fn grant(index: &mut Index, path: &PathPattern, perms: PermSet) {

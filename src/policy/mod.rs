@@ -22,6 +22,7 @@ mod index;
 mod layer;
 mod learn;
 mod limits;
+mod links;
 mod lossy;
 mod matching;
 mod merge;

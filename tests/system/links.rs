@@ -62,7 +62,7 @@ impl Tree {
             policy[section]["rules"] = all.into();
         }
         let policy = scratch.file("policy.json", policy.to_string().as_bytes());
-        Child::new(&binary())
+        Child::new(binary())
             .args(["run", "--quiet", "--policy", &policy, "--"])
             .args([PYTHON, "-I", "-c", &code])
             .run()

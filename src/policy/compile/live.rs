@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::policy::index::{Possible, Reach};
 use crate::policy::layer::Layer;
+use crate::policy::links::Links;
 use crate::policy::matching::PathPattern;
-use crate::policy::merge::{ExecMode, Links, Policy};
+use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::World;

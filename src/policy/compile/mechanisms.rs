@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::descend::Outline;
 use crate::policy::layer::Layer;
-use crate::policy::merge::{ExecMode, Links, Policy};
+use crate::policy::links::Links;
+use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{EntryKind, MaskKind, NetPlan, RuleMechanism, World};
 use crate::policy::request::{RuleRef, Verdict};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::live;
 use crate::policy::index::{Outcome, Possible, Reach};
-use crate::policy::merge::{ExecMode, Links, Policy};
+use crate::policy::links::Links;
+use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::names::Names;
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{Entry, EntryKind, Plan, World};

@@ -3,8 +3,9 @@
 use super::{Refusals, live};
 use crate::policy::index::Reason;
 use crate::policy::layer::{Layer, NetRule};
+use crate::policy::links::Links;
 use crate::policy::matching::PathPattern;
-use crate::policy::merge::{ExecMode, Links, Policy};
+use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
 use crate::policy::request::{Proto, Request, RuleRef, Verdict};
