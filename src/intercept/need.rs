@@ -64,8 +64,10 @@ pub(super) fn to_open(kind: FileType, flags: OFlags) -> Vec<Perm> {
             _ => Perm::ReadFile,
         });
     }
+    // Of nothing else there is something to cut.
+    let cuts = kind == FileType::RegularFile && flags.contains(OFlags::TRUNC);
     // What neither reads nor writes by its mode is open for both.
-    if mode != OFlags::RDONLY || flags.contains(OFlags::TRUNC) {
+    if mode != OFlags::RDONLY || cuts {
         perms.push(Perm::WriteFile);
     }
     perms

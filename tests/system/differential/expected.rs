@@ -124,7 +124,7 @@ fn opening(root: &Path, call: &Call) -> Option<Vec<Need>> {
         };
         needs.push(Need::Perm(reads, path.clone()));
     }
-    let cuts = has(libc::O_TRUNC) && kind.is_some();
+    let cuts = has(libc::O_TRUNC) && kind == Some(Kind::File);
     if mode != libc::O_RDONLY || cuts {
         needs.push(Need::Perm(Perm::WriteFile, path));
     }

@@ -65,18 +65,18 @@ impl Ways {
             let link = leads(&pair.native, &call.path, false);
             return link.and_then(|link| kind_of(&link)) == Some(Kind::Link);
         }
-        *errno == libc::EACCES && self.hide_the_way(pair, call)
+        let mut paths = [&call.path, &call.to].into_iter();
+        *errno == libc::EACCES && paths.any(|path| self.hide_the_way(pair, path))
     }
 
-    /// Whether a path of the call leads through what is hidden.
-    pub fn hide_the_way(&self, pair: &Pair, call: &Call) -> bool {
+    /// Whether a path leads through what is hidden.
+    pub fn hide_the_way(&self, pair: &Pair, path: &str) -> bool {
         let is_hidden = |real: &Path| {
             let below = real.strip_prefix(&pair.native).unwrap_or(real);
             let real = pair.inside.join(below);
             self.hidden.iter().any(|hidden| real.starts_with(hidden))
         };
-        let mut paths = [&call.path, &call.to].into_iter();
-        paths.any(|path| passes(&pair.native, path, is_hidden))
+        passes(&pair.native, path, is_hidden)
     }
 
     /// Whether nobody looks what a directory carries to another name: nothing is decided by names then.
