@@ -17,7 +17,7 @@ use super::{Asked, Denied, Shared};
 /// A connection that a program wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// The name, where it is for one.
+    /// The name, where it is for one, in lower case and without its last dot.
     pub host: Option<String>,
     /// Where that is.
     pub addresses: Vec<IpAddr>,
@@ -108,17 +108,20 @@ impl Connection {
 
     /// Asks for it, and makes it.
     pub(super) async fn open(self, shared: &Shared) -> Result<(TcpStream, Open), Refused> {
+        let before = shared.live.generation();
         let permitted = shared.ask(Asked::Connect(self.clone())).await?;
         let dialled = shared.dialler.connect(&permitted, self.port).await;
         let (upstream, address) = dialled.map_err(Refused::Unreachable)?;
         upstream.set_nodelay(true).map_err(Refused::Unreachable)?;
         let open = shared.live.enter(self.clone(), address);
-        // Another policy may have come while it was dialled.
-        let still = shared.ask(Asked::Connect(self)).await?;
-        match still.contains(&address) {
-            true => Ok((upstream, open)),
-            false => Err(Denied::because(NO_MORE).into()),
+        // Another policy has come since it was asked for: of one that comes now it is told.
+        if shared.live.generation() != before {
+            let permitted = shared.ask(Asked::Connect(self)).await?;
+            if !permitted.contains(&address) {
+                return Err(Denied::because(NO_MORE).into());
+            }
         }
+        Ok((upstream, open))
     }
 }
 
@@ -160,6 +163,8 @@ pub(super) struct Live(Arc<Mutex<Table>>);
 struct Table {
     open: HashMap<u64, Known>,
     next: u64,
+    /// How many policies have come.
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -200,9 +205,16 @@ impl Live {
         }
     }
 
-    /// Ends every connection that is not `permitted`.
-    pub(super) fn retain(&self, mut permitted: impl FnMut(&Connection, IpAddr) -> bool) {
-        for known in self.table().open.values() {
+    /// The number of the policy under which connections are entered.
+    fn generation(&self) -> u64 {
+        self.table().generation
+    }
+
+    /// Another policy has come: ends every connection that is not `permitted` any more.
+    pub(super) fn go_over(&self, mut permitted: impl FnMut(&Connection, IpAddr) -> bool) {
+        let mut table = self.table();
+        table.generation += 1;
+        for known in table.open.values() {
             if !permitted(&known.connection, known.address) {
                 known.ended.notify_one();
             }
@@ -228,7 +240,7 @@ impl Open {
     pub(super) async fn speaks_to(&self, host: &str, shared: &Shared) -> Result<(), Denied> {
         let host = bare(host);
         if let Some(made_for) = &self.made_for.host {
-            return match bare(made_for) == host {
+            return match *made_for == host {
                 true => Ok(()),
                 false => Err(Denied::because(
                     "it was made for another host than it names",

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::accept::{self, SCARCE};
+use super::connection::bare;
 use super::dial::Unresolved;
 use super::{Asked, Shared};
 
@@ -137,9 +138,8 @@ async fn records(asked: &Query, shared: &Shared) -> Result<Vec<Record>, Response
     if asked.query_class() != DNSClass::IN {
         return Err(ResponseCode::Refused);
     }
-    let name = asked.name().to_ascii().to_ascii_lowercase();
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    let permitted = shared.ask(Asked::Name(name.to_owned())).await;
+    let name = &bare(&asked.name().to_ascii());
+    let permitted = shared.ask(Asked::Name(name.clone())).await;
     permitted.map_err(|_| ResponseCode::Refused)?;
     let found = shared
         .dialler

@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::connection::{Open, Refused};
-use super::dial::Unresolved;
 use super::message::{Body, Refusal, host_of, to_program, to_server};
 use super::{Denied, Shared};
 
@@ -188,9 +187,7 @@ impl From<Refused> for Refusal {
         let of = |status, error| Refusal { status, error, why };
         match refused {
             Refused::Denied(denied) => denied.into(),
-            Refused::Unresolved(Unresolved::Missing | Unresolved::Failed) => {
-                of(StatusCode::BAD_GATEWAY, "dns_error")
-            }
+            Refused::Unresolved(_) => of(StatusCode::BAD_GATEWAY, "dns_error"),
             Refused::Unreachable(error) => match error.kind() {
                 io::ErrorKind::TimedOut => of(StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
                 io::ErrorKind::ConnectionRefused => {

@@ -184,7 +184,7 @@ impl Plane {
 
     /// Ends every connection that is not `permitted` any more.
     pub fn go_over(&self, permitted: impl FnMut(&Connection, IpAddr) -> bool) {
-        self.shared.live.retain(permitted);
+        self.shared.live.go_over(permitted);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The proxy for programs that like one (`HTTP_PROXY`): HTTP/1 with CONNECT, and SOCKS5, at one port.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-use super::connection::{Connection, Open};
+use super::connection::{Connection, Open, Refused};
 use super::http::{self, Driver, Slot, Switched, Upstream};
 use super::message::{Body, Refusal, host_of};
 use super::{Shared, accept, relay, socks};
@@ -63,11 +64,7 @@ async fn requests(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Method::CONNECT => connect(request, &tunnel, shared).await,
             _ => forward(request, &mut *kept.lock().await, &switched, shared).await,
         };
-        match done {
-            Err(Fault::Refused(refusal)) => Ok(refusal.response()),
-            Err(Fault::Failed(error)) => Err(error),
-            Ok(response) => Ok(response),
-        }
+        Ok::<_, Infallible>(done.unwrap_or_else(Refusal::response))
     });
     let serving = http::builder().serve_connection(TokioIo::new(stream), service);
     serving.with_upgrades().await.map_err(io::Error::other)?;
@@ -84,26 +81,12 @@ async fn requests(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Why there is no response of the server's.
-enum Fault {
-    /// It is said.
-    Refused(Refusal),
-    /// The server has begun to speak, so that nothing else can be said.
-    Failed(io::Error),
-}
-
-impl<R: Into<Refusal>> From<R> for Fault {
-    fn from(refusal: R) -> Fault {
-        Fault::Refused(refusal.into())
-    }
-}
-
 /// Begins a tunnel (RFC 9110 section 9.3.6).
 async fn connect(
     mut request: Request<Incoming>,
     tunnel: &Slot<Tunnel>,
     shared: &Shared,
-) -> Result<Response<Body>, Fault> {
+) -> Result<Response<Body>, Refusal> {
     let target = request.uri().authority();
     let (host, port) = target
         .and_then(|target| Some((target.host(), target.port_u16()?)))
@@ -124,15 +107,14 @@ async fn forward(
     kept: &mut Option<Kept>,
     switched: &Slot<Switched>,
     shared: &Shared,
-) -> Result<Response<Body>, Fault> {
-    let malformed = |why| Fault::Refused(Refusal::malformed(why));
+) -> Result<Response<Body>, Refusal> {
     if request.uri().scheme_str() != Some("http") {
-        return Err(malformed(
+        return Err(Refusal::malformed(
             "this is a proxy: it takes http:// targets, CONNECT and SOCKS5",
         ));
     }
-    let host = host_of(&request)?.filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| malformed("it does not say for which host it is"))?;
+    let host = host_of(&request)?;
+    let host = host.ok_or_else(|| Refusal::malformed("it does not say for which host it is"))?;
     let port = request.uri().port_u16().unwrap_or(WEB);
     let is_same = |kept: &Kept| (&kept.host, kept.port) == (&host, port);
     let mut ready = kept.take().filter(is_same);
@@ -147,7 +129,7 @@ async fn forward(
             let opened = Connection::to(&host, port, shared).await?;
             let opened = opened.open(shared).await?;
             let over = Upstream::over(opened).await;
-            let (upstream, driver) = over.map_err(Fault::Failed)?;
+            let (upstream, driver) = over.map_err(Refused::Unreachable)?;
             Kept {
                 host,
                 port,
@@ -157,13 +139,10 @@ async fn forward(
         }
     };
     let Kept { upstream, .. } = kept.insert(ready);
-    upstream.send(request, switched).await.map_err(|error| {
-        let status = StatusCode::BAD_GATEWAY;
-        let why = format!("the server has not answered: {error}");
-        Fault::Refused(Refusal {
-            status,
-            error: "connection_terminated",
-            why,
-        })
+    let sent = upstream.send(request, switched).await;
+    sent.map_err(|error| Refusal {
+        status: StatusCode::BAD_GATEWAY,
+        error: "connection_terminated",
+        why: format!("the server has not answered: {error}"),
     })
 }

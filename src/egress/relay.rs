@@ -25,35 +25,34 @@ pub(super) async fn carry(
     (upstream, open): (TcpStream, Open),
     shared: &Shared,
 ) -> io::Result<()> {
-    // Whatever else refers to these is gone before they are.
-    let ends = [stream.as_fd(), upstream.as_fd()].map(|end| end.try_clone_to_owned());
-    let [stream_end, upstream_end] = ends;
-    let ends = [stream_end?, upstream_end?];
-    for end in &ends {
+    for end in [&stream, &upstream] {
         set_socket_linger(end, Some(Duration::ZERO))?;
     }
     stream.set_nodelay(true)?;
-    either(stream, said, (upstream, open), shared).await?;
-    for end in &ends {
-        set_socket_linger(end, None)?;
-    }
-    Ok(())
-}
-
-async fn either(
-    stream: TcpStream,
-    said: Vec<u8>,
-    (upstream, open): (TcpStream, Open),
-    shared: &Shared,
-) -> io::Result<()> {
     let turned = tokio::select! {
         turned = both_ways(&stream, said, (&upstream, &open), shared) => turned?,
         denied = open.ended() => return Err(denied.into()),
     };
     match turned {
-        Turned::Over => Ok(()),
-        Turned::Requests(said) => http::carry(stream, said, (upstream, open), shared).await,
+        Turned::Over => whole([&stream, &upstream]),
+        Turned::Requests(said) => {
+            // Whoever carries requests closes both: these are closed after that.
+            let ends = (
+                stream.as_fd().try_clone_to_owned()?,
+                upstream.as_fd().try_clone_to_owned()?,
+            );
+            http::carry(stream, said, (upstream, open), shared).await?;
+            whole([&ends.0, &ends.1])
+        }
     }
+}
+
+/// Both have had their own end, and need not be reset.
+fn whole<E: AsFd>(ends: [&E; 2]) -> io::Result<()> {
+    for end in ends {
+        set_socket_linger(end, None)?;
+    }
+    Ok(())
 }
 
 /// How it went on.

@@ -351,13 +351,7 @@ impl Broker {
     ) -> io::Result<Option<Given>> {
         match done {
             Ok(Done::Descriptor(descriptor, close_on_exec)) => {
-                let file = rustix::fs::fstat(&descriptor)?;
-                return Ok(Some(Given {
-                    id,
-                    descriptor,
-                    close_on_exec,
-                    file: Some((file.st_dev, file.st_ino)),
-                }));
+                return Ok(Some(Given::of(id, (descriptor, close_on_exec))?));
             }
             Ok(Done::Execute(execution)) => self.execute(listener, (id, caller), execution),
             Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),

@@ -83,12 +83,9 @@ fn open_named(
     }
     // A file that cannot be changed is seldom locked, and opened often.
     let file = (stat.st_dev, stat.st_ino);
-    Some(Given {
-        id,
-        descriptor,
-        close_on_exec: flags.contains(OFlags::CLOEXEC),
-        file: view.mounts.may_change(name).then_some(file),
-    })
+    let file = view.mounts.may_change(name).then_some(file);
+    let given = (descriptor, flags.contains(OFlags::CLOEXEC));
+    Some(Given::to_read(id, given, file))
 }
 
 fn is_plain(kind: FileType) -> bool {

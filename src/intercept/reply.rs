@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fcntl_getfl, fstat};
 use rustix::io::Errno;
 
 use crate::sys::seccomp::{self, Answer};
@@ -57,23 +57,51 @@ pub struct Given {
     pub(super) descriptor: OwnedFd,
     pub(super) close_on_exec: bool,
     /// The file, by device and inode, where it matters how long we have it open too.
-    pub(super) file: Option<(u64, u64)>,
+    file: Option<(u64, u64)>,
+    /// Whether its caller gets it before the answer: what is open for writing is not executed, so ours is
+    /// to be closed before the caller goes on.
+    is_first: bool,
 }
 
 impl Given {
+    /// Gives what is open for reading alone.
+    pub(super) fn to_read(
+        id: u64,
+        (descriptor, close_on_exec): (OwnedFd, bool),
+        file: Option<(u64, u64)>,
+    ) -> Given {
+        Given {
+            id,
+            descriptor,
+            close_on_exec,
+            file,
+            is_first: false,
+        }
+    }
+
+    /// Gives whatever it is.
+    ///
+    /// # Errors
+    /// What the kernel says of it.
+    pub(super) fn of(
+        id: u64,
+        (descriptor, close_on_exec): (OwnedFd, bool),
+    ) -> Result<Given, Errno> {
+        let mut given = Given::to_read(id, (descriptor, close_on_exec), None);
+        let writes = fcntl_getfl(&given.descriptor)? & OFlags::ACCMODE != OFlags::RDONLY;
+        given.is_first = writes && seccomp::waits_undisturbed();
+        if !given.is_first {
+            let stat = fstat(&given.descriptor)?;
+            given.file = Some((stat.st_dev, stat.st_ino));
+        }
+        Ok(given)
+    }
+
     /// The file of the descriptor, by device and inode, where it is not to be open here when its caller
     /// gets it once more: a lock on it lasts until nobody has it open.
     #[must_use]
     pub fn file(&self) -> Option<(u64, u64)> {
-        self.file.filter(|_| !self.is_given_first())
-    }
-
-    /// Whether its caller gets it before the answer: what is open for writing is not executed, so ours is
-    /// to be closed before the caller goes on.
-    fn is_given_first(&self) -> bool {
-        let flags = rustix::fs::fcntl_getfl(&self.descriptor);
-        let writes = flags.is_ok_and(|flags| flags & OFlags::ACCMODE != OFlags::RDONLY);
-        writes && seccomp::waits_undisturbed()
+        self.file
     }
 
     /// Answers the call with the descriptor, or with why the caller cannot have it, as when it has too
@@ -89,7 +117,7 @@ impl Given {
             ..
         } = &self;
         let (id, copied) = (*id, descriptor.as_fd());
-        let given = match self.is_given_first() {
+        let given = match self.is_first {
             false => seccomp::answer_with_descriptor(listener, id, copied, *close_on_exec),
             true => match seccomp::give_descriptor(listener, id, copied, *close_on_exec) {
                 Ok(number) => {

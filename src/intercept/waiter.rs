@@ -161,13 +161,9 @@ fn help(
         return Ok(());
     }
     match done {
-        Ok(Done::Descriptor(descriptor, close_on_exec)) => Given {
-            id,
-            descriptor,
-            close_on_exec,
-            file: None,
+        Ok(Done::Descriptor(descriptor, close_on_exec)) => {
+            Given::of(id, (descriptor, close_on_exec))?.hand_over(listener)
         }
-        .hand_over(listener),
         Ok(Done::Value(value)) => answer(listener, id, Answer::Value(value)),
         Ok(_) => refuse(listener, id, Errno::ACCESS),
         Err(Errno::INTR) => answer(listener, id, Answer::Errno(interrupted(view, caller))),

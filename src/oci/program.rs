@@ -1,5 +1,6 @@
 //! Programs on the host or in a root: where a name leads, and what else the kernel opens to run it.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -106,18 +107,9 @@ impl Place {
     /// Where a path leads inside the place, whether something is there or not. What cannot be looked at
     /// is not there.
     pub(super) fn follow(&self, path: &Path) -> Led {
-        let look = |at: &Path| {
-            let outside = self.outside(at);
-            let found = match outside.symlink_metadata() {
-                Ok(found) if found.is_symlink() => {
-                    std::fs::read_link(&outside).map(links::Found::Link)
-                }
-                found => found.map(|_| links::Found::Thing),
-            };
-            Ok(found.unwrap_or(links::Found::Missing))
-        };
-        // Nothing of it fails.
-        links::follow(path, look).unwrap_or_default()
+        let look = |at: &Path| Ok(links::look(&self.outside(at)).unwrap_or(links::Found::Missing));
+        let Ok::<_, Infallible>(led) = links::follow(path, look);
+        led
     }
 
     /// The path without symbolic links, also where nothing is.

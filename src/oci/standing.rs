@@ -54,7 +54,9 @@ impl Ground {
         let mut through = BTreeMap::new();
         for path in named {
             let (entry, names) = world::entry(&self.place, &self.pieces, &path);
-            through.insert(path.clone(), names);
+            if !names.is_empty() {
+                through.insert(path.clone(), names);
+            }
             entries.insert(path, entry);
         }
         let aliases = aliases::of(&aliases::Known {

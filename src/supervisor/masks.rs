@@ -22,7 +22,6 @@ use tokio::io::unix::AsyncFd;
 use super::descriptor::register;
 use super::error::RunError;
 use crate::launch::{LaunchRequest, Piece};
-use crate::policy::Absent;
 
 /// A mask that may be gone, or something where nothing was to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +30,15 @@ pub(super) struct Lost {
     pub path: PathBuf,
     /// The rule that asked for it.
     pub rule: String,
+}
+
+impl Lost {
+    pub(super) fn of(path: &Path, rule: &str) -> Lost {
+        Lost {
+            path: path.to_owned(),
+            rule: rule.to_owned(),
+        }
+    }
 }
 
 /// The folders above the masks of one launch. Its descriptor is registered with the runtime by
@@ -58,15 +66,10 @@ impl MaskWatch {
         });
         let shown: Vec<(&Path, &Path)> = by_policy.chain(by_bundle).collect();
         // Of folders that are shown within each other any can be replaced.
-        let masks = request.plan.masks.iter().map(|mask| Lost {
-            path: mask.path.clone(),
-            rule: mask.rule.clone(),
-        });
+        let masks = request.plan.masks.iter();
+        let masks = masks.map(|mask| (Lost::of(&mask.path, &mask.rule), true));
         let absent = request.plan.absent.iter();
-        let all = masks.map(|lost| (lost, true)).chain(absent.map(|absent| {
-            let Absent { path, rule } = absent.clone();
-            (Lost { path, rule }, false)
-        }));
+        let all = masks.chain(absent.map(|absent| (Lost::of(&absent.path, &absent.rule), false)));
         let mut watch = None;
         for (lost, is_mask) in all {
             for shown in shown.iter().filter(|(path, _)| lost.path.starts_with(path)) {

@@ -34,11 +34,28 @@ pub struct Led {
     pub through: Vec<PathBuf>,
 }
 
+/// What is at a path of this process.
+///
+/// # Errors
+/// It cannot be looked at. What is not there, or lies below something else than a directory, is missing.
+pub fn look(path: &Path) -> io::Result<Found> {
+    let is_missing = |error: &io::Error| {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        matches!(error.kind(), NotFound | NotADirectory)
+    };
+    match path.symlink_metadata() {
+        Ok(found) if found.is_symlink() => path.read_link().map(Found::Link),
+        Ok(_) => Ok(Found::Thing),
+        Err(error) if is_missing(&error) => Ok(Found::Missing),
+        Err(error) => Err(error),
+    }
+}
+
 /// Follows an absolute path. `look` says what is at a path.
 ///
 /// # Errors
 /// Those of `look`.
-pub fn follow(path: &Path, mut look: impl FnMut(&Path) -> io::Result<Found>) -> io::Result<Led> {
+pub fn follow<E>(path: &Path, mut look: impl FnMut(&Path) -> Result<Found, E>) -> Result<Led, E> {
     // What is left, the next part last.
     let mut left: Vec<PathBuf> = vec![path.to_owned()];
     let mut led = Led {
@@ -105,7 +122,7 @@ mod tests {
     fn led(path: &str, links: &[(&str, &str)], things: &[&str]) -> Led {
         let look = |at: &Path| {
             let link = links.iter().find(|(from, _)| at == Path::new(from));
-            Ok(match link {
+            Ok::<_, io::Error>(match link {
                 Some((_, to)) => Found::Link(to.into()),
                 None if things.iter().any(|thing| at == Path::new(thing)) => Found::Thing,
                 None => Found::Missing,

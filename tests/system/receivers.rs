@@ -9,6 +9,17 @@ use crate::support::{Child, PYTHON, Scratch, alone, binary, is_root};
 /// what it is to write. `FOLDER` is one that it may change.
 #[track_caller]
 fn writes(test: &str, limits: &Value, code: &str, expected: &str) {
+    let rules = json!([
+        {"action": "allow", "path": "FOLDER", "perms": ["read_file", "read_dir", "write_file",
+            "make_reg", "make_fifo", "remove_file"]},
+        {"action": "deny", "path": "FOLDER/**/*.key", "perms": ["read_file"]},
+    ]);
+    writes_under(test, (&rules, limits), code, expected);
+}
+
+/// The same under these rules about files.
+#[track_caller]
+fn writes_under(test: &str, (rules, limits): (&Value, &Value), code: &str, expected: &str) {
     let _alone = alone();
     if !is_root(test) {
         return;
@@ -19,14 +30,11 @@ fn writes(test: &str, limits: &Value, code: &str, expected: &str) {
     let policy = json!({
         "version": 1,
         "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
-        "fs": {"rules": [
-            {"action": "allow", "path": folder, "perms": ["read_file", "read_dir", "write_file",
-                "make_reg", "make_fifo", "remove_file"]},
-            {"action": "deny", "path": format!("{folder}/**/*.key"), "perms": ["read_file"]},
-        ]},
+        "fs": {"rules": rules},
         "limits": limits
     });
-    let file = scratch.file("p.json", policy.to_string().as_bytes());
+    let policy = policy.to_string().replace("FOLDER", &folder);
+    let file = scratch.file("p.json", policy.as_bytes());
     Child::new(binary())
         .args(["run", "--quiet", "--policy", &file, "--", PYTHON, "-c"])
         .arg(code.replace("FOLDER", &folder))
@@ -272,10 +280,6 @@ print(taken)
 /// more. On one processor, where whoever answers is hindered by the caller.
 #[test]
 fn what_was_just_written_runs() {
-    let _alone = alone();
-    if !is_root("what_was_just_written_runs") {
-        return;
-    }
     let code = r#"
 import os, subprocess
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
@@ -292,24 +296,10 @@ for number in range(200):
         failed += 1
 print(failed)
 "#;
-    let scratch = Scratch::new();
-    let folder = scratch.entry("folder");
-    std::fs::create_dir(&folder).expect("a folder");
-    let policy = json!({
-        "version": 1,
-        "defaults": {"fs": "deny", "net": "deny", "exec": "allow"},
-        "fs": {"rules": [
-            {"action": "allow", "path": folder},
-            {"action": "deny", "path": format!("{folder}/**/*.key"), "perms": ["write_file"]},
-        ]}
-    });
-    let file = scratch.file("p.json", policy.to_string().as_bytes());
-    Child::new(binary())
-        .args([
-            "run", "--quiet", "--policy", &file, "--", PYTHON, "-I", "-c",
-        ])
-        .arg(code.replace("FOLDER", &folder))
-        .clean_path()
-        .run()
-        .prints("0\n");
+    let rules = json!([
+        {"action": "allow", "path": "FOLDER"},
+        {"action": "deny", "path": "FOLDER/**/*.key", "perms": ["write_file"]},
+    ]);
+    let test = "what_was_just_written_runs";
+    writes_under(test, (&rules, &json!({})), code, "0\n");
 }

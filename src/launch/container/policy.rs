@@ -15,7 +15,7 @@ use crate::policy::{
     CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, OnViolation,
     Perm, PermSet, Plan, Policy, Request, Verdict, World,
 };
-use crate::sys::links::{self, Found, Led};
+use crate::sys::links::{self, Led};
 
 /// What config.json mounts at a path, as far as a policy is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +126,9 @@ impl ContainerPolicy {
             if is_hidden_data(policy, &path, &entry)? {
                 container.closed.push(entry.real.clone());
             }
-            through.insert(path.clone(), names);
+            if !names.is_empty() {
+                through.insert(path.clone(), names);
+            }
             entries.insert(path, entry);
         }
         Ok(World {
@@ -168,13 +170,7 @@ fn real(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn follow(path: &Path) -> Result<Led, Failure> {
-    let look = |at: &Path| match std::fs::symlink_metadata(at) {
-        Ok(found) if found.is_symlink() => std::fs::read_link(at).map(Found::Link),
-        Ok(_) => Ok(Found::Thing),
-        Err(error) if is_absent(&error) => Ok(Found::Missing),
-        Err(error) => Err(error),
-    };
-    links::follow(path, look)
+    links::follow(path, links::look)
         .map_err(|error| Failure::new("look at", path.display().to_string(), error))
 }
 

@@ -223,11 +223,8 @@ impl Standing<'_> {
         let is_written = |path: &Path| places.iter().any(|place| path.starts_with(place));
         for path in self.policy.literal_paths() {
             let entry = world.entries.get(&path);
-            let leads = entry.is_some_and(|entry| entry.real != path)
-                || world
-                    .through
-                    .get(&path)
-                    .is_some_and(|names| !names.is_empty());
+            let leads =
+                entry.is_some_and(|entry| entry.real != path) || world.through.contains_key(&path);
             if leads && is_written(&path) {
                 let shown = path.display();
                 let missing = format!(

@@ -35,22 +35,14 @@ pub(super) fn watch(
     let root = root_fd.as_fd();
     let mut watch = MaskWatch::empty()?;
     for Masked { path, rule } in masks {
-        let lost = Lost {
-            path: path.clone(),
-            rule: rule.clone(),
-        };
-        lead(&mut watch, root, &lost, true)?;
+        lead(&mut watch, root, &Lost::of(path, rule), true)?;
         if !is_mounted(root, path).map_err(failed(path))? {
             let cause = "the mask over it is gone: its place was replaced from outside";
             return Err(failed(path)(io::Error::other(cause)));
         }
     }
     for Absent { path, rule } in absent {
-        let lost = Lost {
-            path: path.clone(),
-            rule: rule.clone(),
-        };
-        lead(&mut watch, root, &lost, false)?;
+        lead(&mut watch, root, &Lost::of(path, rule), false)?;
         // What is a link is none of the names that lead somewhere.
         if open(root, path).is_ok() {
             let cause = "it has come to be just now, and is denied as what is not there";

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::yard::Yard;
+use crate::support::chance::Chance;
 use crate::support::{PATIENCE, eventually};
 
 struct Size {
@@ -27,18 +28,6 @@ fn size() -> Size {
             containers: 40,
             at_once: 10,
         },
-    }
-}
-
-/// xorshift, since any spread over the time of a verb will do.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % below
     }
 }
 
@@ -65,8 +54,8 @@ impl Tally {
         let mut pending = yard.start(args);
         let began = Instant::now();
         let known = span.load(Ordering::Relaxed);
-        if known > 0 && chance.next(2) == 0 {
-            std::thread::sleep(Duration::from_micros(chance.next(known)));
+        if known > 0 && chance.below(2) == 0 {
+            std::thread::sleep(Duration::from_micros(chance.below(known)));
             pending.running().signal(Signal::KILL);
         }
         match pending.wait().code() {
@@ -87,7 +76,7 @@ impl Tally {
     /// One container's life.
     fn live(&self, yard: &Yard, number: usize, seed: u64) {
         // Small numbers would give the first draws of all containers the same lowest bits.
-        let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut chance = Chance::of_seed(seed);
         let id = format!("c{number}");
         let mut spec = yard.spec(&id, &["sleep", "1000"]);
         if number.is_multiple_of(3) {

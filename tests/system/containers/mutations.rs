@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::yard::{Yard, status};
+use crate::support::chance::Chance;
 
 /// What the container tells of itself.
 const TELL: &str = "cat /proc/self/status; cat /proc/self/limits; cat /proc/self/mountinfo; \
@@ -13,24 +14,10 @@ const TELL: &str = "cat /proc/self/status; cat /proc/self/limits; cat /proc/self
     done; touch /x 2>/dev/null && echo root written; rm -f /x; \
     echo 0 2>/dev/null >/proc/sys/kernel/randomize_va_space && echo sys written; echo told";
 
-/// xorshift, as good as any here.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-
-    fn yes(&mut self) -> bool {
-        self.below(2) == 0
-    }
-
-    fn some<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> Vec<&'a T> {
-        all.iter().copied().filter(|_| self.yes()).collect()
-    }
+/// Each of them or not.
+fn some<'a, T: ?Sized>(chance: &mut Chance, all: &[&'a T]) -> Vec<&'a T> {
+    let all = all.iter().copied();
+    all.filter(|_| chance.below(2) == 0).collect()
 }
 
 /// Names and bits of capabilities(7).
@@ -70,10 +57,10 @@ fn capabilities(chance: &mut Chance) -> Value {
     let mut sets = json!({});
     let mut from = all.clone();
     for set in ["bounding", "permitted", "inheritable", "ambient"] {
-        from = chance.some(if any { &all } else { &from });
+        from = some(chance, if any { &all } else { &from });
         sets[set] = json!(from);
         if set == "permitted" {
-            sets["effective"] = json!(chance.some(&from));
+            sets["effective"] = json!(some(chance, &from));
         }
     }
     let names: Vec<String> = sets.as_object().expect("sets").keys().cloned().collect();
@@ -89,12 +76,15 @@ fn mutated(yard: &Yard, id: &str, chance: &mut Chance) -> Value {
     let process = &mut spec["process"];
     process["capabilities"] = capabilities(chance);
     process["user"] = json!({"uid": chance.below(3) * 1000, "gid": chance.below(3) * 7});
-    if chance.yes() {
+    if chance.below(2) == 0 {
         process["user"]["additionalGids"] = json!([chance.below(90), chance.below(90)]);
     }
-    process["noNewPrivileges"] = json!(chance.yes());
-    if chance.yes() {
-        let limits = LIMITS.iter().filter(|_| chance.yes()).collect::<Vec<_>>();
+    process["noNewPrivileges"] = json!(chance.below(2) == 0);
+    if chance.below(2) == 0 {
+        let limits = LIMITS
+            .iter()
+            .filter(|_| chance.below(2) == 0)
+            .collect::<Vec<_>>();
         let limits = limits.iter().map(|(kind, _)| {
             let soft = 64 + chance.below(64);
             let hard = soft + chance.below(64);
@@ -102,22 +92,22 @@ fn mutated(yard: &Yard, id: &str, chance: &mut Chance) -> Value {
         });
         process["rlimits"] = limits.collect();
     }
-    if chance.yes() {
+    if chance.below(2) == 0 {
         process["oomScoreAdj"] = json!(chance.below(1000));
     }
-    if chance.yes() {
+    if chance.below(2) == 0 {
         process["user"]["umask"] = json!(chance.below(0o1000));
     }
-    spec["root"]["readonly"] = json!(chance.yes());
-    if chance.yes() {
-        spec["mounts"][3]["options"] = json!(chance.some(&["ro", "nosuid", "nodev", "noexec"]));
+    spec["root"]["readonly"] = json!(chance.below(2) == 0);
+    if chance.below(2) == 0 {
+        spec["mounts"][3]["options"] = json!(some(chance, &["ro", "nosuid", "nodev", "noexec"]));
     }
-    if chance.yes() {
+    if chance.below(2) == 0 {
         spec["mounts"][4]["options"] = json!(["rbind", "ro", "nosuid", "noexec"]);
     }
-    spec["linux"]["maskedPaths"] = json!(chance.some(&["/proc/kcore", "/proc/keys", "/none"]));
-    spec["linux"]["readonlyPaths"] = json!(chance.some(&["/proc/sys", "/none"]));
-    if chance.yes() {
+    spec["linux"]["maskedPaths"] = json!(some(chance, &["/proc/kcore", "/proc/keys", "/none"]));
+    spec["linux"]["readonlyPaths"] = json!(some(chance, &["/proc/sys", "/none"]));
+    if chance.below(2) == 0 {
         spec["linux"]["seccomp"] = json!({
             "defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [{"names": ["keyctl"], "action": "SCMP_ACT_ERRNO"}]
@@ -127,7 +117,7 @@ fn mutated(yard: &Yard, id: &str, chance: &mut Chance) -> Value {
     let mut kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
     kinds.retain(|kind| *kind == "mount" || *kind == "pid" || chance.below(4) != 0);
     spec["linux"]["namespaces"] = kinds.iter().map(|kind| json!({"type": kind})).collect();
-    if !kinds.contains(&"uts") || chance.yes() {
+    if !kinds.contains(&"uts") || chance.below(2) == 0 {
         spec.as_object_mut().map(|spec| spec.remove("hostname"));
     }
     spec
@@ -283,7 +273,7 @@ fn no_mutation_is_confined_less_than_it_asks() {
     };
     let seed = given("BUNTIME_SEED").unwrap_or(other);
     eprintln!("BUNTIME_SEED={seed}");
-    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut chance = Chance::of_seed(seed);
     let (mut launched, mut refused) = (0, Vec::new());
     while launched < count {
         let spec = mutated(&yard, "one", &mut chance);

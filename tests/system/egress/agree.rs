@@ -166,12 +166,14 @@ fn attempt(way: usize, target: &str, port: u16) -> Value {
         7 => (String::new(), "hello"),
         _ => (super::request(&host), "200 OK"),
     };
-    match way {
-        0 => json!({ "connect": [target, port], "send": send, "until": until }),
-        1 => json!({ "connect": [host, port], "send": send, "until": until, "proxy": true }),
-        2 => json!({ "socks": [target, port], "send": send, "until": until }),
-        _ => json!({ "url": format!("http://{host}:{port}/"), "proxy": true }),
-    }
+    let named = match way {
+        1 => &*host,
+        3 => return json!({ "url": format!("http://{host}:{port}/"), "proxy": true }),
+        _ => target,
+    };
+    let mut attempt = super::says(way, (named, port), &send);
+    attempt["until"] = until.into();
+    attempt
 }
 
 /// What came of it, as far as the way tells; one that is redirected is reset whatever the reason.

@@ -141,6 +141,15 @@ fn request(host: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }
 
+/// Connects and says this: without a proxy, by CONNECT, or by SOCKS5.
+fn says(by: usize, (host, port): (&str, u16), text: &str) -> Value {
+    match by {
+        0 => json!({ "connect": [host, port], "send": text }),
+        1 => json!({ "connect": [host, port], "send": text, "proxy": true }),
+        _ => json!({ "socks": [host, port], "send": text }),
+    }
+}
+
 fn to(address: &str, port: u16) -> Value {
     json!({ "connect": [address, port], "send": request(address) })
 }
@@ -299,11 +308,7 @@ fn what_is_said_names_the_host_that_was_decided_about() {
         { "action": "deny", "host": "denied.example" },
     ]);
     let policy = policy("deny", &rules);
-    let said = |by: usize, host: &str, text: &str| match by {
-        0 => json!({ "connect": [host, 80], "send": text }),
-        1 => json!({ "connect": [host, 80], "send": text, "proxy": true }),
-        _ => json!({ "socks": [host, 80], "send": text }),
-    };
+    let said = |by, host: &str, text: &str| says(by, (host, 80), text);
     let [allowed, denied] = ["allowed.example", "denied.example"].map(request);
     let kept = "GET /x HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
     let twice = "GET / HTTP/1.1\r\nHost: allowed.example\r\nHost: denied.example\r\n\r\n";
@@ -520,11 +525,7 @@ fn requests_arrive_as_they_are_meant() {
         return;
     }
     let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
-    let said = |by: usize, text: &str| match by {
-        0 => json!({ "connect": ["allowed.example", 80], "send": text }),
-        1 => json!({ "connect": ["allowed.example", 80], "send": text, "proxy": true }),
-        _ => json!({ "socks": ["allowed.example", 80], "send": text }),
-    };
+    let said = |by, text: &str| says(by, ("allowed.example", 80), text);
     let head = "Host: allowed.example\r\nConnection: close\r\n";
     let sent = "3\r\nabc\r\n0\r\n\r\n";
     let chunked = format!("POST /c HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n{sent}");
@@ -739,7 +740,8 @@ fn decisions_about_what_leaves_are_recorded() {
     }
     let events = std::fs::read_to_string(&log).expect("the log is there");
     let about = |target: &str| events.lines().filter(|line| line.contains(target)).count();
-    assert!(about("allowed.example:80 (45.80.0.80)") > 0, "{events}");
+    // One decision for one connection.
+    assert_eq!(about("allowed.example:80 (45.80.0.80)"), 1, "{events}");
     assert!(about("45.80.0.81:80") > 0, "{events}");
 }
 

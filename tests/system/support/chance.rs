@@ -19,6 +19,11 @@ impl Chance {
         &choices[self.next() as usize % choices.len()]
     }
 
+    /// A number below this one.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 11) % limit
+    }
+
     pub fn one_in(&mut self, odds: u64) -> bool {
         self.next().is_multiple_of(odds)
     }
