@@ -2,12 +2,12 @@
 //!
 //! A program that the worker may write to could name any file of the host: of what it names only the
 //! loaders of the system are taken. Of a directory the programs are not looked at one by one, and need
-//! the same. The interpreter of a script runs by itself too, so that a rule has to name it.
+//! the same. The interpreter of a script is none, and runs by itself too: a rule has to name it.
 
 use std::path::{Path, PathBuf};
 
 use super::prepare::Draft;
-use super::program::{Place, is_loader, is_script};
+use super::program::{Place, is_loader};
 use super::root::{LIBRARIES, command_pieces};
 use crate::policy::{LOADERS, Perm, Policy, Request, Verdict};
 
@@ -41,7 +41,7 @@ pub(super) fn add(
             true => is_of_system(place, loader),
             false => is_loader(&place.outside(loader)),
         };
-        if is_script(&place.outside(&found.real)) || !found.loaders.iter().all(is_usual) {
+        if !found.loaders.iter().all(is_usual) {
             continue;
         }
         if !own_root {

@@ -312,7 +312,8 @@ fn what_is_said_names_the_host_that_was_decided_about() {
     let [allowed, denied] = ["allowed.example", "denied.example"].map(request);
     let kept = "GET /x HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
     let twice = "GET / HTTP/1.1\r\nHost: allowed.example\r\nHost: denied.example\r\n\r\n";
-    let absolute = "GET http://denied.example/ HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
+    let absolute = "GET http://denied.example/ HTTP/1.1\r\nHost: allowed.example\r\n\
+                    Connection: close\r\n\r\n";
     let none = "GET / HTTP/1.1\r\nAccept: */*\r\n\r\n";
     let folded = "GET / HTTP/1.1\r\nX: y\r\n Host: allowed.example\r\n\r\n";
     let spaced = "GET / HTTP/1.1\r\nHost : denied.example\r\n\r\n";
