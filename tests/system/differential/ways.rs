@@ -22,8 +22,9 @@ pub struct Ways {
     masked: Vec<PathBuf>,
     live: PermSet,
     linked: Vec<PathBuf>,
-    /// There are sockets of the kind that has names.
+    /// There are sockets of the kind that has names, and whether each name is decided about.
     sockets: bool,
+    decides_sockets: bool,
 }
 
 impl Ways {
@@ -36,7 +37,12 @@ impl Ways {
             masks.clone().map(path).collect(),
         );
         let mounts = plan.is_none() || masks.count() > 0;
-        let has_sockets = plan.as_ref().is_some_and(has_sockets);
+        let decides = |plan: &Plan| {
+            let decided = plan.intercept.as_ref().map(|intercept| intercept.perms);
+            decided.is_some_and(|perms| perms.intersects(PermSet::NAMED_SOCKETS))
+        };
+        let decides_sockets = plan.as_ref().is_some_and(decides);
+        let sockets = decides_sockets || plan.as_ref().is_some_and(writes_all);
         let intercept = plan.and_then(|plan| plan.intercept).unwrap_or_default();
         Ways {
             mounts,
@@ -45,7 +51,8 @@ impl Ways {
             masked,
             live: intercept.perms,
             linked: intercept.linked,
-            sockets: has_sockets,
+            sockets,
+            decides_sockets,
         }
     }
 
@@ -91,8 +98,11 @@ impl Ways {
         needs: &[Need],
         verdict: Verdict,
     ) -> &'static str {
-        if matches!(call.name, "bind" | "connect") && !self.sockets {
-            return "filter";
+        match call.name {
+            "bind" | "connect" if !self.sockets => return "filter",
+            // Landlock does not know it, and it is held together with what makes them.
+            "connect" if self.decides_sockets => return "interceptor",
+            _ => {}
         }
         let is_live = |need: &Need| match need {
             Need::Perm(perm, _) => self.live.contains(*perm),
@@ -140,13 +150,9 @@ impl Ways {
     }
 }
 
-/// Whether each name of a socket is decided about, or everything that is shown may be written: a
-/// read-only mount does not keep anybody from connecting.
-fn has_sockets(plan: &Plan) -> bool {
-    let decides = plan.intercept.as_ref();
-    if decides.is_some_and(|intercept| intercept.perms.intersects(PermSet::NAMED_SOCKETS)) {
-        return true;
-    }
+/// Whether everything that is shown may be written: a read-only mount does not keep anybody from
+/// connecting.
+fn writes_all(plan: &Plan) -> bool {
     let is_written = |bind: &Bind| {
         let mut grants = plan.landlock.iter().filter(|grant| grant.path == bind.path);
         bind.writable && grants.any(|grant| grant.perms.contains(Perm::WriteFile))
