@@ -2,8 +2,10 @@
 
 mod agree;
 mod requests;
+mod tools;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -114,6 +116,7 @@ fn on_host(scratch: &Scratch, words: &[String]) -> Seen {
         .args(words)
         .clean_path()
         .current_dir(scratch.home())
+        .deadline(Duration::from_secs(300))
         .run();
     let arrived = std::fs::read_to_string(Path::new(&folder).join("arrived"));
     let arrived = arrived.unwrap_or_default();

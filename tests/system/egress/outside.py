@@ -2,7 +2,8 @@
 
 Usage: outside.py FOLDER COMMAND [ARGS...], in a network and a mount namespace of its own. The host has
 one link, to a namespace with a DNS server and hosts that answer HTTP, and its resolver is there. Each
-connection that arrives there and each name that is asked for is a line of FOLDER/arrived.
+connection that arrives there and each name that is asked for is a line of FOLDER/arrived. What is in
+FOLDER/files and FOLDER/git is served; where there is FOLDER/key.pem, HTTP/2 over TLS is there as well.
 """
 
 import ctypes
@@ -17,6 +18,10 @@ import struct
 import subprocess
 import sys
 import threading
+
+sys.dont_write_bytecode = True
+
+import served  # noqa: E402
 
 # What has a name beyond: its addresses of each version of IP.
 NAMES = {
@@ -78,9 +83,12 @@ class Web(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def say(self, said):
-        body = json.dumps(said).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.answer(200, [], json.dumps(said).encode())
+
+    def answer(self, status, headers, body):
+        self.send_response(status)
+        for name, value in [*headers, ("Content-Length", str(len(body)))]:
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -88,6 +96,10 @@ class Web(http.server.BaseHTTPRequestHandler):
         record("request", self.headers.get("Host"), self.path)
         if self.path.startswith("/bytes/"):
             return self.give(int(self.path.rsplit("/", 1)[1]))
+        if self.path.startswith("/git/"):
+            return self.answer(*served.git(folder, self))
+        if self.path.startswith("/files/"):
+            return self.answer(*served.file(folder, self.path))
         if self.headers.get("Upgrade") == "websocket":
             return self.switch()
         headers = [name for name in self.headers if name.startswith("X")]
@@ -111,16 +123,13 @@ class Web(http.server.BaseHTTPRequestHandler):
         while piece := self.rfile.read1(65536):
             self.wfile.write(piece)
 
-    def chunks(self):
-        while length := int(self.rfile.readline(), 16):
-            yield self.rfile.read(length)
-            self.rfile.readline()
-        self.rfile.readline()
-
     def do_POST(self):
         record("request", self.headers.get("Host"), self.path)
+        if self.path.startswith("/git/"):
+            return self.answer(*served.git(folder, self))
         if self.headers.get("Transfer-Encoding") == "chunked":
-            return self.say({"sha256": hashlib.sha256(b"".join(self.chunks())).hexdigest()})
+            sent = b"".join(served.chunks(self.rfile))
+            return self.say({"sha256": hashlib.sha256(sent).hexdigest()})
         digest, left = hashlib.sha256(), int(self.headers.get("Content-Length", 0))
         while left > 0:
             piece = self.rfile.read(min(left, 1 << 20))
@@ -160,8 +169,19 @@ def beyond(ready):
     servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+    if os.path.exists(f"{folder}/key.pem"):
+        serve_securely()
     os.write(ready, b"x")
     signal.pause()
+
+
+def serve_securely():
+    code = os.path.join(os.path.dirname(__file__), "tools", "secure.js")
+    libc = ctypes.CDLL(None)
+    server = subprocess.Popen(["node", code, folder], stdout=subprocess.PIPE,
+                              preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    if server.stdout.readline() != b"ready\n":
+        raise SystemExit("nothing answers over TLS")
 
 
 def run(*words):
