@@ -188,13 +188,15 @@ fn absent(lists: &Flags) -> Vec<String> {
         .collect()
 }
 
-/// A rule that takes nothing away is most likely meant to. A configuration may name what only some
+/// A rule that takes nothing away of what is there is most likely meant to. A configuration may name what only some
 /// machines have, so this is about the command line alone.
 fn misspelt(lists: &Flags) -> Vec<String> {
     missing([("read", &lists.deny_read), ("write", &lists.deny_write)])
         .map(|(flag, path)| {
             let path = path.display();
-            format!("warning: --deny-{flag}={path} denies nothing, because {path} is not there")
+            format!(
+                "warning: --deny-{flag}={path} denies only what comes there later, because {path} is not there"
+            )
         })
         .collect()
 }

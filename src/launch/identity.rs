@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use caps::{CapSet, Capability};
+use rustix::fs::{Gid, Uid};
 
 use crate::sys::clone::{self, Cloned};
 
@@ -67,6 +68,18 @@ impl Identity {
                 caller: (uid, gid),
             }
         }
+    }
+
+    /// Gives the worker something that this process made, so that it can open it anew by `/proc/self/fd`.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_CHOWN, where the run has ids of its own.
+    pub fn give(&self, object: BorrowedFd<'_>) -> io::Result<()> {
+        let Some((_, worker)) = self.own else {
+            return Ok(());
+        };
+        let (uid, gid) = (Uid::from_raw(worker), Gid::from_raw(worker));
+        Ok(rustix::fs::fchown(object, Some(uid), Some(gid))?)
     }
 
     /// Whether the worker is root as the host sees it, whose processes the kernel does not count

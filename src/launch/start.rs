@@ -172,6 +172,11 @@ fn launch_in<T>(
     request.require.check(&parts)?;
     let (ours, theirs) = socket::record_pair().map_err(system("make init's socket"))?;
     let (our_ends, their_ends) = pipes(request.stdio).map_err(system("make the pipes"))?;
+    for end in their_ends.iter().flatten() {
+        if let Err(error) = identity.give(end.as_fd()) {
+            tracing::warn!(%error, "the program cannot open /dev/stdin, /dev/stdout and /dev/stderr");
+        }
+    }
     let base = identity::base_directory()
         .map_err(system("find a base directory"))?
         .to_owned();

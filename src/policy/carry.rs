@@ -8,6 +8,11 @@ use super::names::Names;
 use super::perm::{Perm, PermSet};
 use super::request::{Decision, Request, RuleRef, Verdict};
 
+/// What gives something a name.
+const MAKING: PermSet = PermSet::ENTRIES
+    .without(Perm::RemoveFile)
+    .without(Perm::RemoveDir);
+
 /// What is done with what a thing holds, and goes with it under another name.
 const CONTENTS: PermSet = PermSet::FILE.with(Perm::ReadDir);
 
@@ -39,6 +44,24 @@ impl Policy {
             true => Err(held.rule),
             false => Ok(()),
         }
+    }
+
+    /// Whether what is at `from` may get the name `to`: as [`Policy::carries`], and of a directory (`dir`)
+    /// also that nothing in it comes to a name below `to` at which a rule lets nobody make it.
+    ///
+    /// # Errors
+    /// A rule that would be lost, or one that would be passed; for a directory it may be one that would not.
+    pub fn moves(&self, from: &Path, to: &Path, dir: bool) -> Result<(), RuleRef> {
+        self.carries(from, to, dir)?;
+        let (Some(names), Some(others)) = (Names::of(from), Names::of(to)) else {
+            return Err(RuleRef::named("malformed request", "malformed request"));
+        };
+        let fs = &self.fs;
+        let passed = match dir {
+            true => fs.denies_more(names.as_slice(), others.as_slice(), MAKING),
+            false => None,
+        };
+        passed.map_or(Ok(()), |rule| Err(fs.numbered(rule).clone()))
     }
 
     /// The permissions about which somebody is asked at `from`, and has to be before what is there gets
@@ -234,6 +257,36 @@ mod tests {
         let open = policy(r#"{"action": "allow", "path": "/w/a/b"}"#, "");
         assert!(moves(&open, "/w/a", "/w/c", true));
         assert!(!moves(&open, "/w/c", "/w/a", true));
+    }
+
+    #[test]
+    fn a_directory_brings_nothing_to_where_it_could_not_be_made() {
+        let hooks = format!(r#"{WORK}, {{"action": "deny", "path": "/w/.git/hooks"}}"#);
+        let keys = format!(
+            r#"{WORK}, {{"action": "deny", "path": "/w/**/keys/*", "perms": ["make_reg"]}}"#
+        );
+        let read = format!(
+            r#"{WORK}, {{"action": "deny", "path": "/w/a/b", "perms": ["read_file", "remove_file"]}}"#
+        );
+        let moves = |fs: &str, from: &str, to: &str| {
+            let (from, to) = (Path::new(from), Path::new(to));
+            policy(fs, "").moves(from, to, true).is_ok()
+        };
+        assert!(!moves(&hooks, "/w/g", "/w/.git"));
+        assert!(moves(&hooks, "/w/g", "/w/h"));
+        assert!(moves(&hooks, "/w/g", "/w/.git/refs"));
+        assert!(!moves(&keys, "/w/x", "/w/keys"));
+        assert!(moves(&keys, "/w/x", "/w/y"));
+        assert!(moves(&keys, "/w/a/keys", "/w/keys"));
+        assert!(!moves(&keys, "/w/x", "/w/keys/x/y"));
+        assert!(moves(&keys, "/w/keys/x/z", "/w/keys/x/y"));
+        // What cannot be read there may be brought there.
+        assert!(moves(&read, "/w/g", "/w/a"));
+        assert!(
+            policy(&hooks, "")
+                .moves(Path::new("/w/g"), Path::new("/w/.git"), false)
+                .is_ok()
+        );
     }
 
     #[test]

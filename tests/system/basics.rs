@@ -49,6 +49,39 @@ fn a_file_runs_with_its_arguments() {
     run.run().prints("__main__ ['a', '--timeout', 'b c']\n");
 }
 
+/// What a program has open it can open by that name, whoever runs it.
+#[test]
+fn streams_have_their_names() {
+    let _alone = alone();
+    const SHELL: &str = "read line </dev/stdin; echo $line; echo out >/dev/stdout; \
+                         echo own >/proc/self/fd/1; echo err >/dev/stderr";
+    const CODE: &str = r#"
+import os
+print(open("/dev/stdin").read(), end="", flush=True)
+for name, said in ("/dev/stdout", "out"), ("/proc/self/fd/1", "own"), ("/dev/stderr", "err"):
+    with open(name, "w") as stream: print(said, file=stream)
+with open(f"/proc/self/fd/{os.memfd_create('m')}", "w") as file: file.write("x")
+with open(f"/dev/fd/{os.pipe()[1]}", "w") as file: file.write("x")
+"#;
+    let scratch = Scratch::new();
+    let (home, binary) = (scratch.home(), scratch.binary());
+    for command in [&["-c", CODE][..], &["--", "/bin/sh", "-c", SHELL]] {
+        let by_self = buntime(["run", "--quiet"]).args(command);
+        let mut runs = vec![by_self];
+        if rustix::process::geteuid().is_root() {
+            let of_user = Child::new(&binary).args(["run", "--quiet"]).args(command);
+            runs.push(of_user.clean_path().of_user(&home));
+        }
+        for run in runs {
+            let done = run.input("in\n").run().expect(0);
+            assert_eq!(
+                (done.stdout(), done.stderr()),
+                ("in\nout\nown\n".into(), "err\n".into())
+            );
+        }
+    }
+}
+
 #[test]
 fn code_comes_from_standard_input() {
     let _alone = alone();

@@ -26,6 +26,7 @@ mod killed;
 mod leaks;
 mod learning;
 mod links;
+mod moves;
 mod passed;
 mod races;
 mod receivers;

@@ -63,8 +63,17 @@ def install_hook(channel):
         reason = f" ({reason})" if reason else ""
         return PermissionError(13, f"policy denied {verb}: {shown}{reason}")
 
+    def is_named(path):
+        """Whether a resolved path is a name: a pipe, a socket or a memory file that is opened anew by its
+        descriptor (/dev/stdout, /dev/fd/1) has only a text in the place of one."""
+        described = path.startswith(b"/proc/") and b"/fd/" in path and path.endswith(b"]")
+        return not described and not (path.startswith(b"/memfd:") and path.endswith(b" (deleted)"))
+
     def written(path, detail, directory=-1, follow=False):
-        return demand(FS_WRITE, "write", resolved(absolute(path, directory), follow), detail)
+        path = resolved(absolute(path, directory), follow)
+        if path is None or not is_named(path):
+            return None
+        return demand(FS_WRITE, "write", path, detail)
 
     def told(kind, target):
         if target is not None and len(target) + 64 <= channel.capacity:

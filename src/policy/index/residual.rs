@@ -64,23 +64,10 @@ impl Index {
         };
         let from = self.residual(from, reach);
         let to = self.residual(to, reach);
-        let missing = |one: &Residual<'_>, other: &Residual<'_>, needless: Verdict| {
-            let mut pending = one.pending.iter();
-            pending.find_map(|(pending, (perms, rule))| {
-                let there = other
-                    .pending
-                    .get(pending)
-                    .map_or(PermSet::NONE, |own| own.0);
-                let gone = perms.difference(there).intersection(about);
-                let matters = pending.verdict != needless && !gone.is_empty();
-                matters.then_some(*rule)
-            })
-        };
         // Without an allow there is no more allowed, and with one more deny neither.
-        if let Some(rule) = missing(&from, &to, Verdict::Allow) {
-            return Some(rule);
-        }
-        if let Some(rule) = missing(&to, &from, Verdict::Deny) {
+        let of_from = from.has_beside(&to, about, |verdict| verdict != Verdict::Allow);
+        let of_to = || to.has_beside(&from, about, |verdict| verdict != Verdict::Deny);
+        if let Some(rule) = of_from.or_else(of_to) {
             return Some(rule);
         }
         let all = || from.pending.values().chain(to.pending.values());
@@ -91,6 +78,24 @@ impl Index {
         };
         let mut perms = Perm::ALL.iter().filter(|perm| about.contains(**perm));
         perms.find_map(lost)
+    }
+
+    /// A rule that denies one of these permissions at `to` or of something that could lie below, and not of the
+    /// same at `from`.
+    pub fn denies_more(&self, from: &[Name<'_>], to: &[Name<'_>], perms: PermSet) -> Option<u32> {
+        let (from, to) = (
+            self.residual(from, Reach::All),
+            self.residual(to, Reach::All),
+        );
+        let below = to.has_beside(&from, perms, |verdict| verdict == Verdict::Deny);
+        let mut cells = to.cells.iter().zip(&from.cells);
+        below.or_else(|| {
+            cells.find_map(|(to, from)| {
+                let denied = |at: &[Cell], perm| at[perm as usize].verdict == Some(Verdict::Deny);
+                let only = |perm: &Perm| denied(to, *perm) && !denied(from, *perm);
+                perms.iter().find(only).map(|perm| to[perm as usize].rule)
+            })
+        })
     }
 
     /// A rule that asks about one of these permissions of something that could lie below a path.
@@ -269,6 +274,25 @@ impl Index {
     /// The rule of that number.
     pub fn numbered(&self, rule: u32) -> &RuleRef {
         &self.rules[rule as usize]
+    }
+}
+
+impl Residual<'_> {
+    /// A rule of such a verdict that may come to match below here, about some of these permissions, and not
+    /// below the other.
+    fn has_beside(
+        &self,
+        other: &Residual<'_>,
+        about: PermSet,
+        of: impl Fn(Verdict) -> bool,
+    ) -> Option<u32> {
+        let mut pending = self.pending.iter();
+        pending.find_map(|(pending, (perms, rule))| {
+            let there = other.pending.get(pending);
+            let there = there.map_or(PermSet::NONE, |(perms, _)| *perms);
+            let only = perms.difference(there).intersection(about);
+            (of(pending.verdict) && !only.is_empty()).then_some(*rule)
+        })
     }
 }
 

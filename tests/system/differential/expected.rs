@@ -257,7 +257,7 @@ impl Oracle<'_> {
             Need::Carried(from, to, is_dir) => {
                 let (from, to) = (self.inside(from), self.inside(to));
                 let asked = self.policy.asked_to_carry(&from, *is_dir);
-                match (self.policy.carries(&from, &to, *is_dir), asked) {
+                match (self.policy.moves(&from, &to, *is_dir), asked) {
                     (Ok(()), Ok(PermSet::NONE)) => Verdict::Allow,
                     (Ok(()), Ok(_)) => Verdict::Ask,
                     (Err(_), _) | (_, Err(_)) => Verdict::Deny,
