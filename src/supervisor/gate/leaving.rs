@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::egress::{Answer as Leave, Asked, Connection, Denied};
-use crate::policy::Proto;
+use crate::audit::Leaving;
+use crate::egress::{Answer as Leave, Asked, Connection, Denied, Ended, Ingress};
+use crate::policy::{Proto, RuleOrigin};
 
 impl Gate {
     /// From here on the plane decides about connections as they are made.
@@ -12,41 +13,25 @@ impl Gate {
         self.has_plane = true;
     }
 
-    /// Rules on what the plane is asked.
+    /// Rules on what the plane asks, or on what it `denied` by itself for a reason.
     ///
     /// # Errors
     /// When the decision cannot be recorded. The answer is then a denial.
     pub(in crate::supervisor) fn leaves(
         &mut self,
         asked: &Asked,
+        denied: Option<&str>,
     ) -> Result<(Leave, Ruling), LogError> {
-        let (decision, permitted, target, operation) = match asked {
-            Asked::Name(name) => {
-                let decision = self.policy.decide_name(name);
-                (
-                    decision,
-                    Vec::new(),
-                    printable(name.as_bytes()),
-                    Operation::Resolve,
-                )
-            }
-            Asked::Connect(connection) => {
-                let (decision, permitted) = self.permitted(connection);
-                let target = shown(connection, &permitted);
-                (decision, permitted, target, Operation::Connect)
-            }
+        let (decision, permitted) = match asked {
+            Asked::Name(name, _) => (self.policy.decide_name(name), Vec::new()),
+            Asked::Connect(connection) => self.permitted(connection),
+            Asked::Led(connection, address) => return self.led(connection, *address),
         };
-        let flag = flag(asked);
-        let target = Target {
-            operation,
-            known_as: Some(target.clone()),
-            target,
-            perm: None,
-            pid: None,
-            origin: Origin::Egress,
-            asked: None,
-        };
-        let ruling = self.rule(target, &decision, flag)?;
+        let target = target(asked, &permitted);
+        if let Some(reason) = denied {
+            return self.denied_by_plane(target, reason);
+        }
+        let ruling = self.rule(target, &decision, flag(asked))?;
         let answer = match ruling.answer {
             Answer::Allowed => Ok(permitted),
             _ => Err(Denied {
@@ -54,6 +39,66 @@ impl Gate {
             }),
         };
         Ok((answer, ruling))
+    }
+
+    /// What no rule lets through, because it is none of what rules speak of.
+    fn denied_by_plane(
+        &mut self,
+        target: Target,
+        reason: &str,
+    ) -> Result<(Leave, Ruling), LogError> {
+        let decision = Decision {
+            verdict: Verdict::Deny,
+            rule: RuleRef::new(RuleOrigin {
+                layer: PLANE.to_owned(),
+                what: PLANE.to_owned(),
+                file: None,
+                line: None,
+            }),
+        };
+        let reason = printable(reason.as_bytes());
+        let target = Target {
+            why: Some(reason.clone()),
+            ..target
+        };
+        let answer = self.denial();
+        let ruling = self.settle(target, &decision, answer, reason.clone())?;
+        let reason = reason.into();
+        Ok((Err(Denied { reason }), ruling))
+    }
+
+    /// Records where a connection leads to. Nothing may be said on it before.
+    fn led(
+        &mut self,
+        connection: &Connection,
+        address: IpAddr,
+    ) -> Result<(Leave, Ruling), LogError> {
+        self.record(&Event::ConnectionBegin {
+            target: shown(connection, &[address]),
+            net: leaving(connection, &[address]),
+        })?;
+        let ruling = Ruling {
+            answer: Answer::Allowed,
+            reason: String::new(),
+            remark: None,
+        };
+        Ok((Ok(vec![address]), ruling))
+    }
+
+    /// The event of a connection that is over.
+    pub(in crate::supervisor) fn ended(&self, ended: &Ended) -> Event {
+        let address: Vec<IpAddr> = ended.address.into_iter().collect();
+        let why = ended.why.as_ref();
+        Event::ConnectionEnd {
+            target: shown(&ended.connection, &address),
+            net: leaving(&ended.connection, &address),
+            address: ended.address,
+            sent_bytes: ended.sent,
+            received_bytes: ended.received,
+            seconds: ended.lasted.as_secs_f64(),
+            ended_by: ended.by.name(),
+            why: why.map(|why| printable(why.as_bytes())),
+        }
     }
 
     /// Whether a connection that is open may stay so.
@@ -100,6 +145,62 @@ fn decide(policy: &Policy, connection: &Connection, address: Option<IpAddr>) -> 
     }
 }
 
+/// What is in the place of a rule where the plane denies by itself.
+const PLANE: &str = "the way out";
+
+fn target(asked: &Asked, permitted: &[IpAddr]) -> Target {
+    let (target, operation, net) = match asked {
+        Asked::Name(name, ingress) => (
+            printable(name.as_bytes()),
+            Operation::Resolve,
+            of_name(name, *ingress),
+        ),
+        Asked::Connect(connection) | Asked::Led(connection, _) => (
+            shown(connection, permitted),
+            Operation::Connect,
+            leaving(connection, permitted),
+        ),
+    };
+    Target {
+        operation,
+        known_as: Some(target.clone()),
+        target,
+        perm: None,
+        pid: None,
+        origin: Origin::Egress,
+        asked: None,
+        net: Some(net),
+        why: None,
+    }
+}
+
+fn of_name(name: &str, ingress: Ingress) -> Leaving {
+    Leaving {
+        ingress: ingress.name(),
+        connection: None,
+        host: Some(printable(name.as_bytes())),
+        addresses: Vec::new(),
+        port: None,
+        proto: None,
+    }
+}
+
+fn leaving(connection: &Connection, permitted: &[IpAddr]) -> Leaving {
+    let host = connection.host.as_ref();
+    let addresses = match permitted {
+        [] => &connection.addresses[..],
+        permitted => permitted,
+    };
+    Leaving {
+        ingress: connection.ingress.name(),
+        connection: Some(connection.number),
+        host: host.map(|host| printable(host.as_bytes())),
+        addresses: addresses.to_vec(),
+        port: Some(connection.port),
+        proto: Some(Proto::Tcp),
+    }
+}
+
 /// `name:443 (192.0.2.1)`, or the address alone.
 fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
     let Connection { host, port, .. } = connection;
@@ -115,8 +216,8 @@ fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
 
 fn flag(asked: &Asked) -> String {
     match asked {
-        Asked::Name(name) => format!("--allow-net={name}"),
-        Asked::Connect(connection) => Request::Net {
+        Asked::Name(name, _) => format!("--allow-net={name}"),
+        Asked::Connect(connection) | Asked::Led(connection, _) => Request::Net {
             proto: Proto::Tcp,
             host: connection.host.as_deref(),
             addr: connection.addresses.first().copied(),

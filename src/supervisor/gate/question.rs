@@ -87,6 +87,8 @@ impl Gate {
             pid: Some(question.pid),
             origin: Origin::Interceptor,
             asked: None,
+            net: None,
+            why: None,
         };
         if decision.verdict != Verdict::Ask {
             let ruling = self.rule(asked, &decision, request.flag());
