@@ -486,7 +486,8 @@ fn a_network_has_a_way_out_unless_a_layer_closes_it() {
     refuses(&policy(open.clone()), &without, "net[0]", missing);
     refuses(&all, &without, "defaults.net", missing);
     let asks = json!({"net": {"rules": [{"action": "ask", "host": "a.example"}]}});
-    refuses(&policy(asks), &world(), "net[0]", "ask needs somebody");
+    assert_eq!(plan(&policy(asks.clone())).net, NetPlan::Egress);
+    refuses(&policy(asks), &without, "net[0]", "ask needs somebody");
     let udp = json!({"net": {"rules": [{"action": "allow", "proto": "udp"}]}});
     refuses(&policy(udp), &world(), "net[0]", "carries TCP");
     let text = json!({"version": 1, "net": open["net"]}).to_string();

@@ -140,13 +140,17 @@ pub enum Event {
         number: u64,
         /// What is wanted.
         operation: Operation,
-        /// The path.
+        /// The path, or the host and port.
         target: String,
         /// The permission in question.
         #[serde(skip_serializing_if = "Option::is_none")]
         perm: Option<Perm>,
-        /// The process that wants it, as its sandbox counts.
-        pid: u32,
+        /// The process that wants it, as its sandbox counts, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// The connection, where it is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        net: Option<Leaving>,
         /// The rule that asks.
         rule: RuleRef,
         /// Who is asked.

@@ -12,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use self::claim::{Claim, operation};
-pub(super) use self::question::{Course, Held, wanted};
+pub(super) use self::leaving::Leaves;
+pub(super) use self::question::{Course, Held, Waiting, wanted};
 use super::printable::printable;
 use super::remark::Remark;
 use crate::audit::{Answer, Counted, Event, EventLog, Leaving, LogError, Operation, Origin, Tally};
@@ -49,7 +50,7 @@ pub(super) fn told(ruling: &Result<Ruling, LogError>) -> Told<'_> {
 }
 
 /// What was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Target {
     operation: Operation,
     target: String,

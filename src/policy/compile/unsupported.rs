@@ -21,7 +21,7 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
         let default = layer.net_default.iter();
         for (verdict, rule) in default.map(|it| (it.verdict, &it.rule)).chain(connections) {
             // Whoever connects is heard where there is a way out.
-            if verdict != Verdict::Warn || !has_way_out(world) {
+            if !has_way_out(world) {
                 action(verdict, rule, refusals);
             }
         }

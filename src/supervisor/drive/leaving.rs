@@ -3,6 +3,7 @@
 use super::*;
 use crate::egress::{Denied, Ended, Question, Sockets};
 use crate::launch::Doors;
+use crate::supervisor::gate::Leaves;
 
 /// Opens the plane at the sandbox's ways out. Inside the runtime.
 pub(super) fn open(doors: Doors) -> Result<Plane, RunError> {
@@ -32,13 +33,14 @@ impl Drive {
         }
     }
 
-    fn take_wanted(&mut self, question: Question) {
+    pub(super) fn take_wanted(&mut self, question: Question) {
         let denied = question.denied.as_deref();
         match self.gate.leaves(&question.asked, denied) {
-            Ok((answer, ruling)) => {
+            Ok(Leaves::Ruled(answer, ruling)) => {
                 question.answer(answer);
                 self.obey(Ok(ruling));
             }
+            Ok(Leaves::Ask(asking)) => self.ask(asking.held(question)),
             Err(error) => {
                 question.answer(Err(unrecorded()));
                 self.obey(Err(error));

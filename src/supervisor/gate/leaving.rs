@@ -2,10 +2,41 @@
 
 use std::net::IpAddr;
 
+use super::question::{Held, Waiting};
 use super::*;
+use crate::approval::{Site, Wish};
 use crate::audit::Leaving;
-use crate::egress::{Answer as Leave, Asked, Connection, Denied, Ended, Ingress};
+use crate::egress::{Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question};
 use crate::policy::{Proto, RuleOrigin};
+
+/// What is to be done about a name or a connection.
+pub(in crate::supervisor) enum Leaves {
+    /// To answer it so.
+    Ruled(Leave, Ruling),
+    /// To ask somebody.
+    Ask(Box<Asking>),
+}
+
+/// A connection about which somebody is to be asked.
+pub(in crate::supervisor) struct Asking {
+    site: Site,
+    /// The same addresses, in the order in which they are tried.
+    addresses: Vec<IpAddr>,
+    asked: Target,
+    decision: Decision,
+}
+
+impl Asking {
+    /// What waits for the answer.
+    pub(in crate::supervisor) fn held(self, question: Question) -> Held {
+        Held {
+            waiting: Waiting::Connection(question, self.addresses),
+            wish: Wish::connection(self.site, self.decision.rule.clone()),
+            asked: self.asked,
+            decision: self.decision,
+        }
+    }
+}
 
 impl Gate {
     /// From here on the plane decides about connections as they are made.
@@ -21,7 +52,7 @@ impl Gate {
         &mut self,
         asked: &Asked,
         denied: Option<&str>,
-    ) -> Result<(Leave, Ruling), LogError> {
+    ) -> Result<Leaves, LogError> {
         let (decision, permitted) = match asked {
             Asked::Name(name, _) => (self.policy.decide_name(name), Vec::new()),
             Asked::Connect(connection) => self.permitted(connection),
@@ -31,22 +62,35 @@ impl Gate {
         if let Some(reason) = denied {
             return self.denied_by_plane(target, reason);
         }
-        let ruling = self.rule(target, &decision, flag(asked))?;
+        let ruling = match asked {
+            _ if decision.verdict != Verdict::Ask => self.rule(target, &decision, flag(asked))?,
+            // Who connects to it is asked about.
+            Asked::Name(..) => self.leave(target, &decision)?,
+            Asked::Connect(connection) | Asked::Led(connection, _) => {
+                let site = Site {
+                    host: connection.host.clone(),
+                    addresses: permitted.iter().copied().collect(),
+                    port: connection.port,
+                };
+                return Ok(Leaves::Ask(Box::new(Asking {
+                    site,
+                    addresses: permitted,
+                    asked: target,
+                    decision,
+                })));
+            }
+        };
         let answer = match ruling.answer {
-            Answer::Allowed => Ok(permitted),
+            Answer::Allowed | Answer::Held => Ok(permitted),
             _ => Err(Denied {
                 reason: format!("rule {}", decision.rule).into(),
             }),
         };
-        Ok((answer, ruling))
+        Ok(Leaves::Ruled(answer, ruling))
     }
 
     /// What no rule lets through, because it is none of what rules speak of.
-    fn denied_by_plane(
-        &mut self,
-        target: Target,
-        reason: &str,
-    ) -> Result<(Leave, Ruling), LogError> {
+    fn denied_by_plane(&mut self, target: Target, reason: &str) -> Result<Leaves, LogError> {
         let decision = Decision {
             verdict: Verdict::Deny,
             rule: RuleRef::new(RuleOrigin {
@@ -64,15 +108,11 @@ impl Gate {
         let answer = self.denial();
         let ruling = self.settle(target, &decision, answer, reason.clone())?;
         let reason = reason.into();
-        Ok((Err(Denied { reason }), ruling))
+        Ok(Leaves::Ruled(Err(Denied { reason }), ruling))
     }
 
     /// Records where a connection leads to. Nothing may be said on it before.
-    fn led(
-        &mut self,
-        connection: &Connection,
-        address: IpAddr,
-    ) -> Result<(Leave, Ruling), LogError> {
+    fn led(&mut self, connection: &Connection, address: IpAddr) -> Result<Leaves, LogError> {
         self.record(&Event::ConnectionBegin {
             target: shown(connection, &[address]),
             net: leaving(connection, &[address]),
@@ -82,7 +122,7 @@ impl Gate {
             reason: String::new(),
             remark: None,
         };
-        Ok((Ok(vec![address]), ruling))
+        Ok(Leaves::Ruled(Ok(vec![address]), ruling))
     }
 
     /// The event of a connection that is over.
@@ -110,7 +150,8 @@ impl Gate {
         decide(policy, connection, Some(address)).verdict.permits()
     }
 
-    /// The addresses that may be dialled, and the mildest decision about any.
+    /// The addresses that may be dialled, or about which somebody is to be asked where that is the
+    /// mildest decision about any.
     fn permitted(&self, connection: &Connection) -> (Decision, Vec<IpAddr>) {
         let addresses = connection.addresses.iter();
         let mut decided: Vec<(IpAddr, Decision)> = addresses
@@ -118,9 +159,16 @@ impl Gate {
             .collect();
         // Of equals the first, which is the host's own order.
         decided.sort_by_key(|(_, decision)| decision.verdict);
+        let asked = decided.first().map(|(_, decision)| decision.clone());
+        let asked = asked.filter(|decision| decision.verdict == Verdict::Ask);
+        // One question is by one rule.
+        let is_meant = |decision: &Decision| match &asked {
+            Some(asked) => decision.verdict == Verdict::Ask && decision.rule == asked.rule,
+            None => decision.verdict.permits(),
+        };
         let permitted = decided
             .iter()
-            .filter(|(_, decision)| decision.verdict.permits())
+            .filter(|(_, decision)| is_meant(decision))
             .map(|(address, _)| *address)
             .collect();
         let mildest = decided.into_iter().next().map(|(_, decision)| decision);

@@ -1,6 +1,7 @@
 //! What leaves a sandbox: a host with a link to a world of its own, and programs that want to go there.
 
 mod agree;
+mod asked;
 mod recorded;
 mod requests;
 
