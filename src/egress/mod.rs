@@ -9,9 +9,10 @@
 //! dials just this address. What is said on it has to be for the same name ([`relay`], [`http`]).
 //!
 //! It trusts the host's resolver for what a name's addresses are, and whoever has the policy, whom it
-//! asks over [`Plane::next`], and whom it tells of what has passed. Everything that arrives from inside is an enemy's: a message that is not
-//! understood is refused, and whatever there can be many of has a limit. It never decides, never sends
-//! a byte before the answer, and never connects to another address than the one that was decided about.
+//! asks over [`Plane::next`] and tells of what has passed. Everything that arrives from inside is an
+//! enemy's: a message that is not understood is refused, and whatever there can be many of has a limit.
+//! It never lets through what nobody was asked about, never sends a byte before the answer, and never
+//! connects to another address than the one that was decided about.
 
 mod accept;
 mod connection;

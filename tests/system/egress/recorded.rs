@@ -340,3 +340,41 @@ fn who_may_go_nowhere_is_recorded_where_that_is_asked_for() {
     assert_eq!(seen.done.status.code(), Some(125), "{}", seen.done);
     assert!(seen.done.stderr().contains("--events"), "{}", seen.done);
 }
+
+/// What is open when the run is ended is in the log with what had passed.
+#[test]
+fn what_the_end_of_a_run_ends_is_recorded() {
+    let _alone = alone();
+    if !is_root("what_the_end_of_a_run_ends_is_recorded") {
+        return;
+    }
+    const CODE: &str = r#"
+import socket, time
+end = socket.create_connection(("allowed.example", 7), 20)
+assert end.recv(6) == b"hello\n"
+end.sendall(b"and back")
+while len(end.recv(8, socket.MSG_PEEK)) < 8: pass
+time.sleep(60)
+"#;
+    let scratch = Scratch::new();
+    let log = scratch.entry("events.jsonl");
+    let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
+    let flags = ["--quiet", "--events", &log, "--timeout", "2s"];
+    let command = [PYTHON, "-I", "-c", CODE];
+    let seen = run(&policy("deny", &rules), None, &flags, &command);
+    assert_eq!(seen.done.status.code(), Some(124), "{}", seen.done);
+    let events = events(&log);
+    let found = events
+        .iter()
+        .find(|event| event["type"] == "connection-end");
+    let ended = found.unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!(events[events.len() - 1]["type"], "exit", "{events:#?}");
+    let passed = (&ended["sent_bytes"], &ended["received_bytes"]);
+    assert_eq!(passed, (&json!(8), &json!(14)), "{ended}");
+    assert!(
+        ended["seconds"]
+            .as_f64()
+            .is_some_and(|seconds| seconds > 0.5),
+        "{ended}"
+    );
+}
