@@ -196,8 +196,7 @@ fn what_each_shipped_policy_compiles_to() {
         let policy = Policy::merge(vec![layer], bundle()).unwrap();
         let compiled = policy.compile(&host);
         let unseen = match *name {
-            "ebpf-audit" => Some("decides about net, syscalls"),
-            "net-egress" => Some("decides about net"),
+            "ebpf-audit" => Some("decides about syscalls"),
             _ => None,
         };
         if let Some(unseen) = unseen {

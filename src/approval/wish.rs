@@ -1,5 +1,7 @@
 //! What is wished for, and what is answered.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::policy::{Perm, RuleRef, Scope};
@@ -13,6 +15,19 @@ pub enum Act {
     Change,
     /// Running a program, of this SHA-256 in lower-case hexadecimal where it is known.
     Exec(Option<String>),
+    /// A connection.
+    Connect,
+}
+
+/// Where a connection is to lead: there and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The name, where it is for one.
+    pub host: Option<String>,
+    /// Any of these.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The port.
+    pub port: u16,
 }
 
 impl Act {
@@ -37,6 +52,7 @@ impl Act {
             },
             Act::Change => "change the mode, owner, times or attributes of",
             Act::Exec(_) => "run the program",
+            Act::Connect => "connect to",
         }
     }
 
@@ -53,8 +69,15 @@ impl Act {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
     act: Act,
-    path: PathBuf,
+    object: Object,
     rule: RuleRef,
+}
+
+/// What an operation is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Object {
+    Path(PathBuf),
+    Site(Site),
 }
 
 impl Wish {
@@ -65,9 +88,19 @@ impl Wish {
         let is_whole = path.is_absolute() && path.components().all(resolved);
         is_whole.then(|| Wish {
             act,
-            path: path.components().collect(),
+            object: Object::Path(path.components().collect()),
             rule,
         })
+    }
+
+    /// A wish for a connection.
+    #[must_use]
+    pub fn connection(site: Site, rule: RuleRef) -> Wish {
+        Wish {
+            act: Act::Connect,
+            object: Object::Site(site),
+            rule,
+        }
     }
 
     /// The kind of operation.
@@ -76,10 +109,22 @@ impl Wish {
         &self.act
     }
 
-    /// The object.
+    /// The object, where it is at a path.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> Option<&Path> {
+        match &self.object {
+            Object::Path(path) => Some(path),
+            Object::Site(_) => None,
+        }
+    }
+
+    /// Where to, of a connection.
+    #[must_use]
+    pub fn site(&self) -> Option<&Site> {
+        match &self.object {
+            Object::Site(site) => Some(site),
+            Object::Path(_) => None,
+        }
     }
 
     /// The rule that asks.
@@ -90,7 +135,7 @@ impl Wish {
 
     /// Whether one question is enough for both.
     pub(super) fn is_same(&self, other: &Wish) -> bool {
-        self.act.is_like(&other.act) && self.path == other.path && self.rule == other.rule
+        self.act.is_like(&other.act) && self.object == other.object && self.rule == other.rule
     }
 }
 
@@ -106,7 +151,8 @@ pub enum Answer {
     /// Yes, to this kind of operation on this path and everything below it, as long as the session
     /// lives and the same rule asks. The path is that of the wish, or one above it.
     Path(PathBuf),
-    /// Yes, to this kind of operation wherever the same rule asks, as long as the session lives.
+    /// Yes, to this kind of operation wherever the same rule asks, as long as the session lives; of a
+    /// connection, to the same name, addresses and port.
     Session,
 }
 
@@ -122,11 +168,13 @@ impl Answer {
         }
     }
 
-    /// Whether it is an answer to a wish for this path.
+    /// Whether it is an answer to a wish for this path, or for what has none.
     #[must_use]
-    pub fn fits(&self, path: &Path) -> bool {
+    pub fn fits(&self, path: Option<&Path>) -> bool {
         match self {
-            Answer::Path(place) => place.is_absolute() && path.starts_with(place),
+            Answer::Path(place) => {
+                place.is_absolute() && path.is_some_and(|path| path.starts_with(place))
+            }
             _ => true,
         }
     }
@@ -138,7 +186,7 @@ pub(super) struct Grant {
     act: Act,
     rule: RuleRef,
     /// `None` is wherever the rule asks.
-    place: Option<PathBuf>,
+    place: Option<Object>,
     /// The case that was answered so.
     pub number: u64,
 }
@@ -147,8 +195,9 @@ impl Grant {
     /// What this answer to this wish allows from now on, if anything.
     pub fn of(answer: &Answer, wish: &Wish, number: u64) -> Option<Grant> {
         let place = match answer {
-            Answer::Path(place) => Some(place.components().collect()),
-            Answer::Session => None,
+            Answer::Path(place) => Some(Object::Path(place.components().collect())),
+            // Another address may be anybody's.
+            Answer::Session => wish.site().cloned().map(Object::Site),
             Answer::Deny | Answer::Never | Answer::Once => return None,
         };
         Some(Grant {
@@ -160,7 +209,10 @@ impl Grant {
     }
 
     pub fn covers(&self, wish: &Wish) -> bool {
-        let is_there = |place: &PathBuf| wish.path.starts_with(place);
+        let is_there = |place: &Object| match (place, &wish.object) {
+            (Object::Path(place), Object::Path(path)) => path.starts_with(place),
+            (place, object) => place == object,
+        };
         self.act.is_like(&wish.act)
             && self.rule == wish.rule
             && self.place.as_ref().is_none_or(is_there)

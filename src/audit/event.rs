@@ -1,11 +1,12 @@
 //! The events of a session.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::policy::{Perm, RuleRef, Scope, Verdict};
+use crate::policy::{Perm, Proto, RuleRef, Scope, Verdict};
 
 /// One thing that happened. In the log each is one JSON object with `type`, and
 /// with the fields that [`EventLog`](super::EventLog) adds.
@@ -96,9 +97,42 @@ pub enum Event {
         /// The question to a person by which it was answered.
         #[serde(skip_serializing_if = "Option::is_none")]
         asked: Option<u64>,
+        /// The connection or the name, where that is what leaves the sandbox.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        net: Option<Leaving>,
+        /// Why it is denied, where the rule does not say it by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
         /// The number of the policy that decides, where it is not that of the start.
         #[serde(skip_serializing_if = "is_first")]
         generation: u64,
+    },
+    /// A connection leads to this one of several addresses; nothing has been said on it yet.
+    ConnectionBegin {
+        /// The host and port, as in the decision.
+        target: String,
+        /// What it is.
+        net: Leaving,
+    },
+    /// A connection that was to leave the sandbox is over, or could not be made.
+    ConnectionEnd {
+        /// The host and port, as in the decision.
+        target: String,
+        /// What it was.
+        net: Leaving,
+        /// Where it led; `None` where it was not made.
+        address: Option<IpAddr>,
+        /// Bytes that went to the host.
+        sent_bytes: u64,
+        /// Bytes that came from there.
+        received_bytes: u64,
+        /// How long it was there.
+        seconds: f64,
+        /// What ended it first: `program`, `host`, `policy`, `timeout`, `error` or `run`.
+        ended_by: &'static str,
+        /// In words, where there is more to say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Somebody is asked about an operation that waits.
     Asked {
@@ -106,13 +140,17 @@ pub enum Event {
         number: u64,
         /// What is wanted.
         operation: Operation,
-        /// The path.
+        /// The path, or the host and port.
         target: String,
         /// The permission in question.
         #[serde(skip_serializing_if = "Option::is_none")]
         perm: Option<Perm>,
-        /// The process that wants it, as its sandbox counts.
-        pid: u32,
+        /// The process that wants it, as its sandbox counts, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// The connection, where it is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        net: Option<Leaving>,
         /// The rule that asks.
         rule: RuleRef,
         /// Who is asked.
@@ -167,6 +205,29 @@ pub enum Event {
         /// What the session used.
         resources: Resources,
     },
+}
+
+/// What leaves a sandbox: a connection, or the question for a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leaving {
+    /// How it came: `transparent`, `http`, `connect`, `socks` or `dns`.
+    pub ingress: &'static str,
+    /// The connection's number in its sandbox, by which its events are found; none for a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u64>,
+    /// The name, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Where it may lead, where it is permitted: the first of these that answers. Otherwise where it
+    /// would have led.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// The port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The transport.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proto: Option<Proto>,
 }
 
 fn is_first(generation: &u64) -> bool {

@@ -15,6 +15,6 @@ mod report;
 #[cfg(test)]
 pub(crate) use log::tests::full_log;
 
-pub use event::{Answer, Event, Mechanism, Operation, Origin, Reload, Resources};
+pub use event::{Answer, Event, Leaving, Mechanism, Operation, Origin, Reload, Resources};
 pub use log::{EventLog, LogError};
 pub use report::{Counted, Exit, RefusalReport, Report, ReportError, ReportFile, Tally};

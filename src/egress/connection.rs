@@ -1,22 +1,22 @@
-//! One connection that leaves: what it is for, decided about, dialled, and open as long as that is
-//! permitted.
+//! One connection that leaves: what it is for, decided about, and dialled.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use super::dial::Unresolved;
 use super::names::Meaning;
-use super::{Asked, Denied, Shared};
+use super::open::{By, Ended, NO_MORE, Opened};
+use super::{Asked, Denied, Ingress, Shared};
 
 /// A connection that a program wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
+    /// Its number in this sandbox, from 1.
+    pub number: u64,
+    /// How it came.
+    pub ingress: Ingress,
     /// The name, where it is for one, in lower case and without its last dot.
     pub host: Option<String>,
     /// Where that is.
@@ -67,14 +67,31 @@ impl From<Refused> for io::Error {
 }
 
 impl Connection {
+    /// Where to is not known yet.
+    fn by(ingress: Ingress, port: u16, shared: &Shared) -> Connection {
+        Connection {
+            number: shared.next_number(),
+            ingress,
+            host: None,
+            addresses: Vec::new(),
+            own: Vec::new(),
+            port,
+        }
+    }
+
     /// What is meant by a name or an address that a program says, as in a URI.
-    pub(super) async fn to(host: &str, port: u16, shared: &Shared) -> Result<Connection, Refused> {
+    pub(super) async fn to(
+        host: &str,
+        port: u16,
+        ingress: Ingress,
+        shared: &Shared,
+    ) -> Result<Connection, Refused> {
         let literal = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
         match literal.unwrap_or(host).parse() {
-            Ok(address) => Connection::to_address(address, port, shared).await,
-            Err(_) => Connection::to_name(host, port, shared).await,
+            Ok(address) => Connection::to_address(address, port, ingress, shared).await,
+            Err(_) => Connection::to_name(host, port, ingress, shared).await,
         }
     }
 
@@ -82,194 +99,103 @@ impl Connection {
     pub(super) async fn to_address(
         address: IpAddr,
         port: u16,
+        ingress: Ingress,
         shared: &Shared,
     ) -> Result<Connection, Refused> {
         let address = address.to_canonical();
-        match shared.names.meaning(address) {
-            Meaning::Nothing => Err(Denied::because("its address is no name's").into()),
+        let wanted = Connection::by(ingress, port, shared);
+        let reason = match shared.names.meaning(address) {
+            Meaning::Name(name) => return wanted.resolved(name, shared).await,
+            Meaning::Nothing => "its address is no name's",
             Meaning::Address if address.is_loopback() || address.is_unspecified() => {
-                Err(Denied::because("it is to the sandbox itself").into())
+                "it is to the sandbox itself"
             }
-            Meaning::Address => at(None, vec![address], port, shared),
-            Meaning::Name(name) => {
-                let addresses = resolve(&name, shared).await?;
-                at(Some(name), addresses, port, shared)
-            }
-        }
+            Meaning::Address => return wanted.at(vec![address], shared),
+        };
+        let asked = Asked::Connect(Connection {
+            addresses: vec![address],
+            ..wanted
+        });
+        Err(shared.deny(asked, reason).await.into())
     }
 
-    async fn to_name(name: &str, port: u16, shared: &Shared) -> Result<Connection, Refused> {
+    async fn to_name(
+        name: &str,
+        port: u16,
+        ingress: Ingress,
+        shared: &Shared,
+    ) -> Result<Connection, Refused> {
         let name = bare(name);
         // Otherwise names carry something out.
-        shared.ask(Asked::Name(name.clone())).await?;
-        let addresses = resolve(&name, shared).await?;
-        at(Some(name), addresses, port, shared)
+        shared.ask(Asked::Name(name.clone(), ingress)).await?;
+        let wanted = Connection::by(ingress, port, shared);
+        wanted.resolved(name, shared).await
+    }
+
+    /// To a name, by whatever addresses it has.
+    async fn resolved(self, name: String, shared: &Shared) -> Result<Connection, Refused> {
+        let wanted = Connection {
+            host: Some(name.clone()),
+            ..self
+        };
+        let found = shared.dialler.resolve(&name).await;
+        let why = match found {
+            Ok(addresses) if !addresses.is_empty() => return wanted.at(addresses, shared),
+            Ok(_nowhere) => Unresolved::Missing,
+            Err(why) => why,
+        };
+        let refused = Refused::Unresolved(why);
+        let ended = Ended::unmade(wanted, By::Error, &refused);
+        shared.live.tell(ended);
+        Err(refused)
+    }
+
+    fn at(self, addresses: Vec<IpAddr>, shared: &Shared) -> Result<Connection, Refused> {
+        let own = shared.dialler.own(&addresses);
+        Ok(Connection {
+            own: own.map_err(Refused::Unreachable)?,
+            addresses,
+            ..self
+        })
     }
 
     /// Asks for it, and makes it.
-    pub(super) async fn open(self, shared: &Shared) -> Result<(TcpStream, Open), Refused> {
-        let before = shared.live.generation();
+    pub(super) async fn open(self, shared: &Shared) -> Result<Opened, Refused> {
         let permitted = shared.ask(Asked::Connect(self.clone())).await?;
-        let dialled = shared.dialler.connect(&permitted, self.port).await;
-        let (upstream, address) = dialled.map_err(Refused::Unreachable)?;
-        upstream.set_nodelay(true).map_err(Refused::Unreachable)?;
+        let dialled = shared.dialler.connect(&permitted.addresses, self.port);
+        let made = dialled.await.and_then(|(upstream, address)| {
+            upstream.set_nodelay(true)?;
+            Ok((upstream, address))
+        });
+        let (upstream, address) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                shared.live.tell(Ended::unmade(self, By::Error, &error));
+                return Err(Refused::Unreachable(error));
+            }
+        };
         let open = shared.live.enter(self.clone(), address);
-        // Another policy has come since it was asked for: of one that comes now it is told.
-        if shared.live.generation() != before {
-            let permitted = shared.ask(Asked::Connect(self)).await?;
-            if !permitted.contains(&address) {
-                return Err(Denied::because(NO_MORE).into());
+        if permitted.addresses.len() > 1 {
+            let led = shared.ask(Asked::Led(self.clone(), address)).await;
+            led.inspect_err(|_| open.over(By::Policy))?;
+        }
+        // Another policy has come since it was permitted: of one that comes now it is told.
+        if shared.live.generation() != permitted.generation {
+            let again = shared.ask(Asked::Connect(self)).await;
+            let still = again.and_then(|again| match again.addresses.contains(&address) {
+                true => Ok(()),
+                false => Err(Denied::because(NO_MORE)),
+            });
+            if let Err(denied) = still {
+                open.over(By::Policy);
+                return Err(denied.into());
             }
         }
-        Ok((upstream, open))
+        Ok((upstream, Arc::new(open)))
     }
-}
-
-async fn resolve(name: &str, shared: &Shared) -> Result<Vec<IpAddr>, Refused> {
-    let resolved = shared.dialler.resolve(name).await;
-    match resolved.map_err(Refused::Unresolved)? {
-        nowhere if nowhere.is_empty() => Err(Refused::Unresolved(Unresolved::Missing)),
-        addresses => Ok(addresses),
-    }
-}
-
-fn at(
-    host: Option<String>,
-    addresses: Vec<IpAddr>,
-    port: u16,
-    shared: &Shared,
-) -> Result<Connection, Refused> {
-    let own = shared.dialler.own(&addresses);
-    Ok(Connection {
-        host,
-        own: own.map_err(Refused::Unreachable)?,
-        addresses,
-        port,
-    })
 }
 
 /// A name as rules have it: in lower case and without its last dot.
 pub(super) fn bare(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-const NO_MORE: &str = "the policy does not permit it any more";
-
-/// The connections that are open.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Live(Arc<Mutex<Table>>);
-
-#[derive(Debug, Default)]
-struct Table {
-    open: HashMap<u64, Known>,
-    next: u64,
-    /// How many policies have come.
-    generation: u64,
-}
-
-#[derive(Debug)]
-struct Known {
-    connection: Connection,
-    address: IpAddr,
-    ended: Arc<Notify>,
-}
-
-/// An open connection, for as long as this is there.
-#[derive(Debug)]
-pub(super) struct Open {
-    live: Live,
-    number: u64,
-    made_for: Connection,
-    address: IpAddr,
-    ended: Arc<Notify>,
-}
-
-impl Live {
-    fn enter(&self, made_for: Connection, address: IpAddr) -> Open {
-        let ended = Arc::new(Notify::new());
-        let mut table = self.table();
-        let number = table.next;
-        table.next += 1;
-        let known = Known {
-            connection: made_for.clone(),
-            address,
-            ended: Arc::clone(&ended),
-        };
-        table.open.insert(number, known);
-        Open {
-            live: self.clone(),
-            number,
-            made_for,
-            address,
-            ended,
-        }
-    }
-
-    /// The number of the policy under which connections are entered.
-    fn generation(&self) -> u64 {
-        self.table().generation
-    }
-
-    /// Another policy has come: ends every connection that is not `permitted` any more.
-    pub(super) fn go_over(&self, mut permitted: impl FnMut(&Connection, IpAddr) -> bool) {
-        let mut table = self.table();
-        table.generation += 1;
-        for known in table.open.values() {
-            if !permitted(&known.connection, known.address) {
-                known.ended.notify_one();
-            }
-        }
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Open {
-    /// Waits until the policy does not permit it any more.
-    pub(super) async fn ended(&self) -> Denied {
-        self.ended.notified().await;
-        Denied::because(NO_MORE)
-    }
-
-    /// Whether what is said on it may be for this host.
-    ///
-    /// # Errors
-    /// It may not.
-    pub(super) async fn speaks_to(&self, host: &str, shared: &Shared) -> Result<(), Denied> {
-        let host = bare(host);
-        if let Some(made_for) = &self.made_for.host {
-            return match *made_for == host {
-                true => Ok(()),
-                false => Err(Denied::because(
-                    "it was made for another host than it names",
-                )),
-            };
-        }
-        if host.parse() == Ok(self.address) {
-            return Ok(());
-        }
-        // A name that nobody asked the resolver for is decided about as every other.
-        let named = Connection {
-            host: Some(host),
-            addresses: vec![self.address],
-            ..self.made_for.clone()
-        };
-        if let Some(known) = self.live.table().open.get_mut(&self.number) {
-            known.connection = named.clone();
-        }
-        shared.ask(Asked::Connect(named)).await.map(drop)
-    }
-
-    /// Whether it was made to an address, so that nobody knows yet for which host.
-    pub(super) fn has_no_name(&self) -> bool {
-        self.made_for.host.is_none()
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.live.table().open.remove(&self.number);
-    }
 }

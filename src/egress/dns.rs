@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::accept::{self, SCARCE};
 use super::connection::bare;
 use super::dial::Unresolved;
-use super::{Asked, Shared};
+use super::{Asked, Ingress, Shared};
 
 /// Queries of one sandbox that are worked on at the same time, by UDP; and connections.
 const MOST: usize = 64;
@@ -135,11 +135,15 @@ async fn answer(bytes: &[u8], shared: &Shared) -> Option<Vec<u8>> {
 }
 
 async fn records(asked: &Query, shared: &Shared) -> Result<Vec<Record>, ResponseCode> {
+    let name = &bare(&asked.name().to_ascii());
+    let named = Asked::Name(name.clone(), Ingress::Dns);
     if asked.query_class() != DNSClass::IN {
+        shared
+            .deny(named, "it is no question about the Internet")
+            .await;
         return Err(ResponseCode::Refused);
     }
-    let name = &bare(&asked.name().to_ascii());
-    let permitted = shared.ask(Asked::Name(name.clone())).await;
+    let permitted = shared.ask(named).await;
     permitted.map_err(|_| ResponseCode::Refused)?;
     let found = shared
         .dialler

@@ -12,12 +12,14 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, copy_bidirectional, join};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, join, split};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::connection::{Open, Refused};
+use super::connection::Refused;
+use super::counted::Counted;
 use super::message::{Body, Refusal, host_of, to_program, to_server};
+use super::open::{By, Open, Opened};
 use super::{Denied, Shared};
 
 /// A connection to a server of HTTP.
@@ -42,20 +44,20 @@ pub(super) struct Switched {
 pub(super) type Slot<T> = Mutex<Option<T>>;
 
 impl Upstream {
-    pub(super) async fn over((stream, open): (TcpStream, Open)) -> io::Result<(Upstream, Driver)> {
+    pub(super) async fn over(opened: Opened) -> io::Result<(Upstream, Driver)> {
+        let open = Arc::clone(&opened.1);
         let mut builder = client::Builder::new();
         builder.preserve_header_case(true);
-        let shaken = builder.handshake(TokioIo::new(stream)).await;
+        let shaken = builder.handshake(TokioIo::new(Counted::new(opened))).await;
         let (sender, connection) = shaken.map_err(io::Error::other)?;
-        let open = Arc::new(open);
         let mut driver = Driver::new();
         let of_driver = Arc::clone(&open);
         driver.spawn(async move {
             tokio::select! {
                 done = connection.with_upgrades() => if let Err(error) = done {
-                    tracing::debug!(%error, "a connection to a server has ended");
+                    of_driver.failed(&io::Error::other(error));
                 },
-                _denied = of_driver.ended() => {}
+                _denied = of_driver.ended() => of_driver.over(By::Policy),
             }
         });
         Ok((Upstream { sender, open }, driver))
@@ -106,11 +108,26 @@ impl Switched {
     pub(super) async fn carry(self) -> io::Result<()> {
         let both = tokio::try_join!(self.here, self.there);
         let (here, there) = both.map_err(io::Error::other)?;
-        let (mut here, mut there) = (TokioIo::new(here), TokioIo::new(there));
-        tokio::select! {
-            done = copy_bidirectional(&mut here, &mut there) => done.map(drop),
+        let (mut from_here, mut to_here) = split(TokioIo::new(here));
+        let (mut from_there, mut to_there) = split(TokioIo::new(there));
+        let out = async {
+            copy(&mut from_here, &mut to_there).await?;
+            self.open.over(By::Program);
+            to_there.shutdown().await
+        };
+        let back = async {
+            copy(&mut from_there, &mut to_here).await?;
+            self.open.over(By::Host);
+            to_here.shutdown().await
+        };
+        let done = tokio::select! {
+            done = async { tokio::try_join!(out, back) } => done.map(drop),
             denied = self.open.ended() => Err(denied.into()),
+        };
+        if let Err(error) = &done {
+            self.open.failed(error);
         }
+        done
     }
 }
 
@@ -129,10 +146,12 @@ pub(super) fn builder() -> server::Builder {
 pub(super) async fn carry(
     stream: TcpStream,
     said: Vec<u8>,
-    opened: (TcpStream, Open),
+    opened: Opened,
     shared: &Shared,
 ) -> io::Result<()> {
+    let open = Arc::clone(&opened.1);
     let (upstream, mut driver) = Upstream::over(opened).await?;
+    let mut first = By::Program;
     let upstream = tokio::sync::Mutex::new(upstream);
     let switched = Slot::default();
     let service = service_fn(async |request: Request<Incoming>| {
@@ -150,25 +169,32 @@ pub(super) async fn carry(
         tokio::select! {
             done = &mut serving => break done.map_err(io::Error::other)?,
             // Its last response is still to be handed on.
-            Some(_) = driver.join_next() => serving.as_mut().graceful_shutdown(),
+            Some(_) = driver.join_next() => {
+                first = By::Host;
+                serving.as_mut().graceful_shutdown();
+            }
         }
     }
     match take(&switched) {
         Some(switched) => switched.carry().await,
-        None => Ok(()),
+        None => {
+            open.over(first);
+            Ok(())
+        }
     }
 }
 
 /// Whether a request is for the host that its connection was made to.
 async fn agrees(request: &Request<Incoming>, open: &Open, shared: &Shared) -> Result<(), Refusal> {
-    if request.method() == Method::CONNECT {
-        return Err(Refusal::malformed("this is no proxy"));
-    }
-    match host_of(request)? {
-        Some(host) => Ok(open.speaks_to(&host, shared).await?),
-        None if open.has_no_name() => Ok(()),
-        None => Err(Refusal::malformed("it does not say for which host it is")),
-    }
+    let why = match host_of(request) {
+        _ if request.method() == Method::CONNECT => Refusal::malformed("this is no proxy"),
+        Ok(Some(host)) => return Ok(open.speaks_to(&host, shared).await?),
+        Ok(None) if open.has_no_name() => return Ok(()),
+        Ok(None) => Refusal::malformed("it does not say for which host it is"),
+        Err(why) => why,
+    };
+    open.denied(why.why.clone(), shared).await;
+    Err(why)
 }
 
 impl From<Denied> for Refusal {

@@ -9,17 +9,20 @@
 //! dials just this address. What is said on it has to be for the same name ([`relay`], [`http`]).
 //!
 //! It trusts the host's resolver for what a name's addresses are, and whoever has the policy, whom it
-//! asks over [`Plane::next`]. Everything that arrives from inside is an enemy's: a message that is not
-//! understood is refused, and whatever there can be many of has a limit. It never decides, never sends
-//! a byte before the answer, and never connects to another address than the one that was decided about.
+//! asks over [`Plane::next`] and tells of what has passed. Everything that arrives from inside is an
+//! enemy's: a message that is not understood is refused, and whatever there can be many of has a limit.
+//! It never lets through what nobody was asked about, never sends a byte before the answer, and never
+//! connects to another address than the one that was decided about.
 
 mod accept;
 mod connection;
+mod counted;
 mod dial;
 mod dns;
 mod http;
 mod message;
 mod names;
+mod open;
 mod peek;
 mod proxy;
 mod relay;
@@ -34,15 +37,19 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 pub use self::connection::Connection;
-use self::connection::Live;
 use self::dial::Dialler;
 use self::names::Names;
+use self::open::Live;
+pub use self::open::{By, Ended};
 
 /// Questions that may wait for an answer.
 const QUESTIONS: usize = 64;
@@ -60,13 +67,44 @@ pub struct Sockets {
     pub proxy: Option<OwnedFd>,
 }
 
+/// How somebody inside asks for something outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ingress {
+    /// By connecting to it.
+    Transparent,
+    /// By a request to the proxy.
+    Http,
+    /// By the proxy's CONNECT.
+    Connect,
+    /// By SOCKS5.
+    Socks,
+    /// By asking the resolver.
+    Dns,
+}
+
+impl Ingress {
+    /// Its name in the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ingress::Transparent => "transparent",
+            Ingress::Http => "http",
+            Ingress::Connect => "connect",
+            Ingress::Socks => "socks",
+            Ingress::Dns => "dns",
+        }
+    }
+}
+
 /// What a sandbox wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// To know whether there is a host of this name.
-    Name(String),
+    Name(String, Ingress),
     /// A connection.
     Connect(Connection),
+    /// To have it recorded that a connection leads to this address, of several that were permitted.
+    Led(Connection, IpAddr),
 }
 
 /// A question to whoever has the policy. Dropped without an answer it is denied.
@@ -74,7 +112,26 @@ pub enum Asked {
 pub struct Question {
     /// What it is about.
     pub asked: Asked,
-    reply: oneshot::Sender<Answer>,
+    /// Why the plane denies it by itself, which is then to be recorded.
+    pub denied: Option<Cow<'static, str>>,
+    reply: oneshot::Sender<Result<Permitted, Denied>>,
+    live: Live,
+}
+
+/// What is to be heard of a plane.
+#[derive(Debug)]
+pub enum Heard {
+    /// It asks.
+    Asked(Question),
+    /// A connection is over.
+    Ended(Ended),
+}
+
+/// What may be done, and under which policy.
+#[derive(Debug)]
+struct Permitted {
+    addresses: Vec<IpAddr>,
+    generation: u64,
 }
 
 /// The answer to a question: for a connection, the addresses that may be dialled.
@@ -110,7 +167,11 @@ impl From<Denied> for io::Error {
 impl Question {
     /// Answers it. Whoever asked may be gone.
     pub fn answer(self, answer: Answer) {
-        drop(self.reply.send(answer));
+        let generation = self.live.generation();
+        drop(self.reply.send(answer.map(|addresses| Permitted {
+            addresses,
+            generation,
+        })));
     }
 }
 
@@ -121,22 +182,56 @@ struct Shared {
     dialler: Dialler,
     questions: mpsc::Sender<Question>,
     live: Live,
+    /// How many connections were wanted.
+    wanted: AtomicU64,
 }
 
 impl Shared {
-    async fn ask(&self, asked: Asked) -> Answer {
+    async fn ask(&self, asked: Asked) -> Result<Permitted, Denied> {
+        self.put(asked, None).await
+    }
+
+    /// Has it recorded that this is denied for this reason, before whoever wants it hears of it.
+    async fn deny(&self, asked: Asked, reason: impl Into<Cow<'static, str>>) -> Denied {
+        let reason = reason.into();
+        match self.put(asked, Some(reason.clone())).await {
+            Ok(_) => Denied { reason },
+            Err(denied) => denied,
+        }
+    }
+
+    async fn put(
+        &self,
+        asked: Asked,
+        denied: Option<Cow<'static, str>>,
+    ) -> Result<Permitted, Denied> {
         let (reply, answer) = oneshot::channel();
-        let question = Question { asked, reply };
+        let question = Question {
+            asked,
+            denied,
+            reply,
+            live: self.live.clone(),
+        };
         let nobody = || Denied::because("nobody decides any more");
         self.questions.send(question).await.map_err(|_| nobody())?;
         answer.await.unwrap_or_else(|_| Err(nobody()))
     }
+
+    fn next_number(&self) -> u64 {
+        self.wanted.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
+
+/// How long it may take until everything has stopped that was told to.
+const STOP: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// The plane of one sandbox. Dropped, everything that it carries ends.
 #[derive(Debug)]
 pub struct Plane {
     asked: mpsc::Receiver<Question>,
+    ended: mpsc::UnboundedReceiver<Ended>,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
@@ -148,11 +243,14 @@ impl Plane {
     /// A socket that cannot be listened to, or a host whose resolver cannot be made out.
     pub fn open(sockets: Sockets) -> io::Result<Plane> {
         let (questions, asked) = mpsc::channel(QUESTIONS);
+        // What ends is taken before the next question is, so that it is never long.
+        let (over, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             names: Names::default(),
             dialler: Dialler::of_host()?,
             questions,
-            live: Live::default(),
+            live: Live::new(over),
+            wanted: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
         for (socket, is_v6) in sockets.redirected {
@@ -172,14 +270,42 @@ impl Plane {
         }
         Ok(Plane {
             asked,
+            ended,
             shared,
             tasks,
         })
     }
 
-    /// The next question. Safe to drop.
-    pub async fn next(&mut self) -> Option<Question> {
-        self.asked.recv().await
+    /// What is to be heard next; what has ended comes first. Safe to drop.
+    pub async fn next(&mut self) -> Option<Heard> {
+        tokio::select! {
+            biased;
+            Some(ended) = self.ended.recv() => Some(Heard::Ended(ended)),
+            question = self.asked.recv() => question.map(Heard::Asked),
+        }
+    }
+
+    /// Ends everything, and gives what has not been told of yet. Whatever ends by itself may take as
+    /// long as `patience` for that.
+    pub async fn close(mut self, patience: Duration) -> Vec<Ended> {
+        self.emptied(patience).await;
+        self.shared.live.is_over();
+        self.tasks.shutdown().await;
+        if !self.emptied(STOP).await {
+            tracing::warn!("a connection of the sandbox goes on that was told to end");
+        }
+        std::iter::from_fn(|| self.ended.try_recv().ok()).collect()
+    }
+
+    /// Whether no connection is open any more, once there is none or this long has passed.
+    async fn emptied(&self, patience: Duration) -> bool {
+        let live = &self.shared.live;
+        let emptied = async {
+            while !live.is_empty() {
+                sleep(GLANCE).await;
+            }
+        };
+        timeout(patience, emptied).await.is_ok()
     }
 
     /// Ends every connection that is not `permitted` any more.

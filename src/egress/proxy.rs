@@ -13,10 +13,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-use super::connection::{Connection, Open, Refused};
+use super::connection::{Connection, Refused};
 use super::http::{self, Driver, Slot, Switched, Upstream};
 use super::message::{Body, Refusal, host_of};
-use super::{Shared, accept, relay, socks};
+use super::open::{By, Opened};
+use super::{Ingress, Shared, accept, relay, socks};
 
 /// Connections of one sandbox at the same time.
 const MOST: usize = 1024;
@@ -45,7 +46,7 @@ async fn carry(stream: TcpStream, shared: &Shared) -> io::Result<()> {
 /// A connection that goes on as another.
 struct Tunnel {
     here: OnUpgrade,
-    there: (TcpStream, Open),
+    there: Opened,
 }
 
 /// Where the last request went.
@@ -56,9 +57,21 @@ struct Kept {
     driver: Driver,
 }
 
+impl Kept {
+    /// Nothing more is to be sent: whether its server had said so first is noted.
+    fn end(mut self) {
+        let by = match self.driver.try_join_next() {
+            Some(_) => By::Host,
+            None => By::Program,
+        };
+        self.upstream.open().over(by);
+    }
+}
+
 async fn requests(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let (tunnel, switched, kept) = (Slot::default(), Slot::default(), Mutex::new(None));
+    let (tunnel, switched) = (Slot::default(), Slot::default());
+    let kept = Mutex::<Option<Kept>>::default();
     let service = service_fn(async |request: Request<Incoming>| {
         let done = match *request.method() {
             Method::CONNECT => connect(request, &tunnel, shared).await,
@@ -75,10 +88,11 @@ async fn requests(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         let said = parts.read_buf.to_vec();
         return relay::carry(parts.io.into_inner(), said, there, shared).await;
     }
-    match http::take(&switched) {
-        Some(switched) => Switched::carry(switched).await,
-        None => Ok(()),
+    if let Some(switched) = http::take(&switched) {
+        return Switched::carry(switched).await;
     }
+    kept.into_inner().into_iter().for_each(Kept::end);
+    Ok(())
 }
 
 /// Begins a tunnel (RFC 9110 section 9.3.6).
@@ -92,7 +106,7 @@ async fn connect(
         .and_then(|target| Some((target.host(), target.port_u16()?)))
         .filter(|_| target.is_some_and(|target| !target.as_str().contains('@')))
         .ok_or_else(|| Refusal::malformed("CONNECT wants HOST:PORT"))?;
-    let there = Connection::to(host, port, shared)
+    let there = Connection::to(host, port, Ingress::Connect, shared)
         .await?
         .open(shared)
         .await?;
@@ -117,16 +131,18 @@ async fn forward(
     let host = host.ok_or_else(|| Refusal::malformed("it does not say for which host it is"))?;
     let port = request.uri().port_u16().unwrap_or(WEB);
     let is_same = |kept: &Kept| (&kept.host, kept.port) == (&host, port);
-    let mut ready = kept.take().filter(is_same);
-    if let Some(kept) = &mut ready
-        && (kept.driver.try_join_next().is_some() || !kept.upstream.is_ready().await)
-    {
-        ready = None;
+    let mut ready = kept.take();
+    let goes_on = match &mut ready {
+        Some(kept) => is_same(kept) && kept.upstream.is_ready().await,
+        None => false,
+    };
+    if !goes_on {
+        ready.take().into_iter().for_each(Kept::end);
     }
     let ready = match ready {
         Some(kept) => kept,
         None => {
-            let opened = Connection::to(&host, port, shared).await?;
+            let opened = Connection::to(&host, port, Ingress::Http, shared).await?;
             let opened = opened.open(shared).await?;
             let over = Upstream::over(opened).await;
             let (upstream, driver) = over.map_err(Refused::Unreachable)?;

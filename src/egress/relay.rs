@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use rustix::net::sockopt::set_socket_linger;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connection::Open;
+use super::open::{By, Open, Opened};
 use super::peek::{self, Said};
+use super::tunnel::End;
 use super::{Denied, Shared, http, tls, tunnel};
 
 /// How long the first bytes may take, once there is one, until they say what they begin.
@@ -22,7 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn carry(
     stream: TcpStream,
     said: Vec<u8>,
-    (upstream, open): (TcpStream, Open),
+    opened: Opened,
+    shared: &Shared,
+) -> io::Result<()> {
+    let open = Arc::clone(&opened.1);
+    let done = until_its_end(stream, said, opened, shared).await;
+    if let Err(error) = &done {
+        open.failed(error);
+    }
+    done
+}
+
+async fn until_its_end(
+    stream: TcpStream,
+    said: Vec<u8>,
+    (upstream, open): Opened,
     shared: &Shared,
 ) -> io::Result<()> {
     for end in [&stream, &upstream] {
@@ -88,13 +104,19 @@ async fn both_ways(
             Said::Requests => return Err(Halt::Requests(first.bytes)),
             says => agrees(says, open, shared).await?,
         }
-        write_all(upstream, &first.bytes).await?;
-        Ok(tunnel::one_way(stream, upstream).await?)
+        write_all(upstream, &first.bytes, open).await?;
+        let to = End(upstream, Some(open.sent()));
+        tunnel::one_way(End(stream, None), to).await?;
+        open.over(By::Program);
+        Ok(())
     };
     let back = async {
         upstream.peek(&mut [0]).await?;
         has_spoken.store(true, Ordering::Relaxed);
-        Ok(tunnel::one_way(upstream, stream).await?)
+        let from = End(upstream, Some(open.received()));
+        tunnel::one_way(from, End(stream, None)).await?;
+        open.over(By::Host);
+        Ok(())
     };
     match tokio::try_join!(out, back) {
         Ok(_) => Ok(Turned::Over),
@@ -128,7 +150,8 @@ async fn first_bytes(
                 return Ok(First { bytes, says });
             }
             if bytes.len() > tls::LONGEST {
-                return Err(Denied::because("its first message is too long").into());
+                let says = Said::Ambiguous;
+                return Ok(First { bytes, says });
             }
             is_end = read_more(from, &mut bytes).await? == 0;
         }
@@ -147,11 +170,14 @@ async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
     }
 }
 
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(to: &TcpStream, mut bytes: &[u8], open: &Open) -> io::Result<()> {
     while !bytes.is_empty() {
         to.writable().await?;
         match to.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
+            Ok(written) => {
+                open.sent().add(written);
+                bytes = &bytes[written..];
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -166,7 +192,8 @@ async fn agrees(says: Said, open: &Open, shared: &Shared) -> Result<(), Denied> 
         Said::Unnamed if open.has_no_name() => Ok(()),
         Said::Host(host) => open.speaks_to(&host, shared).await,
         Said::Partial | Said::Unnamed | Said::Ambiguous | Said::Requests => {
-            Err(Denied::because("it does not say for which host it is"))
+            let reason = "it does not say for which host it is";
+            Err(open.denied(reason.to_owned(), shared).await)
         }
     }
 }

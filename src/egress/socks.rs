@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Refused};
 use super::dial::Unresolved;
-use super::{Shared, relay};
+use super::open::Opened;
+use super::{Ingress, Shared, relay};
 
 pub(super) const VERSION: u8 = 5;
 
@@ -56,12 +57,8 @@ pub(super) async fn carry(mut stream: TcpStream, shared: &Shared) -> io::Result<
     }
 }
 
-async fn open(
-    host: &str,
-    port: u16,
-    shared: &Shared,
-) -> Result<(TcpStream, super::connection::Open), Reply> {
-    let connection = Connection::to(host, port, shared).await;
+async fn open(host: &str, port: u16, shared: &Shared) -> Result<Opened, Reply> {
+    let connection = Connection::to(host, port, Ingress::Socks, shared).await;
     let opened = match connection {
         Ok(connection) => connection.open(shared).await,
         Err(refused) => Err(refused),

@@ -9,7 +9,7 @@ use rustix::net::sockopt::set_socket_linger;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::Connection;
-use super::{Denied, Shared, accept, relay};
+use super::{Ingress, Shared, accept, relay};
 use crate::sys::redirected::original_destination;
 
 /// Connections of one sandbox at the same time, for each version of IP.
@@ -28,10 +28,8 @@ pub(super) async fn serve(listener: TcpListener, is_v6: bool, shared: Arc<Shared
 async fn carry(stream: TcpStream, is_v6: bool, shared: &Shared) -> io::Result<()> {
     set_socket_linger(&stream, Some(Duration::ZERO))?;
     let there = original_destination(stream.as_fd(), is_v6)?;
-    if there.ip().to_canonical().is_loopback() {
-        return Err(Denied::because("it was made to the plane itself").into());
-    }
-    let connection = Connection::to_address(there.ip(), there.port(), shared).await?;
+    let by = Ingress::Transparent;
+    let connection = Connection::to_address(there.ip(), there.port(), by, shared).await?;
     let opened = connection.open(shared).await?;
     relay::carry(stream, Vec::new(), opened, shared).await
 }

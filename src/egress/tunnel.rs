@@ -8,27 +8,44 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::open::Count;
+
 /// Bytes that one direction may hold.
 const PIPE: usize = 1 << 18;
+
+/// One end of a connection; what passes at a host's is counted there.
+#[derive(Clone, Copy)]
+pub(super) struct End<'c>(pub &'c TcpStream, pub Option<&'c Count>);
+
+impl End<'_> {
+    fn passed(&self, bytes: usize) {
+        if let Some(count) = self.1 {
+            count.add(bytes);
+        }
+    }
+}
 
 /// Moves what comes from `from` to `to` until its end, which is handed on.
 ///
 /// # Errors
 /// What either connection says.
-pub(super) async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+pub(super) async fn one_way(from: End<'_>, to: End<'_>) -> io::Result<()> {
     let (source, sink) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     // A user has only so many pages for pipes; a small one is as good.
     if let Err(error) = fcntl_setpipe_size(&sink, PIPE) {
         tracing::debug!(%error, "the pipe stays as small as it is");
     }
     loop {
-        let taken = fill(from, &sink).await?;
+        let taken = fill(from.0, &sink).await?;
+        from.passed(taken);
         if taken == 0 {
-            return Ok(rustix::net::shutdown(to, Shutdown::Write)?);
+            return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
         }
         let mut left = taken;
         while left > 0 {
-            left -= empty(&source, to, left).await?;
+            let moved = empty(&source, to.0, left).await?;
+            to.passed(moved);
+            left -= moved;
         }
     }
 }

@@ -202,7 +202,7 @@ impl Layer {
         if self.audit_rule == *rule {
             let before = self.audit.events.len();
             // Where calls are decided live, only the first are refused, and the others stay.
-            for unseen in [UNSEEN, UNSEEN_OF_THE_KERNEL] {
+            for unseen in [&UNSEEN[..], &UNSEEN_OF_THE_KERNEL] {
                 self.audit
                     .events
                     .retain(|event| !unseen.contains(&event.as_str()));

@@ -40,7 +40,7 @@ use super::stdio::{OutputBudget, OutputEnd};
 use super::terminal::{RawTerminal, copy_window};
 use crate::approval::Answer;
 use crate::audit::{Answer as Told, Event, LogError, Reload};
-use crate::egress::{Plane, Question};
+use crate::egress::{Heard, Plane};
 use crate::ipc::{Channel, ChannelError, Message};
 use crate::launch::{FailureKind, Notice};
 
@@ -221,7 +221,7 @@ enum Happening {
     Command(Option<Command>),
     Unmasked(io::Result<Lost>),
     Asked(Call),
-    Leaving(Question),
+    Leaving(Heard),
     Delivered,
     Wall,
     Patience,
@@ -240,6 +240,7 @@ impl Drive {
         }
         self.copies.sandbox_ended();
         self.drain().await;
+        self.close_plane().await;
         self.finish().await
     }
 
@@ -280,7 +281,7 @@ impl Drive {
             Happening::Command(command) => self.take_command(command),
             Happening::Unmasked(lost) => self.take_lost(lost),
             Happening::Asked(call) => self.take_call(call),
-            Happening::Leaving(question) => self.take_leaving(question),
+            Happening::Leaving(heard) => self.take_leaving(heard),
             Happening::Reply(reply) => self.take_reply(reply),
             Happening::Room(room) => self.take_room(room),
             Happening::Delivered => {}

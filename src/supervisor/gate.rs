@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use self::claim::{Claim, operation};
-pub(super) use self::question::{Course, Held, wanted};
+pub(super) use self::leaving::Leaves;
+pub(super) use self::question::{Course, Held, Waiting, wanted};
 use super::printable::printable;
 use super::remark::Remark;
-use crate::audit::{Answer, Counted, Event, EventLog, LogError, Operation, Origin, Tally};
+use crate::audit::{Answer, Counted, Event, EventLog, Leaving, LogError, Operation, Origin, Tally};
 use crate::ipc::{Answer as Told, Check};
 use crate::policy::{
     Decision, HOST_NAME, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Request, RuleRef, UNNAMED,
@@ -49,7 +50,7 @@ pub(super) fn told(ruling: &Result<Ruling, LogError>) -> Told<'_> {
 }
 
 /// What was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Target {
     operation: Operation,
     target: String,
@@ -61,6 +62,10 @@ struct Target {
     asked: Option<u64>,
     /// The name under which a person hears of it, once; `None` is not said, but counted and logged.
     known_as: Option<String>,
+    /// What it is, where it is a connection or a name that the plane asks about.
+    net: Option<Leaving>,
+    /// Why it is denied, where it is not the rule by itself.
+    why: Option<String>,
 }
 
 /// What was said about verdicts of one kind.
@@ -166,6 +171,8 @@ impl Gate {
                     pid: None,
                     origin,
                     asked: None,
+                    net: None,
+                    why: None,
                 };
                 if asked.is_held(&self.policy, decision.verdict)
                     || (self.has_plane && asked.is_connection())
@@ -209,6 +216,8 @@ impl Gate {
             origin: Origin::Kernel,
             asked: None,
             known_as,
+            net: None,
+            why: None,
         };
         self.rule(target, &decision, request.flag())
     }
@@ -321,6 +330,8 @@ impl Gate {
             origin: asked.origin,
             answer,
             asked: asked.asked,
+            net: asked.net.clone(),
+            why: asked.why.clone(),
             generation: self.generation,
         })
     }

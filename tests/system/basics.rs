@@ -409,9 +409,14 @@ fn a_network_policy_starts_where_its_rules_are_carried() {
     for flag in ["--policy=networked", "--allow-net=example.com"] {
         buntime(["run", flag, "-c", "print(1)"]).run().prints("1\n");
     }
+    // Every connection is to be recorded, somewhere.
     let refused = buntime(["run", "--policy", "net-egress", "-c", "pass"]).run();
     let refused = refused.expect(125);
-    assert!(refused.stderr().contains("decides about net"), "{refused}");
+    assert!(refused.stderr().contains("--events"), "{refused}");
+    let scratch = Scratch::new();
+    let log = format!("--events={}", scratch.entry("events.jsonl"));
+    let asked = ["run", "--policy", "net-egress", &log, "-c", "print(1)"];
+    buntime(asked).run().prints("1\n");
 }
 
 #[test]

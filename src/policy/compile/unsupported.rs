@@ -21,7 +21,7 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
         let default = layer.net_default.iter();
         for (verdict, rule) in default.map(|it| (it.verdict, &it.rule)).chain(connections) {
             // Whoever connects is heard where there is a way out.
-            if verdict != Verdict::Warn || !has_way_out(world) {
+            if !has_way_out(world) {
                 action(verdict, rule, refusals);
             }
         }
@@ -59,10 +59,10 @@ fn looked_at(layer: &Layer, refusals: &mut Refusals) {
 }
 
 /// What no log can have whole: the kernel denies and allows these by itself and tells nobody.
-pub(in crate::policy) const UNSEEN: [&str; 2] = ["net", "syscalls"];
+pub(in crate::policy) const UNSEEN: [&str; 1] = ["syscalls"];
 
-/// The same where no call is decided live.
-pub(in crate::policy) const UNSEEN_OF_THE_KERNEL: [&str; 2] = ["exec", "fs"];
+/// The same where no call is decided live, and no connection is.
+pub(in crate::policy) const UNSEEN_OF_THE_KERNEL: [&str; 3] = ["exec", "fs", "net"];
 
 /// Kinds of events that are asked for by name. A layer that names none asks for what there is.
 fn events(layer: &Layer, live: bool, refusals: &mut Refusals) {
@@ -196,7 +196,10 @@ fn has_way_out(world: &World) -> bool {
 /// Which network there is. What lets packets out is refused where there is no way for them, unless
 /// some layer closes the network as a whole.
 pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -> NetPlan {
-    let mut lets_out = false;
+    // Who wants to go somewhere is seen where there is a way out, though it lets nobody through.
+    let audit = policy.audit();
+    let is_seen = audit.enabled && audit.events.iter().any(|event| event == "net");
+    let mut lets_out = is_seen && has_way_out(world);
     if !policy.layers.iter().any(closed) {
         for layer in policy.layers.iter() {
             let rules = layer.net.iter().filter(|rule| rule.action != Verdict::Deny);

@@ -1,12 +1,14 @@
 //! The questions of one session, and whoever answers them.
 
 use std::future::{pending, poll_fn};
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Approver, AskRequest, Reply};
-use crate::approval::{Admission, Answer, Case, Queue, Refusal};
+use crate::approval::{Admission, Answer, Case, Queue, Refusal, Site};
 use crate::audit::Event;
-use crate::policy::Approval;
+use crate::policy::{Approval, Scope};
 use crate::supervisor::gate::Held;
 use crate::supervisor::printable::{printable, quoted};
 use crate::supervisor::remark::Audience;
@@ -73,7 +75,7 @@ impl Desk {
             Err(why) => return Entry::Refused(held, why),
         };
         if target(&held).chars().count() > LONGEST {
-            let why = "its path is too long to be shown to anybody";
+            let why = "it is too long to be shown to anybody";
             return Entry::Refused(held, why.to_owned());
         }
         let timeout = self.queue.timeout().as_secs_f64();
@@ -227,21 +229,43 @@ impl Desk {
 
 fn target(held: &Held) -> String {
     use std::os::unix::ffi::OsStrExt;
-    quoted(held.wish.path().as_os_str().as_bytes())
+    match (held.wish.path(), held.wish.site()) {
+        (Some(path), _) => quoted(path.as_os_str().as_bytes()),
+        (None, Some(site)) => place(site),
+        (None, None) => held.target().to_owned(),
+    }
+}
+
+/// `name.example, port 443, at 192.0.2.1 or 192.0.2.2`.
+fn place(site: &Site) -> String {
+    let addresses: Vec<String> = site.addresses.iter().map(IpAddr::to_string).collect();
+    let (addresses, port) = (addresses.join(" or "), site.port);
+    match &site.host {
+        Some(host) => format!(
+            "{}, port {port}, at {addresses}",
+            printable(host.as_bytes())
+        ),
+        None => format!("{addresses}, port {port}"),
+    }
 }
 
 fn request(queue: &Queue<Held>, number: u64, program: &str) -> Option<AskRequest> {
     let case = queue.case(number)?;
     let first = case.calls.first()?;
+    let path = case.wish.path();
+    let scopes = queue.scopes().iter().copied();
+    // Of what has no path there is none below it.
+    let scopes = scopes.filter(|scope| path.is_some() || *scope != Scope::Path);
     Some(AskRequest {
         number,
         operation: case.wish.act().words(),
         target: target(first),
-        path: case.wish.path().to_owned(),
+        path: path.map(Path::to_owned),
+        site: case.wish.site().cloned(),
         rule: case.wish.rule().clone(),
-        pid: first.pid,
+        pid: first.pid(),
         program: program.to_owned(),
-        scopes: queue.scopes().to_vec(),
+        scopes: scopes.collect(),
         timeout: queue.timeout(),
     })
 }

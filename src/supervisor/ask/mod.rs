@@ -1,4 +1,4 @@
-//! Who is asked about an operation that waits: the person at the terminal of a run, or the program
+//! Who is asked about an operation or a connection that waits: the person at the terminal of a run, or the program
 //! that owns a library session.
 //!
 //! It trusts the caller's terminal to be the caller's. The path in a question is the worker's
@@ -19,7 +19,7 @@ pub(super) use self::desk::{Desk, Entry};
 pub(super) use self::owner::Owner;
 pub(super) use self::prompt::Prompt;
 use super::remark::Audience;
-use crate::approval::Answer;
+use crate::approval::{Answer, Site};
 use crate::policy::{RuleRef, Scope};
 
 /// A question to a person.
@@ -27,16 +27,19 @@ use crate::policy::{RuleRef, Scope};
 pub struct AskRequest {
     /// What an answer names: from 1, in the order of asking.
     pub number: u64,
-    /// What the program wants to do with the path: `read`, `create or write`, ...
+    /// What the program wants to do with the path: `read`, `create or write`, ...; or `connect to`.
     pub operation: &'static str,
-    /// The path, safe to print: in quotation marks, with everything escaped that could mislead.
+    /// The path, safe to print: in quotation marks, with everything escaped that could mislead. Of a
+    /// connection the name, the port and the addresses.
     pub target: String,
-    /// The path itself: the worker's choice, and not safe to print.
-    pub path: PathBuf,
+    /// The path itself: the worker's choice, and not safe to print. `None` of a connection.
+    pub path: Option<PathBuf>,
+    /// Where a connection is to lead.
+    pub site: Option<Site>,
     /// The rule that asks.
     pub rule: RuleRef,
-    /// The process, as its sandbox counts.
-    pub pid: u32,
+    /// The process, as its sandbox counts; nobody knows it of a connection.
+    pub pid: Option<u32>,
     /// The session's program, safe to print.
     pub program: String,
     /// How far an answer that allows may reach.

@@ -46,7 +46,7 @@ pub(in crate::supervisor) struct Prompt {
 struct Shown {
     tty: Tty,
     number: u64,
-    path: PathBuf,
+    path: Option<PathBuf>,
     scopes: Vec<Scope>,
     stage: Stage,
     tries: u8,
@@ -175,19 +175,20 @@ impl Shown {
     }
 
     fn answer(&self, line: &[u8]) -> Option<Answer> {
-        let answer = parse(line.trim_ascii(), &self.path)?;
+        let path = self.path.as_deref();
+        let answer = parse(line.trim_ascii(), path)?;
         let is_open = |scope| self.scopes.contains(&scope);
-        (answer.fits(&self.path) && answer.scope().is_none_or(is_open)).then_some(answer)
+        (answer.fits(path) && answer.scope().is_none_or(is_open)).then_some(answer)
     }
 }
 
-fn parse(words: &[u8], path: &Path) -> Option<Answer> {
+fn parse(words: &[u8], path: Option<&Path>) -> Option<Answer> {
     Some(match words {
         b"" | b"deny" => Answer::Deny,
         b"never" => Answer::Never,
         b"once" => Answer::Once,
         b"session" => Answer::Session,
-        b"path" => Answer::Path(path.to_owned()),
+        b"path" => Answer::Path(path?.to_owned()),
         _ => {
             let place = words.strip_prefix(b"path ")?.trim_ascii();
             let place = Path::new(std::ffi::OsStr::from_bytes(place));
@@ -203,6 +204,7 @@ fn text(request: &AskRequest) -> String {
     let AskRequest {
         operation,
         target,
+        path,
         rule,
         pid,
         program,
@@ -217,13 +219,18 @@ fn text(request: &AskRequest) -> String {
     }
     let rule = printable(format!("{rule}, {}", rule.location()).as_bytes());
     text.push_str(&format!("  rule:    {rule}\n"));
-    text.push_str(&format!("  program: {program} (process {pid} inside)\n"));
+    let process = pid.map(|pid| format!(" (process {pid} inside)"));
+    let process = process.unwrap_or_default();
+    text.push_str(&format!("  program: {program}{process}\n"));
     for scope in scopes {
         text.push_str(match scope {
             Scope::Once => "  once     yes, this time\n",
             Scope::Path => {
                 "  path     yes, for this path and what is below it, until the run ends; with a \
                  folder above it (path /FOLDER), for that\n"
+            }
+            Scope::Session if path.is_none() => {
+                "  session  yes, to just this, until the run ends\n"
             }
             Scope::Session => "  session  yes, wherever this rule asks so, until the run ends\n",
         });

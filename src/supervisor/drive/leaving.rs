@@ -1,8 +1,9 @@
 //! What leaves the sandbox: the plane carries it, and asks here before.
 
 use super::*;
-use crate::egress::{Denied, Sockets};
+use crate::egress::{Denied, Ended, Question, Sockets};
 use crate::launch::Doors;
+use crate::supervisor::gate::Leaves;
 
 /// Opens the plane at the sandbox's ways out. Inside the runtime.
 pub(super) fn open(doors: Doors) -> Result<Plane, RunError> {
@@ -17,19 +18,55 @@ pub(super) fn open(doors: Doors) -> Result<Plane, RunError> {
     Plane::open(sockets).map_err(RunError::io("open", "the sandbox's way out"))
 }
 
+/// What is not in the log is not done.
+pub(super) fn unrecorded() -> Denied {
+    Denied {
+        reason: "the decision could not be recorded".into(),
+    }
+}
+
 impl Drive {
-    pub(super) fn take_leaving(&mut self, question: Question) {
-        match self.gate.leaves(&question.asked) {
-            Ok((answer, ruling)) => {
+    pub(super) fn take_leaving(&mut self, heard: Heard) {
+        match heard {
+            Heard::Asked(question) => self.take_wanted(question),
+            Heard::Ended(ended) => self.take_ended(&ended),
+        }
+    }
+
+    pub(super) fn take_wanted(&mut self, question: Question) {
+        let denied = question.denied.as_deref();
+        match self.gate.leaves(&question.asked, denied) {
+            Ok(Leaves::Ruled(answer, ruling)) => {
                 question.answer(answer);
                 self.obey(Ok(ruling));
             }
+            Ok(Leaves::Ask(asking)) => self.ask(asking.held(question)),
             Err(error) => {
-                question.answer(Err(Denied {
-                    reason: "the decision could not be recorded".into(),
-                }));
+                question.answer(Err(unrecorded()));
                 self.obey(Err(error));
             }
+        }
+    }
+
+    fn take_ended(&mut self, ended: &Ended) {
+        let event = self.gate.ended(ended);
+        self.record(&event);
+    }
+
+    /// Ends what the plane carries, and records how each connection ended. What a program that ended by
+    /// itself has said may still arrive.
+    pub(super) async fn close_plane(&mut self) {
+        let Some(plane) = self.plane.take() else {
+            return;
+        };
+        let is_killed = self.fate.cause.is_some() || self.fate.killed.is_some();
+        let patience = if is_killed {
+            Duration::ZERO
+        } else {
+            LAST_WORDS
+        };
+        for ended in plane.close(patience).await {
+            self.take_ended(&ended);
         }
     }
 

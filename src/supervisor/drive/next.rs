@@ -39,11 +39,11 @@ pub(super) async fn next_call(reloads: &mut Option<Reloads>) -> Call {
     }
 }
 
-pub(super) async fn next_leaving(plane: &mut Option<Plane>) -> Question {
+pub(super) async fn next_leaving(plane: &mut Option<Plane>) -> Heard {
     match plane {
         // Its tasks can ask for as long as it is there.
         Some(plane) => match plane.next().await {
-            Some(question) => question,
+            Some(heard) => heard,
             None => pending().await,
         },
         None => pending().await,

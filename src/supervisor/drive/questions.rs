@@ -1,10 +1,11 @@
-//! What the interceptor asks about calls that wait, and what it is told.
+//! Calls and connections that wait for an answer, and what the interceptor and the plane are told.
 
 use super::*;
 use crate::approval::Case;
+use crate::egress::Denied;
 use crate::intercept::{Outcome, Question};
 use crate::supervisor::ask::Entry;
-use crate::supervisor::gate::{Course, Held};
+use crate::supervisor::gate::{Course, Held, Waiting};
 use crate::supervisor::printable::printable;
 
 impl Drive {
@@ -12,8 +13,8 @@ impl Drive {
     pub(super) fn take_question(&mut self, question: &Question) {
         match self.gate.question(question) {
             Ok(Course::Ask(held)) => self.ask(*held),
-            Ok(Course::Ruled(ruling)) => self.tell(question.number, Ok(ruling)),
-            Err(error) => self.tell(question.number, Err(error)),
+            Ok(Course::Ruled(ruling)) => self.tell(Waiting::Call(question.number), Ok(ruling)),
+            Err(error) => self.tell(Waiting::Call(question.number), Err(error)),
         }
     }
 
@@ -25,24 +26,39 @@ impl Drive {
         }
     }
 
-    /// Tells init, which is done once the answer is recorded; what cannot be recorded is denied.
-    fn tell(&mut self, number: u64, ruling: Result<Ruling, LogError>) {
+    /// Tells init or the plane, which is done once the answer is recorded; what cannot be recorded is
+    /// denied.
+    fn tell(&mut self, waiting: Waiting, ruling: Result<Ruling, LogError>) {
         let permit = matches!(&ruling, Ok(ruling) if ruling.answer == Told::Allowed);
-        let sent = self.sandbox.notices.answer(number, permit);
-        self.obey(ruling);
-        self.take_sent(sent);
+        match waiting {
+            Waiting::Call(number) => {
+                let sent = self.sandbox.notices.answer(number, permit);
+                self.obey(ruling);
+                self.take_sent(sent);
+            }
+            Waiting::Connection(question, addresses) => {
+                question.answer(match &ruling {
+                    Ok(_) if permit => Ok(addresses),
+                    Ok(ruling) => Err(Denied {
+                        reason: ruling.reason.clone().into(),
+                    }),
+                    Err(_) => Err(leaving::unrecorded()),
+                });
+                self.obey(ruling);
+            }
+        }
     }
 
-    fn ask(&mut self, held: Held) {
+    pub(super) fn ask(&mut self, held: Held) {
         match self.desk.admit(held) {
             Entry::Joined => {}
             Entry::Granted(held, number) => {
-                let (call, ruling) = (held.number, self.gate.allow(held, number));
-                self.tell(call, ruling);
+                let ruling = self.gate.allow(&held, number);
+                self.tell(held.waiting, ruling);
             }
             Entry::Refused(held, why) => {
-                let (call, ruling) = (held.number, self.gate.refuse(held, None, Some(why)));
-                self.tell(call, ruling);
+                let ruling = self.gate.refuse(&held, None, Some(why));
+                self.tell(held.waiting, ruling);
             }
             Entry::Opened(number, event) => match self.gate.record(&event) {
                 Ok(()) => self.show_questions(),
@@ -117,14 +133,13 @@ impl Drive {
             };
             let allowed = recorded.is_ok() && answer.scope().is_some();
             for held in case.calls {
-                let call = held.number;
                 let ruling = if allowed {
-                    self.gate.allow(held, case.number)
+                    self.gate.allow(&held, case.number)
                 } else {
                     let why = why.map(str::to_owned);
-                    self.gate.refuse(held, Some(case.number), why)
+                    self.gate.refuse(&held, Some(case.number), why)
                 };
-                self.tell(call, ruling);
+                self.tell(held.waiting, ruling);
             }
             if let Err(error) = recorded {
                 self.end(Cause::Failure(error.to_string()));

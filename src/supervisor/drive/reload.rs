@@ -4,6 +4,7 @@
 //! in the order in which it decides, everything is decided by the new policy.
 
 use super::*;
+use crate::supervisor::gate::Waiting;
 use crate::supervisor::reload::{Answer as Done, Changed, Door, Found, Ground};
 
 /// Why a question is taken away.
@@ -111,6 +112,11 @@ impl Drive {
         let (desk, approval) = (&mut self.desk, changed.policy.approval());
         for case in desk.go_over(approval, RELOADED, &mut self.audience) {
             self.record(&questions::answered(&case, &Answer::Deny, Some(RELOADED)));
+            for held in case.calls {
+                if let Waiting::Connection(question, _) = held.waiting {
+                    self.take_wanted(question);
+                }
+            }
         }
         self.show_questions();
         self.audience.remark(Remark::Reloaded {

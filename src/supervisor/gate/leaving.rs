@@ -2,9 +2,41 @@
 
 use std::net::IpAddr;
 
+use super::question::{Held, Waiting};
 use super::*;
-use crate::egress::{Answer as Leave, Asked, Connection, Denied};
-use crate::policy::Proto;
+use crate::approval::{Site, Wish};
+use crate::audit::Leaving;
+use crate::egress::{Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question};
+use crate::policy::{Proto, RuleOrigin};
+
+/// What is to be done about a name or a connection.
+pub(in crate::supervisor) enum Leaves {
+    /// To answer it so.
+    Ruled(Leave, Ruling),
+    /// To ask somebody.
+    Ask(Box<Asking>),
+}
+
+/// A connection about which somebody is to be asked.
+pub(in crate::supervisor) struct Asking {
+    site: Site,
+    /// The same addresses, in the order in which they are tried.
+    addresses: Vec<IpAddr>,
+    asked: Target,
+    decision: Decision,
+}
+
+impl Asking {
+    /// What waits for the answer.
+    pub(in crate::supervisor) fn held(self, question: Question) -> Held {
+        Held {
+            waiting: Waiting::Connection(question, self.addresses),
+            wish: Wish::connection(self.site, self.decision.rule.clone()),
+            asked: self.asked,
+            decision: self.decision,
+        }
+    }
+}
 
 impl Gate {
     /// From here on the plane decides about connections as they are made.
@@ -12,48 +44,101 @@ impl Gate {
         self.has_plane = true;
     }
 
-    /// Rules on what the plane is asked.
+    /// Rules on what the plane asks, or on what it `denied` by itself for a reason.
     ///
     /// # Errors
     /// When the decision cannot be recorded. The answer is then a denial.
     pub(in crate::supervisor) fn leaves(
         &mut self,
         asked: &Asked,
-    ) -> Result<(Leave, Ruling), LogError> {
-        let (decision, permitted, target, operation) = match asked {
-            Asked::Name(name) => {
-                let decision = self.policy.decide_name(name);
-                (
+        denied: Option<&str>,
+    ) -> Result<Leaves, LogError> {
+        let (decision, permitted) = match asked {
+            Asked::Name(name, _) => (self.policy.decide_name(name), Vec::new()),
+            Asked::Connect(connection) => self.permitted(connection),
+            Asked::Led(connection, address) => return self.led(connection, *address),
+        };
+        let target = target(asked, &permitted);
+        if let Some(reason) = denied {
+            return self.denied_by_plane(target, reason);
+        }
+        let ruling = match asked {
+            _ if decision.verdict != Verdict::Ask => self.rule(target, &decision, flag(asked))?,
+            // Who connects to it is asked about.
+            Asked::Name(..) => self.leave(target, &decision)?,
+            Asked::Connect(connection) | Asked::Led(connection, _) => {
+                let site = Site {
+                    host: connection.host.clone(),
+                    addresses: permitted.iter().copied().collect(),
+                    port: connection.port,
+                };
+                return Ok(Leaves::Ask(Box::new(Asking {
+                    site,
+                    addresses: permitted,
+                    asked: target,
                     decision,
-                    Vec::new(),
-                    printable(name.as_bytes()),
-                    Operation::Resolve,
-                )
-            }
-            Asked::Connect(connection) => {
-                let (decision, permitted) = self.permitted(connection);
-                let target = shown(connection, &permitted);
-                (decision, permitted, target, Operation::Connect)
+                })));
             }
         };
-        let flag = flag(asked);
-        let target = Target {
-            operation,
-            known_as: Some(target.clone()),
-            target,
-            perm: None,
-            pid: None,
-            origin: Origin::Egress,
-            asked: None,
-        };
-        let ruling = self.rule(target, &decision, flag)?;
         let answer = match ruling.answer {
-            Answer::Allowed => Ok(permitted),
+            Answer::Allowed | Answer::Held => Ok(permitted),
             _ => Err(Denied {
                 reason: format!("rule {}", decision.rule).into(),
             }),
         };
-        Ok((answer, ruling))
+        Ok(Leaves::Ruled(answer, ruling))
+    }
+
+    /// What no rule lets through, because it is none of what rules speak of.
+    fn denied_by_plane(&mut self, target: Target, reason: &str) -> Result<Leaves, LogError> {
+        let decision = Decision {
+            verdict: Verdict::Deny,
+            rule: RuleRef::new(RuleOrigin {
+                layer: PLANE.to_owned(),
+                what: PLANE.to_owned(),
+                file: None,
+                line: None,
+            }),
+        };
+        let reason = printable(reason.as_bytes());
+        let target = Target {
+            why: Some(reason.clone()),
+            ..target
+        };
+        let answer = self.denial();
+        let ruling = self.settle(target, &decision, answer, reason.clone())?;
+        let reason = reason.into();
+        Ok(Leaves::Ruled(Err(Denied { reason }), ruling))
+    }
+
+    /// Records where a connection leads to. Nothing may be said on it before.
+    fn led(&mut self, connection: &Connection, address: IpAddr) -> Result<Leaves, LogError> {
+        self.record(&Event::ConnectionBegin {
+            target: shown(connection, &[address]),
+            net: leaving(connection, &[address]),
+        })?;
+        let ruling = Ruling {
+            answer: Answer::Allowed,
+            reason: String::new(),
+            remark: None,
+        };
+        Ok(Leaves::Ruled(Ok(vec![address]), ruling))
+    }
+
+    /// The event of a connection that is over.
+    pub(in crate::supervisor) fn ended(&self, ended: &Ended) -> Event {
+        let address: Vec<IpAddr> = ended.address.into_iter().collect();
+        let why = ended.why.as_ref();
+        Event::ConnectionEnd {
+            target: shown(&ended.connection, &address),
+            net: leaving(&ended.connection, &address),
+            address: ended.address,
+            sent_bytes: ended.sent,
+            received_bytes: ended.received,
+            seconds: ended.lasted.as_secs_f64(),
+            ended_by: ended.by.name(),
+            why: why.map(|why| printable(why.as_bytes())),
+        }
     }
 
     /// Whether a connection that is open may stay so.
@@ -65,7 +150,8 @@ impl Gate {
         decide(policy, connection, Some(address)).verdict.permits()
     }
 
-    /// The addresses that may be dialled, and the mildest decision about any.
+    /// The addresses that may be dialled, or about which somebody is to be asked where that is the
+    /// mildest decision about any.
     fn permitted(&self, connection: &Connection) -> (Decision, Vec<IpAddr>) {
         let addresses = connection.addresses.iter();
         let mut decided: Vec<(IpAddr, Decision)> = addresses
@@ -73,9 +159,16 @@ impl Gate {
             .collect();
         // Of equals the first, which is the host's own order.
         decided.sort_by_key(|(_, decision)| decision.verdict);
+        let asked = decided.first().map(|(_, decision)| decision.clone());
+        let asked = asked.filter(|decision| decision.verdict == Verdict::Ask);
+        // One question is by one rule.
+        let is_meant = |decision: &Decision| match &asked {
+            Some(asked) => decision.verdict == Verdict::Ask && decision.rule == asked.rule,
+            None => decision.verdict.permits(),
+        };
         let permitted = decided
             .iter()
-            .filter(|(_, decision)| decision.verdict.permits())
+            .filter(|(_, decision)| is_meant(decision))
             .map(|(address, _)| *address)
             .collect();
         let mildest = decided.into_iter().next().map(|(_, decision)| decision);
@@ -100,6 +193,62 @@ fn decide(policy: &Policy, connection: &Connection, address: Option<IpAddr>) -> 
     }
 }
 
+/// What is in the place of a rule where the plane denies by itself.
+const PLANE: &str = "the way out";
+
+fn target(asked: &Asked, permitted: &[IpAddr]) -> Target {
+    let (target, operation, net) = match asked {
+        Asked::Name(name, ingress) => (
+            printable(name.as_bytes()),
+            Operation::Resolve,
+            of_name(name, *ingress),
+        ),
+        Asked::Connect(connection) | Asked::Led(connection, _) => (
+            shown(connection, permitted),
+            Operation::Connect,
+            leaving(connection, permitted),
+        ),
+    };
+    Target {
+        operation,
+        known_as: Some(target.clone()),
+        target,
+        perm: None,
+        pid: None,
+        origin: Origin::Egress,
+        asked: None,
+        net: Some(net),
+        why: None,
+    }
+}
+
+fn of_name(name: &str, ingress: Ingress) -> Leaving {
+    Leaving {
+        ingress: ingress.name(),
+        connection: None,
+        host: Some(printable(name.as_bytes())),
+        addresses: Vec::new(),
+        port: None,
+        proto: None,
+    }
+}
+
+fn leaving(connection: &Connection, permitted: &[IpAddr]) -> Leaving {
+    let host = connection.host.as_ref();
+    let addresses = match permitted {
+        [] => &connection.addresses[..],
+        permitted => permitted,
+    };
+    Leaving {
+        ingress: connection.ingress.name(),
+        connection: Some(connection.number),
+        host: host.map(|host| printable(host.as_bytes())),
+        addresses: addresses.to_vec(),
+        port: Some(connection.port),
+        proto: Some(Proto::Tcp),
+    }
+}
+
 /// `name:443 (192.0.2.1)`, or the address alone.
 fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
     let Connection { host, port, .. } = connection;
@@ -115,8 +264,8 @@ fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
 
 fn flag(asked: &Asked) -> String {
     match asked {
-        Asked::Name(name) => format!("--allow-net={name}"),
-        Asked::Connect(connection) => Request::Net {
+        Asked::Name(name, _) => format!("--allow-net={name}"),
+        Asked::Connect(connection) | Asked::Led(connection, _) => Request::Net {
             proto: Proto::Tcp,
             host: connection.host.as_deref(),
             addr: connection.addresses.first().copied(),

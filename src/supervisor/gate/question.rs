@@ -1,12 +1,14 @@
 //! What the interceptor asks about a call that the kernel holds.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Gate, Ruling, Target, known_as};
 use crate::approval::{Act, Wish};
 use crate::audit::{Answer, Event, LogError, Operation, Origin};
+use crate::egress::Question as Leave;
 use crate::intercept::{Asked, Question};
 use crate::policy::{Approval, Decision, Perm, Request, Verdict};
 use crate::supervisor::printable::printable;
@@ -19,20 +21,37 @@ pub(in crate::supervisor) enum Course {
     Ask(Box<Held>),
 }
 
-/// A call that waits for somebody's answer.
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(in crate::supervisor) enum Waiting {
+    /// The interceptor, with its question of this number.
+    Call(u64),
+    /// The plane, with a connection to any of these addresses.
+    Connection(Leave, Vec<IpAddr>),
+}
+
+/// An operation that waits for somebody's answer.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Held {
-    /// Its number among the interceptor's questions.
-    pub number: u64,
-    /// The process, as its sandbox counts.
-    pub pid: u32,
+    /// Who waits for the answer.
+    pub waiting: Waiting,
     /// What is to be asked.
     pub wish: Wish,
-    asked: Target,
-    decision: Decision,
+    pub(super) asked: Target,
+    pub(super) decision: Decision,
 }
 
 impl Held {
+    /// The process, as its sandbox counts, where that is known.
+    pub(in crate::supervisor) fn pid(&self) -> Option<u32> {
+        self.asked.pid
+    }
+
+    /// As people hear of it.
+    pub(in crate::supervisor) fn target(&self) -> &str {
+        &self.asked.target
+    }
+
     /// The event of asking about it.
     pub(in crate::supervisor) fn event(
         &self,
@@ -45,7 +64,8 @@ impl Held {
             operation: self.asked.operation,
             target: self.asked.target.clone(),
             perm: self.asked.perm,
-            pid: self.pid,
+            pid: self.pid(),
+            net: self.asked.net.clone(),
             rule: self.decision.rule.clone(),
             of,
             timeout_seconds,
@@ -87,6 +107,8 @@ impl Gate {
             pid: Some(question.pid),
             origin: Origin::Interceptor,
             asked: None,
+            net: None,
+            why: None,
         };
         if decision.verdict != Verdict::Ask {
             let ruling = self.rule(asked, &decision, request.flag());
@@ -99,10 +121,8 @@ impl Gate {
             let ruling = self.settle(asked, &decision, answer, why);
             return ruling.map(Course::Ruled);
         };
-        let (number, pid) = (question.number, question.pid);
         Ok(Course::Ask(Box::new(Held {
-            number,
-            pid,
+            waiting: Waiting::Call(question.number),
             wish,
             asked,
             decision,
@@ -115,12 +135,12 @@ impl Gate {
     /// When that cannot be recorded. The answer is then a denial.
     pub(in crate::supervisor) fn allow(
         &mut self,
-        held: Held,
+        held: &Held,
         number: u64,
     ) -> Result<Ruling, LogError> {
         let asked = Target {
             asked: Some(number),
-            ..held.asked
+            ..held.asked.clone()
         };
         self.settle(asked, &held.decision, Answer::Allowed, String::new())
     }
@@ -132,14 +152,15 @@ impl Gate {
     /// When that cannot be recorded.
     pub(in crate::supervisor) fn refuse(
         &mut self,
-        held: Held,
+        held: &Held,
         number: Option<u64>,
         why: Option<String>,
     ) -> Result<Ruling, LogError> {
         let asked = Target {
             asked: number,
-            known_as: held.asked.known_as.filter(|_| why.is_some()),
-            ..held.asked
+            known_as: held.asked.known_as.clone().filter(|_| why.is_some()),
+            why: held.asked.net.as_ref().and(why.clone()),
+            ..held.asked.clone()
         };
         let answer = self.denial();
         let why = why.unwrap_or_else(|| "that was the answer".to_owned());

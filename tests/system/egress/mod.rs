@@ -1,6 +1,8 @@
 //! What leaves a sandbox: a host with a link to a world of its own, and programs that want to go there.
 
 mod agree;
+mod asked;
+mod recorded;
 mod requests;
 mod tools;
 
@@ -115,6 +117,7 @@ fn on_host(scratch: &Scratch, words: &[String]) -> Seen {
         .args([PYTHON, OUTSIDE, &folder])
         .args(words)
         .clean_path()
+        .deadline(Duration::from_secs(180))
         .current_dir(scratch.home())
         .deadline(Duration::from_secs(300))
         .run();
@@ -639,7 +642,14 @@ fn decisions_about_what_leaves_are_recorded() {
         assert!(said.contains(words), "{words}: {said}");
     }
     let events = std::fs::read_to_string(&log).expect("the log is there");
-    let about = |target: &str| events.lines().filter(|line| line.contains(target)).count();
+    let decided = |line: &&str| line.contains("\"type\":\"decision\"");
+    let decisions: Vec<&str> = events.lines().filter(decided).collect();
+    let about = |target: &str| {
+        decisions
+            .iter()
+            .filter(|line| line.contains(target))
+            .count()
+    };
     // One decision for one connection.
     assert_eq!(about("allowed.example:80 (45.80.0.80)"), 1, "{events}");
     assert!(about("45.80.0.81:80") > 0, "{events}");
@@ -667,8 +677,8 @@ except OSError as error: print(type(error).__name__)
 "#;
     const HOST: &str = r#"
 import subprocess, sys
-buntime, name, wide, narrow, code = sys.argv[1:]
-run = [buntime, "run", "--quiet", "--name", name, "--policy", wide, "-c", code]
+buntime, name, wide, narrow, code, log = sys.argv[1:]
+run = [buntime, "run", "--quiet", "--name", name, "--events", log, "--policy", wide, "-c", code]
 program = subprocess.Popen(run, stdout=subprocess.PIPE, text=True)
 assert program.stdout.readline() == "ready\n"
 subprocess.run([buntime, "policy", "reload", name, narrow], check=True, stdout=subprocess.DEVNULL)
@@ -685,6 +695,7 @@ sys.exit(program.returncode)
     let wide = scratch.file("wide.json", wide.as_bytes());
     let narrow = scratch.file("narrow.json", narrow.as_bytes());
     let name = format!("egress-{}", std::process::id());
+    let log = scratch.entry("events.jsonl");
     let words = [
         PYTHON,
         "-I",
@@ -695,7 +706,22 @@ sys.exit(program.returncode)
         &wide,
         &narrow,
         CODE,
+        &log,
     ];
     let seen = on_host(&scratch, &words.map(str::to_owned));
     seen.done.prints(&format!("{RESET}\nstill\ngaierror\n"));
+    // Each end is in the log with what it was.
+    let events = std::fs::read_to_string(&log).expect("the log is there");
+    let ends = events
+        .lines()
+        .filter(|line| line.contains("\"type\":\"connection-end\""));
+    let by: Vec<(bool, bool)> = ends
+        .map(|line| {
+            (
+                line.contains("allowed.example:7"),
+                line.contains("\"ended_by\":\"policy\""),
+            )
+        })
+        .collect();
+    assert_eq!(by, [(true, true), (false, false)], "{events}");
 }
