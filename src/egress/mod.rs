@@ -60,7 +60,7 @@ pub struct Sockets {
     /// Where redirected connections arrive, each with whether it is of IPv6.
     pub redirected: Vec<(OwnedFd, bool)>,
     /// DNS by UDP.
-    pub names: OwnedFd,
+    pub names: Vec<OwnedFd>,
     /// DNS by TCP.
     pub names_by_tcp: OwnedFd,
     /// Where programs find a proxy.
@@ -257,12 +257,14 @@ impl Plane {
             let listener = listener(socket)?;
             tasks.spawn(transparent::serve(listener, is_v6, Arc::clone(&shared)));
         }
-        let socket = std::net::UdpSocket::from(sockets.names);
-        socket.set_nonblocking(true)?;
-        tasks.spawn(dns::serve(
-            UdpSocket::from_std(socket)?,
-            Arc::clone(&shared),
-        ));
+        for socket in sockets.names {
+            let socket = std::net::UdpSocket::from(socket);
+            socket.set_nonblocking(true)?;
+            tasks.spawn(dns::serve(
+                UdpSocket::from_std(socket)?,
+                Arc::clone(&shared),
+            ));
+        }
         let by_tcp = listener(sockets.names_by_tcp)?;
         tasks.spawn(dns::serve_by_tcp(by_tcp, Arc::clone(&shared)));
         if let Some(socket) = sockets.proxy {

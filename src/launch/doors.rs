@@ -22,8 +22,12 @@ pub struct Doors {
     pub redirected: OwnedFd,
     /// The same for IPv6; `None` where the kernel has none.
     pub redirected_v6: Option<OwnedFd>,
-    /// DNS by UDP.
+    /// DNS by UDP at [`RESOLVER`].
     pub names: OwnedFd,
+    /// DNS by UDP to any other address.
+    pub names_elsewhere: OwnedFd,
+    /// The same for IPv6.
+    pub names_elsewhere_v6: Option<OwnedFd>,
     /// DNS by TCP.
     pub names_by_tcp: OwnedFd,
     /// Where programs find a proxy, if they are to.
@@ -42,17 +46,19 @@ impl Doors {
         let mut route = Route::open().map_err(failed(way))?;
         let loopback = route.index("lo").map_err(failed(way))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed(way))?;
+        let elsewhere = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed(names))?;
         route
             .keep_all_addresses(loopback, libc::AF_INET)
             .map_err(failed(way))?;
-        redirect(Family::V4, &listener).map_err(failed(way))?;
+        redirect(Family::V4, &listener, &elsewhere).map_err(failed(way))?;
         let of_v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
             Ok(listener) => {
                 route
                     .keep_all_addresses(loopback, libc::AF_INET6)
                     .map_err(failed(way))?;
-                redirect(Family::V6, &listener).map_err(failed(way))?;
-                Some(listener)
+                let elsewhere = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).map_err(failed(names))?;
+                redirect(Family::V6, &listener, &elsewhere).map_err(failed(way))?;
+                Some((listener, elsewhere))
             }
             // Nobody inside can connect by it either.
             Err(error) if is_without(&error) => None,
@@ -62,10 +68,15 @@ impl Doors {
             .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
             .transpose()
             .map_err(failed("the sandbox's proxy (--proxy-port)"))?;
+        let (redirected_v6, names_elsewhere_v6) = of_v6
+            .map(|(listener, elsewhere)| (OwnedFd::from(listener), OwnedFd::from(elsewhere)))
+            .unzip();
         Ok(Doors {
             redirected: listener.into(),
-            redirected_v6: of_v6.map(OwnedFd::from),
+            redirected_v6,
             names: by_udp.into(),
+            names_elsewhere: elsewhere.into(),
+            names_elsewhere_v6,
             names_by_tcp: by_tcp.into(),
             proxy: proxy.map(OwnedFd::from),
         })
@@ -73,11 +84,17 @@ impl Doors {
 
     /// In the order in which [`Doors::from_carried`] takes them.
     pub(super) fn to_carry(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let always = [&self.redirected, &self.names, &self.names_by_tcp];
+        let always = [
+            &self.redirected,
+            &self.names,
+            &self.names_elsewhere,
+            &self.names_by_tcp,
+        ];
         always
             .into_iter()
             .chain(&self.proxy)
             .chain(&self.redirected_v6)
+            .chain(&self.names_elsewhere_v6)
             .map(AsFd::as_fd)
     }
 
@@ -89,15 +106,18 @@ impl Doors {
         Some(Doors {
             redirected: carried.next()?,
             names: carried.next()?,
+            names_elsewhere: carried.next()?,
             names_by_tcp: carried.next()?,
             proxy: has_proxy.then(|| carried.next()).flatten(),
             redirected_v6: carried.next(),
+            names_elsewhere_v6: carried.next(),
         })
     }
 }
 
-fn redirect(family: Family, listener: &TcpListener) -> io::Result<()> {
-    netfilter::redirect_all(family, listener.local_addr()?.port())
+fn redirect(family: Family, listener: &TcpListener, names: &UdpSocket) -> io::Result<()> {
+    let (connections, names) = (listener.local_addr()?.port(), names.local_addr()?.port());
+    netfilter::redirect_all(family, connections, names)
 }
 
 /// Whether there is no such version of IP here.

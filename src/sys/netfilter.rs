@@ -48,13 +48,13 @@ impl Family {
     }
 }
 
-/// Sends every TCP connection that begins in this network, and is not for its loopback, to `port` on
-/// the loopback.
+/// Sends what begins in this network, and is not for its loopback, to ports on the loopback: every TCP
+/// connection to `connections`, and what goes by UDP to port 53 to `names`.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN over the namespace, `EPROTONOSUPPORT` without nfnetlink, `EINVAL`
 /// or `ENOENT` where the kernel lacks nf_tables or an expression.
-pub fn redirect_all(family: Family, port: u16) -> io::Result<()> {
+pub fn redirect_all(family: Family, connections: u16, names: u16) -> io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -63,8 +63,12 @@ pub fn redirect_all(family: Family, port: u16) -> io::Result<()> {
     )?;
     let mut batch = Vec::new();
     message(&mut batch, BATCH_BEGIN, (0, 0), (0, SUBSYSTEM), &[]);
-    let made = [table(), chain(), rule(family, port)];
-    let kinds = [NEW_TABLE, NEW_CHAIN, NEW_RULE];
+    let rules = [
+        rule(family, Of::Connections, connections),
+        rule(family, Of::Names, names),
+    ];
+    let made: Vec<Vec<u8>> = [table(), chain()].into_iter().chain(rules).collect();
+    let kinds = [NEW_TABLE, NEW_CHAIN, NEW_RULE, NEW_RULE];
     for (sequence, (kind, body)) in (1..).zip(kinds.into_iter().zip(&made)) {
         let flags = libc::NLM_F_CREATE | libc::NLM_F_ACK;
         message(
@@ -75,7 +79,7 @@ pub fn redirect_all(family: Family, port: u16) -> io::Result<()> {
             body,
         );
     }
-    message(&mut batch, BATCH_END, (0, 4), (0, SUBSYSTEM), &[]);
+    message(&mut batch, BATCH_END, (0, 5), (0, SUBSYSTEM), &[]);
     rustix::net::send(&socket, &batch, SendFlags::empty())?;
     let mut space = vec![0; 1 << 16];
     let mut taken = 0;
@@ -171,13 +175,26 @@ fn chain() -> Vec<u8> {
     .concat()
 }
 
-/// `meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :port`
-fn rule(family: Family, port: u16) -> Vec<u8> {
+/// What a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// `meta l4proto tcp ip daddr != 127.0.0.0/8`
+    Connections,
+    /// `meta l4proto udp ip daddr != 127.0.0.0/8 udp dport 53`
+    Names,
+}
+
+/// [`Of`], and `redirect to :port`.
+fn rule(family: Family, of: Of, port: u16) -> Vec<u8> {
     const REGISTER: u32 = 1;
     const PROTOCOL: u32 = 16;
     const NETWORK_HEADER: u32 = 1;
+    const TRANSPORT_HEADER: u32 = 2;
     const EQUAL: u32 = 0;
     const DIFFERENT: u32 = 1;
+    /// Where in a header of UDP the destination's port begins.
+    const DESTINATION_PORT: u32 = 2;
+    const DOMAIN: u16 = 53;
     let expression = |name: &[u8], data: &[Vec<u8>]| {
         // NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA
         nested(1, &[attribute(1, name), nested(2, data)])
@@ -192,22 +209,35 @@ fn rule(family: Family, port: u16) -> Vec<u8> {
         ];
         expression(b"cmp\0", &data)
     };
+    let payload = |base: u32, offset: u32, length: usize| {
+        // NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN
+        let data = [
+            number(1, REGISTER),
+            number(2, base),
+            number(3, offset),
+            number(4, length as u32),
+        ];
+        expression(b"payload\0", &data)
+    };
     let (destination, loopback) = family.loopback();
-    let expressions = [
+    let protocol = match of {
+        Of::Connections => libc::IPPROTO_TCP,
+        Of::Names => libc::IPPROTO_UDP,
+    };
+    let mut expressions = vec![
         // NFTA_META_DREG, NFTA_META_KEY
         expression(b"meta\0", &[number(1, REGISTER), number(2, PROTOCOL)]),
-        compare(EQUAL, &[libc::IPPROTO_TCP as u8]),
-        // NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN
-        expression(
-            b"payload\0",
-            &[
-                number(1, REGISTER),
-                number(2, NETWORK_HEADER),
-                number(3, destination),
-                number(4, loopback.len() as u32),
-            ],
-        ),
+        compare(EQUAL, &[protocol as u8]),
+        payload(NETWORK_HEADER, destination, loopback.len()),
         compare(DIFFERENT, loopback),
+    ];
+    if of == Of::Names {
+        expressions.extend([
+            payload(TRANSPORT_HEADER, DESTINATION_PORT, 2),
+            compare(EQUAL, &DOMAIN.to_be_bytes()),
+        ]);
+    }
+    expressions.extend([
         // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA
         expression(
             b"immediate\0",
@@ -218,7 +248,7 @@ fn rule(family: Family, port: u16) -> Vec<u8> {
         ),
         // NFTA_REDIR_REG_PROTO_MIN
         expression(b"redir\0", &[number(1, REGISTER)]),
-    ];
+    ]);
     // NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS
     [
         attribute(1, NAME),

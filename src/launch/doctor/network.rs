@@ -76,7 +76,7 @@ fn redirected() -> Result<(), Stop> {
         .local_addr()
         .map_err(Stop::unprepared("listening"))?
         .port();
-    netfilter::redirect_all(Family::V4, port)
+    netfilter::redirect_all(Family::V4, port, port)
         .map_err(Stop::refused("adding a redirect over nfnetlink"))?;
     let other = SocketAddr::from((ELSEWHERE, if port == 80 { 81 } else { 80 }));
     match TcpStream::connect_timeout(&other, PATIENCE) {

@@ -11,7 +11,10 @@ pub(super) fn open(doors: Doors) -> Result<Plane, RunError> {
     let of_v6 = doors.redirected_v6.map(|socket| (socket, true));
     let sockets = Sockets {
         redirected: redirected.chain(of_v6).collect(),
-        names: doors.names,
+        names: [doors.names, doors.names_elsewhere]
+            .into_iter()
+            .chain(doors.names_elsewhere_v6)
+            .collect(),
         names_by_tcp: doors.names_by_tcp,
         proxy: doors.proxy,
     };

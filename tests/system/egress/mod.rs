@@ -557,7 +557,20 @@ fn the_resolver_answers_what_is_asked_and_nothing_else() {
         json!({ "query": question("secret.denied.example", A) }),
         json!({ "query": question("secret.denied.example", TXT), "tcp": true }),
         json!({ "query": "123401000001000000000000ff" }),
+        json!({ "query": question("allowed.example", A), "at": "10.9.0.53" }),
+        json!({ "query": question("allowed.example", A), "at": "fd00:ec2::53" }),
+        json!({ "query": question("secret.denied.example", A), "at": "45.80.0.53" }),
     ];
+    // Also where programs see which resolver the host asks.
+    let mut shown = policy("deny", &rules);
+    shown["fs"] =
+        json!({ "rules": [{ "action": "allow", "path": "/etc", "perms": ["read_file"] }] });
+    let by_name = [json!({ "url": "http://allowed.example/x" })];
+    let got = tried(&shown, &by_name).answers();
+    assert!(
+        got[0].as_str().is_some_and(|got| got.contains("/x")),
+        "{got:#?}"
+    );
     let seen = tried(&policy("deny", &rules), &tries);
     let answers = seen.answers();
     let answer = |number: usize| answers[number].as_str().expect("text");
@@ -568,7 +581,10 @@ fn the_resolver_answers_what_is_asked_and_nothing_else() {
     for number in [2, 3, 4] {
         assert_eq!(told(number), ("0", "0000"), "{number}: {answers:#?}");
     }
-    for number in [5, 6] {
+    for number in [8, 9] {
+        assert!(answer(number).ends_with("c6120001"), "{answers:#?}");
+    }
+    for number in [5, 6, 10] {
         assert_eq!(told(number), ("5", "0000"), "{number}: {answers:#?}");
     }
     assert_eq!(told(7).0, "1", "{answers:#?}");
@@ -578,16 +594,18 @@ fn the_resolver_answers_what_is_asked_and_nothing_else() {
     assert_eq!(names, ["allowed.example"]);
 }
 
-/// Bytes both ways are those that were sent, more than any buffer on the way holds.
+/// Bytes both ways are those that were sent, more than any buffer on the way holds; or as many as
+/// `BUNTIME_TRANSFER` says.
 #[test]
 fn long_transfers_arrive_as_they_are() {
     let _alone = alone();
     if !is_root("long_transfers_arrive_as_they_are") {
         return;
     }
+    let length = std::env::var("BUNTIME_TRANSFER").unwrap_or_else(|_| (64 << 20).to_string());
     const CODE: &str = r#"
-import hashlib, json, urllib.request
-LENGTH = 64 << 20
+import hashlib, json, sys, urllib.request
+LENGTH = int(sys.argv[1])
 piece = bytes(range(256)) * 4096
 expected = hashlib.sha256(piece * (LENGTH // len(piece))).hexdigest()
 found = hashlib.sha256()
@@ -611,7 +629,7 @@ for proxies in {}, None:
         &policy("deny", &rules),
         None,
         &["--quiet"],
-        &[PYTHON, "-I", "-c", CODE],
+        &[PYTHON, "-I", "-c", CODE, &length],
     );
     seen.done.prints(&"True\n".repeat(4));
 }

@@ -3,7 +3,7 @@ what came of it, a JSON list.
 
 {"url"}: GET by urllib. {"names"}: the addresses of a name. {"connect": [host, port], "send", "host"}: a
 TCP connection, by name or address, and what comes back. {"query": [bytes in hexadecimal], "tcp"}: a
-query to the resolver. {"tls": [host, port], "name"}: the beginning of TLS for a name. {"socks": [host,
+query to the resolver, or by UDP to another "at" an address. {"tls": [host, port], "name"}: the beginning of TLS for a name. {"socks": [host,
 port], "send"}: the same as "connect" by SOCKS5. With {"proxy": true}, "url" goes by the proxy that the
 environment names, and "connect" by its CONNECT; without, nothing does.
 """
@@ -112,9 +112,11 @@ def query(wanted):
             while piece := end.recv(65536):
                 said += piece
             return said[2:].hex()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+    where = wanted.get("at", "127.0.0.53")
+    with socket.socket(socket.AF_INET6 if ":" in where else socket.AF_INET, socket.SOCK_DGRAM) as end:
         end.settimeout(wanted.get("patience", PATIENCE))
-        end.sendto(question, ("127.0.0.53", 53))
+        end.connect((where, 53))
+        end.send(question)
         return end.recv(65536).hex()
 
 
