@@ -21,7 +21,7 @@ fails 'curl, by address, TLS' curl -sS -f -k https://45.80.0.81/
 fails 'curl, for another host' curl -sS -f -H 'Host: denied.example' http://allowed.example/
 fails 'git' git clone --quiet "$web/git/tree.git" tree
 wheel=$(echo /usr/share/python-wheels/pip-*.whl)
-fails 'pip' /usr/bin/python3 "$wheel/pip" download --quiet --disable-pip-version-check \
+fails 'pip' /usr/bin/python3 "$wheel/pip" download -vv --disable-pip-version-check \
   --no-cache-dir --retries 0 --index-url "$web/files/simple/" --trusted-host denied.example padding
 fails 'npm' npm install --no-audit --no-fund --no-update-notifier --fetch-retries 0 --registry "$web/files/npm/" padding
 fails 'bun, fetch' "$bun" -e "const got = await fetch('$web/'); if (!got.ok) throw await got.text()"
