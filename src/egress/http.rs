@@ -188,7 +188,10 @@ pub(super) async fn carry(
 async fn agrees(request: &Request<Incoming>, open: &Open, shared: &Shared) -> Result<(), Refusal> {
     let why = match host_of(request) {
         _ if request.method() == Method::CONNECT => Refusal::malformed("this is no proxy"),
-        Ok(Some(host)) => return Ok(open.speaks_to(&host, shared).await?),
+        Ok(Some(named)) if named.port.is_some_and(|port| !open.is_at(port)) => {
+            Refusal::malformed("it names another port than its connection was made to")
+        }
+        Ok(Some(named)) => return Ok(open.speaks_to(&named.host, shared).await?),
         Ok(None) if open.has_no_name() => return Ok(()),
         Ok(None) => Refusal::malformed("it does not say for which host it is"),
         Err(why) => why,

@@ -62,12 +62,23 @@ impl Refusal {
     }
 }
 
+/// For which host a request is, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub host: String,
+    /// The port, where it says one.
+    pub port: Option<u16>,
+}
+
+/// The port of `http`.
+pub(super) const WEB: u16 = 80;
+
 /// The host for which a request is: that of its Host header and that of an absolute target are one.
 /// `None` for an old request that names none.
 ///
 /// # Errors
 /// More than one answer, or none that can be trusted.
-pub(super) fn host_of<B>(request: &Request<B>) -> Result<Option<String>, Refusal> {
+pub(super) fn host_of<B>(request: &Request<B>) -> Result<Option<Named>, Refusal> {
     let ambiguous = || Refusal::malformed("it does not say for which one host it is");
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let of_header = hosts.next().map(HeaderValue::to_str);
@@ -75,24 +86,29 @@ pub(super) fn host_of<B>(request: &Request<B>) -> Result<Option<String>, Refusal
         return Err(ambiguous());
     }
     let of_header = of_header.transpose().map_err(|_| ambiguous())?;
-    let of_target = request.uri().authority().map(|target| target.as_str());
-    let names = [of_header, of_target].into_iter().flatten();
-    let mut names = names.map(|name| without_port(name).ok_or_else(ambiguous));
+    let uri = request.uri();
+    let of_target = uri.authority().map(|target| target.as_str());
+    if of_target.is_some() && uri.scheme_str() != Some("http") {
+        return Err(Refusal::malformed("its target is none of http"));
+    }
+    let names = [of_header.filter(|name| !name.is_empty()), of_target];
+    let names = names.into_iter().flatten();
+    let mut names = names.map(|name| named(name).ok_or_else(ambiguous));
     let name = names.next().transpose()?;
     let other = names.next().transpose()?;
-    let agree = match (name, other) {
-        (Some(name), Some(other)) => name.eq_ignore_ascii_case(other),
-        _ => true,
+    let is_one = |(name, other): (&Named, &Named)| {
+        name.host.eq_ignore_ascii_case(&other.host)
+            && name.port.unwrap_or(WEB) == other.port.unwrap_or(WEB)
     };
     match name {
-        None | Some("") if request.version() == Version::HTTP_10 => Ok(None),
-        Some(name) if agree && !name.is_empty() => Ok(Some(name.to_owned())),
+        None if request.version() == Version::HTTP_10 => Ok(None),
+        Some(name) if other.is_none_or(|other| is_one((&name, &other))) => Ok(Some(name)),
         _ => Err(ambiguous()),
     }
 }
 
-/// The host of `HOST[:PORT]`; `None` when it is something else.
-fn without_port(authority: &str) -> Option<&str> {
+/// Reads `HOST[:PORT]`; `None` when it is something else.
+fn named(authority: &str) -> Option<Named> {
     if authority.contains('@') {
         return None;
     }
@@ -103,11 +119,15 @@ fn without_port(authority: &str) -> Option<&str> {
         }
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
-    match port.strip_prefix(':') {
-        None if port.is_empty() => Some(host),
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
-        _ => None,
-    }
+    let is_number =
+        |port: &&str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => None,
+        Some(port) => Some(Some(port).filter(is_number)?.parse().ok()?),
+        None => return None,
+    };
+    let host = host.to_owned();
+    Some(Named { host, port }).filter(|named| !named.host.is_empty())
 }
 
 /// Makes a request one to its server, in the form that servers know. Gives whether it wants to go on as
@@ -116,9 +136,16 @@ pub(super) fn to_server<B>(request: &mut Request<B>) -> bool {
     let upgrade = request.headers().get(header::UPGRADE).cloned();
     let upgrade = upgrade.filter(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let upgrade = upgrade.filter(|_| request.method() == Method::GET);
+    let host = request.headers_mut().remove(header::HOST);
+    let of_target = request.uri().authority().map(|host| host.as_str().parse());
     end_connection_headers(request.headers_mut());
     // It has been answered, as whoever sends the content reads of it.
     request.headers_mut().remove(header::EXPECT);
+    // Whatever was to be left out: each server hears for which host it is (RFC 9112 section 3.2.2).
+    let host = host.or_else(|| of_target.and_then(Result::ok));
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
     let target = request.uri().path_and_query().cloned();
     if let Some(target) = target {
         *request.uri_mut() = Uri::from(target);
@@ -181,21 +208,25 @@ mod tests {
 
     #[test]
     fn the_host_of_a_request_is_said_once() {
-        for (target, hosts, host) in [
-            ("/", &["a.example"][..], "a.example"),
-            ("/", &["A.example:8080"], "A.example"),
-            ("/", &["[::1]:8080"], "[::1]"),
-            ("http://a.example/x", &["A.example:80"], "a.example"),
-            ("http://a.example:81/x", &[], "a.example"),
+        for (target, hosts, host, port) in [
+            ("/", &["a.example"][..], "a.example", None),
+            ("/", &["A.example:8080"], "A.example", Some(8080)),
+            ("/", &["[::1]:8080"], "[::1]", Some(8080)),
+            (
+                "http://a.example/x",
+                &["A.example:80"],
+                "a.example",
+                Some(80),
+            ),
+            ("http://a.example:81/x", &[], "a.example", Some(81)),
         ] {
             let request = request(target, hosts, Version::HTTP_11);
-            let found = host_of(&request).expect("a host");
+            let found = host_of(&request).expect("one").expect("a host");
             assert!(
-                found
-                    .as_deref()
-                    .is_some_and(|found| found.eq_ignore_ascii_case(host)),
+                found.host.eq_ignore_ascii_case(host),
                 "{found:?}: {request:?}"
             );
+            assert_eq!(found.port, port, "{request:?}");
         }
         for (target, hosts) in [
             ("/", &[][..]),
@@ -204,6 +235,11 @@ mod tests {
             ("/", &["a.example", "a.example"]),
             ("/", &["u@a.example"]),
             ("/", &["a.example:x"]),
+            ("/", &["a.example:"]),
+            ("/", &["a.example:65536"]),
+            ("a.example:80", &["a.example:80"]),
+            ("https://a.example/", &["a.example"]),
+            ("http://a.example:81/x", &["a.example"]),
             ("/", &["[::1"]),
             ("/", &["[::1]x"]),
             ("http://b.example/x", &["a.example"]),
@@ -221,7 +257,7 @@ mod tests {
         let mut request = request("http://a.example/x?y", &["a.example"], Version::HTTP_11);
         let headers = request.headers_mut();
         for (name, value) in [
-            ("connection", "keep-alive, X-Own"),
+            ("connection", "keep-alive, X-Own, Host"),
             ("x-own", "1"),
             ("proxy-authorization", "Basic x"),
             ("transfer-encoding", "chunked"),

@@ -262,6 +262,11 @@ impl Open {
         shared.ask(Asked::Connect(named)).await.map(drop)
     }
 
+    /// Whether it was made to this port.
+    pub(super) fn is_at(&self, port: u16) -> bool {
+        self.made_for.port == port
+    }
+
     /// Has it recorded that nothing may be said on it, for this reason.
     pub(super) async fn denied(&self, reason: String, shared: &Shared) -> Denied {
         let asked = Asked::Connect(Connection {

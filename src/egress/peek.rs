@@ -69,17 +69,18 @@ fn http(stream: &[u8]) -> Said {
     }
 }
 
-/// The first line that has something in it, without what stands before, and whether it has its end.
+/// The first line that has something in it, without what stands before, and whether it has its end. A CR
+/// alone is none: there are servers that take it for a blank (RFC 9112 section 2.2).
 fn first_line(stream: &[u8]) -> (&[u8], bool) {
     let stream = stream.trim_ascii_start();
-    let end = stream.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    let end = stream.iter().position(|byte| *byte == b'\n');
     (&stream[..end.unwrap_or(stream.len())], end.is_some())
 }
 
 /// Whether a line could still become that of a request: a method (RFC 9110 section 5.6.2) and what servers
 /// take for the blanks behind it.
 fn could_be_request(line: &[u8]) -> bool {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | 0xb | 0xc);
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0xb | 0xc);
     let method = line.iter().position(is_blank).unwrap_or(line.len());
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     line[..method].iter().all(is_token)
@@ -111,6 +112,8 @@ mod tests {
             ("\r\n\r\nGET / HTTP/1.1\r\n", Said::Requests),
             ("GET / HTTP/1.1 \r\n", Said::Requests),
             ("GET\u{b}/\u{b}http/1.1\r\n", Said::Requests),
+            ("POST /s\ren HTTP/1.1\r\n", Said::Requests),
+            ("POST\r/s\r", Said::Partial),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Said::Ambiguous),
             (" \r\nGET  / HTTP/1.1\r\n", Said::Requests),
             ("GET /", Said::Partial),

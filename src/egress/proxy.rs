@@ -15,15 +15,12 @@ use tokio::sync::Mutex;
 
 use super::connection::{Connection, Refused};
 use super::http::{self, Driver, Slot, Switched, Upstream};
-use super::message::{Body, Refusal, host_of};
+use super::message::{Body, Refusal, WEB, host_of};
 use super::open::{By, Opened};
 use super::{Ingress, Shared, accept, relay, socks};
 
 /// Connections of one sandbox at the same time.
 const MOST: usize = 1024;
-
-/// The port of `http`.
-const WEB: u16 = 80;
 
 /// Takes connections to the proxy for ever.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -127,7 +124,8 @@ async fn forward(
             "this is a proxy: it takes http:// targets, CONNECT and SOCKS5",
         ));
     }
-    let host = host_of(&request)?;
+    let named = host_of(&request)?;
+    let host = named.map(|named| named.host);
     let host = host.ok_or_else(|| Refusal::malformed("it does not say for which host it is"))?;
     let port = request.uri().port_u16().unwrap_or(WEB);
     let is_same = |kept: &Kept| (&kept.host, kept.port) == (&host, port);

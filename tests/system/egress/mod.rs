@@ -2,6 +2,7 @@
 
 mod agree;
 mod asked;
+mod hostile;
 mod recorded;
 mod requests;
 mod tools;
@@ -21,6 +22,9 @@ const TRIES: &str = include_str!("tries.py");
 
 const WEB: &str = "45.80.0.80";
 const WEB_6: &str = "2a0e:aaaa::80";
+
+/// How long a command on the host may take; a million mutated requests take half an hour.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// What a connection that is not permitted ends with, and one that says something else than was decided.
 const RESET: &str = "ConnectionResetError";
@@ -117,9 +121,8 @@ fn on_host(scratch: &Scratch, words: &[String]) -> Seen {
         .args([PYTHON, OUTSIDE, &folder])
         .args(words)
         .clean_path()
-        .deadline(Duration::from_secs(180))
+        .deadline(LONG)
         .current_dir(scratch.home())
-        .deadline(Duration::from_secs(300))
         .run();
     let arrived = std::fs::read_to_string(Path::new(&folder).join("arrived"));
     let arrived = arrived.unwrap_or_default();

@@ -3,7 +3,7 @@
 Usage: outside.py FOLDER COMMAND [ARGS...], in a network and a mount namespace of its own. The host has
 one link, to a namespace with a DNS server and hosts that answer HTTP, and its resolver is there. Each
 connection that arrives there and each name that is asked for is a line of FOLDER/arrived. What is in
-FOLDER/files and FOLDER/git is served; where there is FOLDER/key.pem, HTTP/2 over TLS is there as well.
+FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; where there is FOLDER/key.pem, HTTP/2 over TLS is there as well.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import hashlib
 import http.server
 import json
 import os
+import resource
 import signal
 import socket
 import socketserver
@@ -22,6 +23,7 @@ import threading
 sys.dont_write_bytecode = True
 
 import served  # noqa: E402
+from hostile.strict import Strict  # noqa: E402
 
 # What has a name beyond: its addresses of each version of IP.
 NAMES = {
@@ -153,6 +155,20 @@ class Echo(socketserver.BaseRequestHandler):
         self.request.sendall(b"bye\n")
 
 
+class Reading(Strict):
+    count = 0
+
+    @staticmethod
+    def violation(said):
+        record("violation", said)
+
+    @classmethod
+    def served(cls):
+        cls.count += 1
+        if cls.count % 100 == 0:
+            record("served", cls.count)
+
+
 class Listening(socketserver.ThreadingTCPServer):
     allow_reuse_address, daemon_threads, address_family = True, True, socket.AF_INET6
     request_queue_size = 1024
@@ -166,7 +182,8 @@ class Listening(socketserver.ThreadingTCPServer):
 def beyond(ready):
     """Serves inside the other namespace."""
     resolver = socketserver.ThreadingUDPServer(("45.80.0.53", 53), Resolver)
-    servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo)]
+    servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo),
+               Listening(("::", 8080), Reading)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     if os.path.exists(f"{folder}/key.pem"):
@@ -224,6 +241,7 @@ def main():
     host = Listening(("::", 8000), Web)
     threading.Thread(target=host.serve_forever, daemon=True).start()
     code = subprocess.run(command).returncode
+    record("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os._exit(code)

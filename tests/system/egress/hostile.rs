@@ -1,0 +1,58 @@
+//! Requests and queries that are wrong in many ways: none stops the way out, makes it grow, or reaches a
+//! server so that it could be read in two ways.
+
+use serde_json::json;
+
+use super::{policy, run};
+use crate::support::{PYTHON, alone, is_root};
+
+const MUTATED: &str = include_str!("hostile/mutated.py");
+
+/// What the supervisor may have resident at most, in KiB.
+const PEAK: u64 = 128 << 10;
+
+/// `BUNTIME_HOSTILE` of them; a million takes half an hour.
+#[test]
+fn no_mutated_request_is_read_in_two_ways() {
+    let _alone = alone();
+    if !is_root("no_mutated_request_is_read_in_two_ways") {
+        return;
+    }
+    let given = |name: &str, usual: u64| {
+        let text = std::env::var(name).ok();
+        text.map_or(usual, |text| text.parse().expect("a number"))
+    };
+    let (seed, number) = (given("BUNTIME_SEED", 1), given("BUNTIME_HOSTILE", 3000));
+    eprintln!("BUNTIME_SEED={seed}");
+    let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
+    let (seed, words) = (seed.to_string(), number.to_string());
+    let seen = run(
+        &policy("deny", &rules),
+        None,
+        &["--quiet"],
+        &[PYTHON, "-I", "-c", MUTATED, &seed, &words],
+    );
+    assert_eq!(
+        seen.done.stdout(),
+        "[0, 0] HTTP/1.1 200 OK\n",
+        "{}",
+        seen.done
+    );
+    let all = |kind: &str| -> Vec<&str> {
+        let lines = seen.arrived.iter();
+        lines.filter_map(|line| line.strip_prefix(kind)).collect()
+    };
+    assert_eq!(all("violation "), [""; 0], "it was not denied");
+    let denied = all("connection ")
+        .into_iter()
+        .find(|to| !to.starts_with("45.80.0.80 ") && !to.starts_with("2a0e:aaaa::80 "));
+    assert_eq!(denied, None);
+    let last = |kind: &str| all(kind).last().and_then(|last| last.parse::<u64>().ok());
+    let (served, peak) = (last("served "), last("peak ").expect("it was measured"));
+    eprintln!("{number} sent, {served:?} served, {peak} KiB resident at most");
+    assert!(
+        served.is_some_and(|served| served * 20 > number),
+        "{served:?}"
+    );
+    assert!(peak < PEAK, "{peak} KiB");
+}
