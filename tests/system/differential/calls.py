@@ -54,7 +54,8 @@ def opened(value, errno, asked):
             except IsADirectoryError:
                 said = " ".join(sorted(os.listdir(value)))
         else:
-            os.write(value, asked["path"].encode())
+            # Shorter than what any file has in it: what is not cut is seen.
+            os.write(value, asked["path"].encode()[-1:])
     finally:
         os.close(value)
     return [0, said]

@@ -187,8 +187,45 @@ const SETS: [&[&str]; 10] = [
     ],
 ];
 
+/// What is taken away where nothing else is.
+const ONE: [&str; 7] = [
+    "read_file",
+    "read_dir",
+    "write_file",
+    "remove_file",
+    "remove_dir",
+    "make_reg",
+    "make_sym",
+];
+
 /// A policy about the tree below `root`.
 pub fn policy(chance: &mut Chance, root: &str) -> Value {
+    let rules = match chance.one_in(5) {
+        true => one_less(chance, root),
+        false => several(chance, root),
+    };
+    json!({
+        "version": 1,
+        "defaults": {"fs": "deny", "net": "deny", "exec": "deny"},
+        "fs": {"rules": rules},
+        "audit": {"enabled": true}
+    })
+}
+
+/// Rules that allow everything but for one permission somewhere: all others are the kernel's.
+fn one_less(chance: &mut Chance, root: &str) -> Vec<Value> {
+    let pattern = match chance.one_in(3) {
+        true => *chance.of(&FILES),
+        false => *chance.of(&PATTERNS),
+    };
+    let perms = [*chance.of(&ONE)];
+    vec![
+        json!({"action": "allow", "path": root, "perms": SETS[7]}),
+        json!({"action": "deny", "path": format!("{root}/{pattern}"), "perms": perms}),
+    ]
+}
+
+fn several(chance: &mut Chance, root: &str) -> Vec<Value> {
     let base = *chance.of(&[SETS[7], SETS[7], SETS[5], SETS[0], SETS[8], SETS[9]]);
     // What mounts alone can carry, and they are how it is carried.
     let plain = chance.one_in(2);
@@ -214,12 +251,7 @@ pub fn policy(chance: &mut Chance, root: &str) -> Value {
         }
         rules.push(rule);
     }
-    json!({
-        "version": 1,
-        "defaults": {"fs": "deny", "net": "deny", "exec": "deny"},
-        "fs": {"rules": rules},
-        "audit": {"enabled": true}
-    })
+    rules
 }
 
 /// A call.

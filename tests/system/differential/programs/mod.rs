@@ -262,7 +262,7 @@ fn inside(root: &Path, document: &Value, lines: &str, wanted: usize) -> Option<R
         assert!(is_refused, "{document}: {said}");
         return None;
     }
-    let told = format!("{document}\n{said}");
+    let told = format!("it ended early: {document}\n{said}");
     Some(Ran {
         answers: answers(&done.stdout(), wanted, &told),
         events: recorded(&log),
