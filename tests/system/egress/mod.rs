@@ -36,6 +36,8 @@ const UNRESOLVED: &str = "gaierror";
 struct Seen {
     done: Finished,
     arrived: Vec<String>,
+    /// What any of its processes had resident at most, in KiB.
+    resident: u64,
 }
 
 impl Seen {
@@ -124,10 +126,14 @@ fn on_host(scratch: &Scratch, words: &[String]) -> Seen {
         .deadline(LONG)
         .current_dir(scratch.home())
         .run();
-    let arrived = std::fs::read_to_string(Path::new(&folder).join("arrived"));
-    let arrived = arrived.unwrap_or_default();
-    let arrived = arrived.lines().map(str::to_owned).collect();
-    Seen { done, arrived }
+    let read = |name| std::fs::read_to_string(Path::new(&folder).join(name)).unwrap_or_default();
+    let arrived = read("arrived").lines().map(str::to_owned).collect();
+    let resident = read("resident").parse().unwrap_or(u64::MAX);
+    Seen {
+        done,
+        arrived,
+        resident,
+    }
 }
 
 /// Tries each of these things inside.

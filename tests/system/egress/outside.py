@@ -3,7 +3,9 @@
 Usage: outside.py FOLDER COMMAND [ARGS...], in a network and a mount namespace of its own. The host has
 one link, to a namespace with a DNS server and hosts that answer HTTP, and its resolver is there. Each
 connection that arrives there and each name that is asked for is a line of FOLDER/arrived. What is in
-FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; where there is FOLDER/key.pem, HTTP/2 over TLS is there as well.
+FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; where there is
+FOLDER/key.pem, HTTP/2 over TLS is there as well. FOLDER/resident gets the KiB that any process of the
+command had resident at most.
 """
 
 import ctypes
@@ -241,7 +243,8 @@ def main():
     host = Listening(("::", 8000), Web)
     threading.Thread(target=host.serve_forever, daemon=True).start()
     code = subprocess.run(command).returncode
-    record("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    with open(f"{folder}/resident", "w") as file:
+        file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os._exit(code)

@@ -12,7 +12,7 @@ const DENIED: &str = include_str!("tools/denied.sh");
 /// From npm, by hack/test.
 const BUN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/target/tools/bun/node_modules/@oven/bun-linux-x64/bin"
+    "/target/bun/node_modules/@oven/bun-linux-x64/bin"
 );
 
 /// What leaves out the proxy that the environment names.
