@@ -188,8 +188,8 @@ fn absent(lists: &Flags) -> Vec<String> {
         .collect()
 }
 
-/// A rule that takes nothing away of what is there is most likely meant to. A configuration may name what only some
-/// machines have, so this is about the command line alone.
+/// A rule that takes nothing away of what is there is most likely meant to. A configuration may name
+/// what only some machines have, so this is about the command line alone.
 fn misspelt(lists: &Flags) -> Vec<String> {
     missing([("read", &lists.deny_read), ("write", &lists.deny_write)])
         .map(|(flag, path)| {

@@ -301,8 +301,9 @@ impl Looking<'_> {
         Ok(Prepared::new(needs, act))
     }
 
-    /// What would be less restricted in its new place, or could not be made there, is answered as if that were another file
-    /// system: whoever moves a file copies it then, and each step of that is decided by itself.
+    /// What would be less restricted in its new place, or could not be made there, is answered as if that
+    /// were another file system: whoever moves a file copies it then, and each step of that is decided by
+    /// itself.
     fn carries(&self, from: &Path, to: &Spot, is_dir: bool) -> Result<(), Errno> {
         let carried = self.judge.policy().moves(from, &to.path, is_dir);
         carried.map_err(|_| Errno::XDEV)

@@ -28,7 +28,7 @@ use self::chance::{call, policy};
 use self::expected::{Call, Need, Oracle, needs};
 use self::ways::Ways;
 use self::world::{described, leads, plant, without_links};
-use crate::support::chance::Chance;
+use crate::support::chance::{Chance, given};
 use crate::support::{
     Child, PYTHON, Scratch, USER, alone, binary, is_root, outside_of_tmp, recorded,
 };
@@ -328,12 +328,6 @@ fn passes(root: &Path, path: &str, is_one: impl Fn(&Path) -> bool) -> bool {
     ends.filter(|part| !part.is_empty())
         .filter_map(|part| leads(root, part, true))
         .any(|real| is_one(&real))
-}
-
-/// A number of the environment.
-fn given(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    text.parse().ok()
 }
 
 /// The seed, and how many pairs there are to be, where nothing else is asked for.

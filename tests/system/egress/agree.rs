@@ -6,7 +6,7 @@ use buntime::policy::{HOST_NAME, Layer, Policy, Proto, Request, Vars};
 use serde_json::{Value, json};
 
 use super::{Seen, tried};
-use crate::support::chance::Chance;
+use crate::support::chance::{Chance, given};
 use crate::support::{alone, is_root};
 
 /// Names, and their addresses in the order in which they are resolved, as `outside.py` has them.
@@ -243,11 +243,6 @@ fn every_way_out_is_decided_alike() {
     if !is_root("every_way_out_is_decided_alike") {
         return;
     }
-    let given = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
     let (seed, least) = (
         given("BUNTIME_SEED").unwrap_or(1),
         given("BUNTIME_TRIPLES").unwrap_or(5000) as usize,

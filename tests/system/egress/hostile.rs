@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::{policy, run};
+use crate::support::chance::given;
 use crate::support::{PYTHON, alone, is_root};
 
 const MUTATED: &str = include_str!("hostile/mutated.py");
@@ -18,11 +19,10 @@ fn no_mutated_request_is_read_in_two_ways() {
     if !is_root("no_mutated_request_is_read_in_two_ways") {
         return;
     }
-    let given = |name: &str, usual: u64| {
-        let text = std::env::var(name).ok();
-        text.map_or(usual, |text| text.parse().expect("a number"))
-    };
-    let (seed, number) = (given("BUNTIME_SEED", 1), given("BUNTIME_HOSTILE", 3000));
+    let (seed, number) = (
+        given("BUNTIME_SEED").unwrap_or(1),
+        given("BUNTIME_HOSTILE").unwrap_or(3000),
+    );
     eprintln!("BUNTIME_SEED={seed}");
     let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
     let (seed, words) = (seed.to_string(), number.to_string());

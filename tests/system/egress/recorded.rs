@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{RESET, Seen, TRIES, WEB, WEB_6, on_host, policy, request, run, to};
-use crate::support::{PYTHON, Scratch, alone, is_root};
+use crate::support::{self, PYTHON, Scratch, alone, is_root};
 
 /// What came of a run, and its events.
 struct Recorded {
@@ -44,16 +44,8 @@ fn recorded_of(policy: &Value, command: &[&str]) -> Recorded {
     let log = scratch.entry("events.jsonl");
     let seen = run(policy, None, &["--quiet", "--events", &log], command);
     assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
-    let events = events(&log);
+    let events = support::recorded(&log);
     Recorded { seen, events }
-}
-
-fn events(log: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(log).expect("the log is there");
-    let lines = text.lines();
-    lines
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
 }
 
 /// Each connection is in the log when it is decided about and when it is over, with what passed, by
@@ -362,7 +354,7 @@ time.sleep(60)
     let command = [PYTHON, "-I", "-c", CODE];
     let seen = run(&policy("deny", &rules), None, &flags, &command);
     assert_eq!(seen.done.status.code(), Some(124), "{}", seen.done);
-    let events = events(&log);
+    let events = support::recorded(&log);
     let found = events
         .iter()
         .find(|event| event["type"] == "connection-end");

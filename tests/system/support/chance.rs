@@ -28,3 +28,12 @@ impl Chance {
         self.next().is_multiple_of(odds)
     }
 }
+
+/// A number of the environment; what is none stops the test that wanted it.
+pub fn given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|error| panic!("{name}={text}: {error}")),
+    )
+}
