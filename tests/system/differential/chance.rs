@@ -93,6 +93,9 @@ const PATHS: [&str; 31] = [
     "a/sub/sock",
 ];
 
+/// Ways to one file, which has two names.
+const ONE_FILE: [&str; 4] = ["a/x.txt", "b/hard", "link/x.txt", "a/sub/../x.txt"];
+
 /// What may be removed as a folder, and what may be made.
 const FOLDERS: [&str; 6] = ["a/sub", "d/empty", "d/new", "new", "b/new", "d"];
 const NEW: [&str; 11] = [
@@ -200,9 +203,10 @@ const ONE: [&str; 7] = [
 
 /// A policy about the tree below `root`.
 pub fn policy(chance: &mut Chance, root: &str) -> Value {
-    let rules = match chance.one_in(5) {
-        true => one_less(chance, root),
-        false => several(chance, root),
+    let rules = match chance.next() % 8 {
+        0 => one_name(chance, root),
+        1 | 2 => one_less(chance, root),
+        _ => several(chance, root),
     };
     json!({
         "version": 1,
@@ -222,6 +226,17 @@ fn one_less(chance: &mut Chance, root: &str) -> Vec<Value> {
     vec![
         json!({"action": "allow", "path": root, "perms": SETS[7]}),
         json!({"action": "deny", "path": format!("{root}/{pattern}"), "perms": perms}),
+    ]
+}
+
+/// Rules that allow everything but for what one of the two names of a file is kept from.
+fn one_name(chance: &mut Chance, root: &str) -> Vec<Value> {
+    let pattern = *chance.of(&["a/x.txt", "b/hard", "**/x.txt", "b/h*"]);
+    let action = *chance.of(&["deny", "deny", "warn", "ask"]);
+    let perms = *chance.of(&[SETS[2], SETS[2], SETS[3], SETS[4]]);
+    vec![
+        json!({"action": "allow", "path": root, "perms": SETS[7]}),
+        json!({"action": action, "path": format!("{root}/{pattern}"), "perms": perms}),
     ]
 }
 
@@ -262,9 +277,11 @@ pub fn call(chance: &mut Chance) -> Call {
         ("mkdir" | "symlink" | "fifo" | "node" | "bind", false) => *chance.of(&NEW),
         ("connect", false) => *chance.of(&SOCKETS),
         ("rename", true) => *chance.of(&AROUND),
+        ("open", true) => *chance.of(&ONE_FILE),
         _ => *chance.of(&PATHS),
     };
     let flags = match name {
+        "open" if chance.one_in(3) => libc::O_RDONLY,
         "open" => {
             let modes = [libc::O_RDONLY, libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR];
             let more = [
