@@ -2,8 +2,9 @@
 
 open and close of one file, in one thread, in one with all that answers it on one processor, and in
 several: as it is; in `buntime run` without rules and with rules that Landlock carries; under the
-interceptor; and *bare*, where another process is notified of each open and lets it go on without a
-look at it (examples/opens.rs). And the whole of `python3 -c 'import asyncio, json, urllib.request'`.
+interceptor; *bare*, where another process is notified of each open and lets it go on without a look
+at it; and *unchecked*, where it copies the path, opens whatever that is and hands it over
+(examples/opens.rs). And the whole of `python3 -c 'import asyncio, json, urllib.request'`.
 
 The others: sandlock without its supervisor, and with a denied path, where its supervisor opens each
 file too; gVisor's runsc. They are installed where they are missing: runsc from Debian, sandlock by
@@ -30,7 +31,7 @@ SYSTEM = [folder for folder in ("/usr", "/bin", "/lib", "/lib64", "/etc") if os.
 FILE = "/usr/lib/os-release"
 # The end proves that it ran. It costs all of them the same.
 PROGRAM = ["/usr/bin/python3", "-c", "import asyncio, json, urllib.request; print(7)"]
-NATIVE, BARE, INTERCEPTED = "native", "bare notify", "buntime, interceptor"
+NATIVE, BARE, UNCHECKED, INTERCEPTED = "native", "bare notify", "unchecked", "buntime, interceptor"
 FREE, LANDLOCK = "buntime, no rules", "buntime, Landlock only"
 # What the answer costs is seen on one processor; on several there is what waking another costs.
 PLACES = [("one thread", 1, ()), ("one thread, all on one processor", 1, ("taskset", "--cpu-list", "0")),
@@ -96,10 +97,10 @@ def run(command):
 
 
 def opening(opens, threads, where=()):
-    """Measures microseconds of one open and close behind the words of a sandbox."""
+    """Measures microseconds of one open and close behind the words of a sandbox, or by what answers."""
     def measure(words):
-        bare = ["notified"] if words is None else []
-        return int(run([*where, *(words or []), opens, FILE, str(threads), *bare])[1]) / 1000
+        before, after = ([], [words]) if isinstance(words, str) else (words, [])
+        return int(run([*where, *before, opens, FILE, str(threads), *after])[1]) / 1000
     return measure
 
 
@@ -121,7 +122,7 @@ def measured(runs, contenders, measure):
             try:
                 took = measure(contenders[name])
             except Cannot as error:
-                if name in (NATIVE, BARE) or name.startswith("buntime"):
+                if name in (NATIVE, BARE, UNCHECKED) or name.startswith("buntime"):
                     raise SystemExit(f"{name}: {error}") from error
                 found[name] = str(error)
                 continue
@@ -209,10 +210,11 @@ def main(options):
         os.chmod(work, 0o755)
         opens = shutil.copy(opens, work)
         found = sandboxes(work, options.binary)
+        answering = {BARE: "notified", UNCHECKED: "opened"}
         for many, threads, where in PLACES:
-            taken = measured(options.runs, {**found, BARE: None}, opening(opens, threads, where))
+            taken = measured(options.runs, {**found, **answering}, opening(opens, threads, where))
             print(table(f"open + close of {FILE}, {many}, µs, {options.runs} interleaved runs of each",
-                        taken, NATIVE, BARE), flush=True)
+                        taken, NATIVE, BARE, UNCHECKED), flush=True)
         print(table(f"{' '.join(PROGRAM)}, ms, {options.runs} interleaved runs of each",
                     measured(options.runs, found, importing), NATIVE), flush=True)
         counted = ", ".join(f"{name}: {listeners(found[name])}" for name in (FREE, LANDLOCK, INTERCEPTED))
