@@ -17,6 +17,8 @@ pub enum Act {
     Exec(Option<String>),
     /// A connection.
     Connect,
+    /// A request to a host.
+    Request,
 }
 
 /// Where a connection is to lead: there and nowhere else.
@@ -28,6 +30,8 @@ pub struct Site {
     pub addresses: BTreeSet<IpAddr>,
     /// The port.
     pub port: u16,
+    /// The method, path and query, where it is about one request there.
+    pub request: Option<String>,
 }
 
 impl Act {
@@ -53,6 +57,7 @@ impl Act {
             Act::Change => "change the mode, owner, times or attributes of",
             Act::Exec(_) => "run the program",
             Act::Connect => "connect to",
+            Act::Request => "request",
         }
     }
 
@@ -93,11 +98,15 @@ impl Wish {
         })
     }
 
-    /// A wish for a connection.
+    /// A wish for a connection, or for a request.
     #[must_use]
     pub fn connection(site: Site, rule: RuleRef) -> Wish {
+        let act = match site.request {
+            None => Act::Connect,
+            Some(_) => Act::Request,
+        };
         Wish {
-            act: Act::Connect,
+            act,
             object: Object::Site(site),
             rule,
         }

@@ -272,6 +272,8 @@ pub enum Operation {
     Change,
     /// Connect to an address.
     Connect,
+    /// Have something of a host by a request of HTTP.
+    Request,
     /// Have the address of a name.
     Resolve,
     /// Run a program.
@@ -288,6 +290,7 @@ impl Operation {
             Self::List => "list",
             Self::Change => "change",
             Self::Connect => "connect",
+            Self::Request => "request",
             Self::Resolve => "resolve",
             Self::Run => "run",
         }

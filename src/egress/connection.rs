@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::dial::Unresolved;
 use super::names::Meaning;
 use super::open::{By, Ended, NO_MORE, Opened};
-use super::{Asked, Denied, Ingress, Shared};
+use super::{Asked, Denied, Ingress, Shared, Way};
 
 /// A connection that a program wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +162,8 @@ impl Connection {
     /// Asks for it, and makes it.
     pub(super) async fn open(self, shared: &Shared) -> Result<Opened, Refused> {
         let permitted = shared.ask(Asked::Connect(self.clone())).await?;
-        let dialled = shared.dialler.connect(&permitted.addresses, self.port);
+        let way = permitted.way;
+        let dialled = shared.dialler.connect(&way.addresses, self.port);
         let made = dialled.await.and_then(|(upstream, address)| {
             upstream.set_nodelay(true)?;
             Ok((upstream, address))
@@ -174,17 +175,20 @@ impl Connection {
                 return Err(Refused::Unreachable(error));
             }
         };
-        let open = shared.live.enter(self.clone(), address);
-        if permitted.addresses.len() > 1 {
+        let open = shared.live.enter(self.clone(), address, way.is_read);
+        if way.addresses.len() > 1 {
             let led = shared.ask(Asked::Led(self.clone(), address)).await;
             led.inspect_err(|_| open.over(By::Policy))?;
         }
         // Another policy has come since it was permitted: of one that comes now it is told.
         if shared.live.generation() != permitted.generation {
             let again = shared.ask(Asked::Connect(self)).await;
-            let still = again.and_then(|again| match again.addresses.contains(&address) {
-                true => Ok(()),
-                false => Err(Denied::because(NO_MORE)),
+            let still = again.and_then(|again| {
+                let Way { addresses, is_read } = again.way;
+                match addresses.contains(&address) && (way.is_read || !is_read) {
+                    true => Ok(()),
+                    false => Err(Denied::because(NO_MORE)),
+                }
             });
             if let Err(denied) = still {
                 open.over(By::Policy);

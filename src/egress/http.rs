@@ -1,7 +1,8 @@
 //! Requests over one connection: each names the host for which it is, and that is decided about before
 //! any of it is sent.
 
-use std::io::{self, Cursor};
+use std::convert::Infallible;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::Either;
@@ -12,15 +13,14 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, join, split};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::task::JoinSet;
 
 use super::connection::Refused;
 use super::counted::Counted;
 use super::message::{Body, Refusal, host_of, to_program, to_server};
 use super::open::{By, Open, Opened};
-use super::{Denied, Shared};
+use super::{Denied, RequestLine, Shared};
 
 /// A connection to a server of HTTP.
 #[derive(Debug)]
@@ -44,11 +44,19 @@ pub(super) struct Switched {
 pub(super) type Slot<T> = Mutex<Option<T>>;
 
 impl Upstream {
-    pub(super) async fn over(opened: Opened) -> io::Result<(Upstream, Driver)> {
+    /// Over a connection as it is.
+    pub(super) async fn plain(opened: Opened) -> io::Result<(Upstream, Driver)> {
         let open = Arc::clone(&opened.1);
+        Upstream::over(Counted::new(opened), open).await
+    }
+
+    async fn over<S>(stream: S, open: Arc<Open>) -> io::Result<(Upstream, Driver)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut builder = client::Builder::new();
         builder.preserve_header_case(true);
-        let shaken = builder.handshake(TokioIo::new(Counted::new(opened))).await;
+        let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(io::Error::other)?;
         let mut driver = Driver::new();
         let of_driver = Arc::clone(&open);
@@ -142,15 +150,18 @@ pub(super) fn builder() -> server::Builder {
     builder
 }
 
-/// Carries the requests on a connection that was made to one host. `said` is what is read of it already.
-pub(super) async fn carry(
-    stream: TcpStream,
-    said: Vec<u8>,
-    opened: Opened,
+/// Carries the requests on a connection that was made to one host, over `outside`, which is all of it.
+pub(super) async fn carry<I, S>(
+    inside: I,
+    outside: S,
+    open: Arc<Open>,
     shared: &Shared,
-) -> io::Result<()> {
-    let open = Arc::clone(&opened.1);
-    let (upstream, mut driver) = Upstream::over(opened).await?;
+) -> io::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (upstream, mut driver) = Upstream::over(outside, Arc::clone(&open)).await?;
     let mut first = By::Program;
     let upstream = tokio::sync::Mutex::new(upstream);
     let switched = Slot::default();
@@ -161,9 +172,8 @@ pub(super) async fn carry(
             Err(refusal) => Ok(refusal.response()),
         }
     });
-    let (reader, writer) = stream.into_split();
-    let io = TokioIo::new(join(Cursor::new(said).chain(reader), writer));
-    let serving = builder().serve_connection(io, service).with_upgrades();
+    let serving = builder().serve_connection(TokioIo::new(inside), service);
+    let serving = serving.with_upgrades();
     let mut serving = std::pin::pin!(serving);
     loop {
         tokio::select! {
@@ -184,20 +194,45 @@ pub(super) async fn carry(
     }
 }
 
-/// Whether a request is for the host that its connection was made to.
+/// Answers each request so.
+pub(super) async fn refuse<I>(inside: I, refusal: Refusal) -> io::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service =
+        service_fn(async |_: Request<Incoming>| Ok::<_, Infallible>(refusal.clone().response()));
+    let serving = builder().serve_connection(TokioIo::new(inside), service);
+    serving.await.map_err(io::Error::other)
+}
+
+/// Whether a request is for the host that its connection was made to, and one of those that it may make.
 async fn agrees(request: &Request<Incoming>, open: &Open, shared: &Shared) -> Result<(), Refusal> {
     let why = match host_of(request) {
         _ if request.method() == Method::CONNECT => Refusal::malformed("this is no proxy"),
         Ok(Some(named)) if named.port.is_some_and(|port| !open.is_at(port)) => {
             Refusal::malformed("it names another port than its connection was made to")
         }
-        Ok(Some(named)) => return Ok(open.speaks_to(&named.host, shared).await?),
+        Ok(Some(named)) => {
+            return match open.speaks_to(&named.host, shared).await? {
+                true => Ok(open.asks(line(request), &named.host, shared).await?),
+                false => Ok(()),
+            };
+        }
         Ok(None) if open.has_no_name() => return Ok(()),
         Ok(None) => Refusal::malformed("it does not say for which host it is"),
         Err(why) => why,
     };
     open.denied(why.why.clone(), shared).await;
     Err(why)
+}
+
+/// What a request asks its server for.
+pub(super) fn line(request: &Request<Incoming>) -> RequestLine {
+    let target = request.uri().path_and_query();
+    RequestLine {
+        method: request.method().to_string(),
+        target: target.map_or_else(String::new, ToString::to_string),
+    }
 }
 
 impl From<Denied> for Refusal {

@@ -15,6 +15,7 @@
 //! connects to another address than the one that was decided about.
 
 mod accept;
+mod authority;
 mod connection;
 mod counted;
 mod dial;
@@ -23,6 +24,7 @@ mod http;
 mod message;
 mod names;
 mod open;
+mod opened;
 mod peek;
 mod proxy;
 mod relay;
@@ -45,6 +47,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+pub use self::authority::Authority;
 pub use self::connection::Connection;
 use self::dial::Dialler;
 use self::names::Names;
@@ -103,8 +106,19 @@ pub enum Asked {
     Name(String, Ingress),
     /// A connection.
     Connect(Connection),
+    /// To have something of a host to whom requests are read, over a connection that is permitted.
+    Request(Connection, RequestLine),
     /// To have it recorded that a connection leads to this address, of several that were permitted.
     Led(Connection, IpAddr),
+}
+
+/// What a request of HTTP asks its server for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestLine {
+    /// The method.
+    pub method: String,
+    /// The path and the query.
+    pub target: String,
 }
 
 /// A question to whoever has the policy. Dropped without an answer it is denied.
@@ -130,12 +144,21 @@ pub enum Heard {
 /// What may be done, and under which policy.
 #[derive(Debug)]
 struct Permitted {
-    addresses: Vec<IpAddr>,
+    way: Way,
     generation: u64,
 }
 
-/// The answer to a question: for a connection, the addresses that may be dialled.
-pub type Answer = Result<Vec<IpAddr>, Denied>;
+/// How far what was asked for may go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Way {
+    /// The addresses that may be dialled, for a connection.
+    pub addresses: Vec<IpAddr>,
+    /// Whether nothing but requests may be said on it, each of which is asked about.
+    pub is_read: bool,
+}
+
+/// The answer to a question.
+pub type Answer = Result<Way, Denied>;
 
 /// What was asked for is not permitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,10 +191,10 @@ impl Question {
     /// Answers it. Whoever asked may be gone.
     pub fn answer(self, answer: Answer) {
         let generation = self.live.generation();
-        drop(self.reply.send(answer.map(|addresses| Permitted {
-            addresses,
-            generation,
-        })));
+        drop(
+            self.reply
+                .send(answer.map(|way| Permitted { way, generation })),
+        );
     }
 }
 
@@ -182,6 +205,8 @@ struct Shared {
     dialler: Dialler,
     questions: mpsc::Sender<Question>,
     live: Live,
+    /// Who stands for hosts to whom requests are read, where that is foreseen.
+    authority: Option<Authority>,
     /// How many connections were wanted.
     wanted: AtomicU64,
 }
@@ -241,7 +266,7 @@ impl Plane {
     ///
     /// # Errors
     /// A socket that cannot be listened to, or a host whose resolver cannot be made out.
-    pub fn open(sockets: Sockets) -> io::Result<Plane> {
+    pub fn open(sockets: Sockets, authority: Option<Authority>) -> io::Result<Plane> {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         // What ends is taken before the next question is, so that it is never long.
         let (over, ended) = mpsc::unbounded_channel();
@@ -250,6 +275,7 @@ impl Plane {
             dialler: Dialler::of_host()?,
             questions,
             live: Live::new(over),
+            authority,
             wanted: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
@@ -310,8 +336,8 @@ impl Plane {
         timeout(patience, emptied).await.is_ok()
     }
 
-    /// Ends every connection that is not `permitted` any more.
-    pub fn go_over(&self, permitted: impl FnMut(&Connection, IpAddr) -> bool) {
+    /// Ends every connection that is not `permitted` any more, which is told whether its requests are read.
+    pub fn go_over(&self, permitted: impl FnMut(&Connection, IpAddr, bool) -> bool) {
         self.shared.live.go_over(permitted);
     }
 }

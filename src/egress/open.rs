@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::connection::{Connection, bare};
-use super::{Asked, Denied, Shared};
+use super::{Asked, Denied, RequestLine, Shared};
 
 /// Why a connection ends that is open when another policy comes.
 pub(super) const NO_MORE: &str = "the policy does not permit it any more";
@@ -114,6 +114,8 @@ struct Table {
 struct Known {
     connection: Connection,
     address: IpAddr,
+    /// Whether the requests on it are read.
+    is_read: bool,
     ended: Arc<Notify>,
 }
 
@@ -123,6 +125,7 @@ pub(super) struct Open {
     live: Live,
     made_for: Connection,
     address: IpAddr,
+    is_read: bool,
     ended: Arc<Notify>,
     since: Instant,
     sent: Count,
@@ -150,11 +153,13 @@ impl Live {
         Live(Arc::new(Of { table, ended }))
     }
 
-    pub(super) fn enter(&self, made_for: Connection, address: IpAddr) -> Open {
+    /// Of a connection that was made to one address; `is_read`: its requests are to be.
+    pub(super) fn enter(&self, made_for: Connection, address: IpAddr, is_read: bool) -> Open {
         let ended = Arc::new(Notify::new());
         let known = Known {
             connection: made_for.clone(),
             address,
+            is_read,
             ended: Arc::clone(&ended),
         };
         self.table().open.insert(made_for.number, known);
@@ -162,6 +167,7 @@ impl Live {
             live: self.clone(),
             made_for,
             address,
+            is_read,
             ended,
             since: Instant::now(),
             sent: Count::default(),
@@ -175,12 +181,13 @@ impl Live {
         self.table().generation
     }
 
-    /// Another policy has come: ends every connection that is not `permitted` any more.
-    pub(super) fn go_over(&self, mut permitted: impl FnMut(&Connection, IpAddr) -> bool) {
+    /// Another policy has come: ends every connection that is not `permitted` any more, which is told
+    /// whether requests on it are read.
+    pub(super) fn go_over(&self, mut permitted: impl FnMut(&Connection, IpAddr, bool) -> bool) {
         let mut table = self.table();
         table.generation += 1;
         for known in table.open.values() {
-            if !permitted(&known.connection, known.address) {
+            if !permitted(&known.connection, known.address, known.is_read) {
                 known.ended.notify_one();
             }
         }
@@ -234,21 +241,21 @@ impl Open {
         drop(self.end.set((By::of(error), Some(error.to_string()))));
     }
 
-    /// Whether what is said on it may be for this host.
+    /// Whether what is said on it to this host, which has to be permitted, is to be read request by request.
     ///
     /// # Errors
-    /// It may not.
-    pub(super) async fn speaks_to(&self, host: &str, shared: &Shared) -> Result<(), Denied> {
+    /// It may not be for this host.
+    pub(super) async fn speaks_to(&self, host: &str, shared: &Shared) -> Result<bool, Denied> {
         let host = bare(host);
         if let Some(made_for) = &self.made_for.host {
             if *made_for == host {
-                return Ok(());
+                return Ok(self.is_read);
             }
             let reason = format!("it was made for another host than it names, which is {host}");
             return Err(self.denied(reason, shared).await);
         }
         if host.parse() == Ok(self.address) {
-            return Ok(());
+            return Ok(false);
         }
         // A name that nobody asked the resolver for is decided about as every other.
         let named = Connection {
@@ -259,7 +266,34 @@ impl Open {
         if let Some(known) = self.live.table().open.get_mut(&self.made_for.number) {
             known.connection = named.clone();
         }
-        shared.ask(Asked::Connect(named)).await.map(drop)
+        let permitted = shared.ask(Asked::Connect(named)).await?;
+        if let Some(known) = self.live.table().open.get_mut(&self.made_for.number) {
+            known.is_read |= permitted.way.is_read;
+        }
+        Ok(permitted.way.is_read)
+    }
+
+    /// Whether each request on it is read, whatever host that is for.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    /// Whether this may be asked of `host`, to whom requests are read.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(super) async fn asks(
+        &self,
+        line: RequestLine,
+        host: &str,
+        shared: &Shared,
+    ) -> Result<(), Denied> {
+        let connection = Connection {
+            host: Some(bare(host)),
+            addresses: vec![self.address],
+            ..self.made_for.clone()
+        };
+        shared.ask(Asked::Request(connection, line)).await.map(drop)
     }
 
     /// Whether it was made to this port.

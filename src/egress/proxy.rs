@@ -142,7 +142,7 @@ async fn forward(
         None => {
             let opened = Connection::to(&host, port, Ingress::Http, shared).await?;
             let opened = opened.open(shared).await?;
-            let over = Upstream::over(opened).await;
+            let over = Upstream::plain(opened).await;
             let (upstream, driver) = over.map_err(Refused::Unreachable)?;
             Kept {
                 host,
@@ -152,7 +152,11 @@ async fn forward(
             }
         }
     };
-    let Kept { upstream, .. } = kept.insert(ready);
+    let Kept { upstream, host, .. } = kept.insert(ready);
+    let open = upstream.open();
+    if open.is_read() {
+        open.asks(http::line(&request), host, shared).await?;
+    }
     let sent = upstream.send(request, switched).await;
     sent.map_err(|error| Refusal {
         status: StatusCode::BAD_GATEWAY,

@@ -1,19 +1,22 @@
 //! Bytes of a connection to the host that was decided about, once what is said first agrees with that.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
+use tokio::io::{AsyncReadExt, join};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::connection::bare;
+use super::counted::Counted;
 use super::open::{By, Open, Opened};
 use super::peek::{self, Said};
 use super::tunnel::End;
-use super::{Denied, Shared, http, tls, tunnel};
+use super::{Denied, Shared, http, opened, tls, tunnel};
 
 /// How long the first bytes may take, once there is one, until they say what they begin.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,14 +60,20 @@ async fn until_its_end(
                 stream.as_fd().try_clone_to_owned()?,
                 upstream.as_fd().try_clone_to_owned()?,
             );
-            http::carry(stream, said, (upstream, open), shared).await?;
+            let (reader, writer) = stream.into_split();
+            let inside = join(Cursor::new(said).chain(reader), writer);
+            let outside = Counted::new((upstream, Arc::clone(&open)));
+            http::carry(inside, outside, open, shared).await?;
             whole([&ends.0, &ends.1])
+        }
+        Turned::Hello(said, host) => {
+            opened::carry(stream, said, (upstream, open), &host, shared).await
         }
     }
 }
 
 /// Both have had their own end, and need not be reset.
-fn whole<E: AsFd>(ends: [&E; 2]) -> io::Result<()> {
+pub(super) fn whole<E: AsFd>(ends: [&E; 2]) -> io::Result<()> {
     for end in ends {
         set_socket_linger(end, None)?;
     }
@@ -77,11 +86,13 @@ enum Turned {
     Over,
     /// Nothing has been sent of what was said, which is HTTP.
     Requests(Vec<u8>),
+    /// Nothing has been sent of what was said, which is TLS to this host, to whom requests are read.
+    Hello(Vec<u8>, String),
 }
 
 /// Why one direction ends both.
 enum Halt {
-    Requests(Vec<u8>),
+    Turned(Turned),
     Failed(io::Error),
 }
 
@@ -101,7 +112,10 @@ async fn both_ways(
     let out = async {
         let first = first_bytes(stream, said, &has_spoken).await?;
         match first.says {
-            Said::Requests => return Err(Halt::Requests(first.bytes)),
+            Said::Requests => return Err(Halt::Turned(Turned::Requests(first.bytes))),
+            Said::Host(host) if open.speaks_to(&host, shared).await? => {
+                return Err(Halt::Turned(Turned::Hello(first.bytes, bare(&host))));
+            }
             says => agrees(says, open, shared).await?,
         }
         write_all(upstream, &first.bytes, open).await?;
@@ -120,7 +134,7 @@ async fn both_ways(
     };
     match tokio::try_join!(out, back) {
         Ok(_) => Ok(Turned::Over),
-        Err(Halt::Requests(said)) => Ok(Turned::Requests(said)),
+        Err(Halt::Turned(turned)) => Ok(turned),
         Err(Halt::Failed(error)) => Err(error),
     }
 }
@@ -188,9 +202,13 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8], open: &Open) -> io::Result<
 /// Whether the host that the first bytes name is the one that was decided about.
 async fn agrees(says: Said, open: &Open, shared: &Shared) -> Result<(), Denied> {
     match says {
+        Said::Host(_) => Ok(()),
+        Said::Other | Said::Unnamed if open.is_read() => {
+            let reason = "requests to this host are read, and it is none";
+            Err(open.denied(reason.to_owned(), shared).await)
+        }
         Said::Other => Ok(()),
         Said::Unnamed if open.has_no_name() => Ok(()),
-        Said::Host(host) => open.speaks_to(&host, shared).await,
         Said::Partial | Said::Unnamed | Said::Ambiguous | Said::Requests => {
             let reason = "it does not say for which host it is";
             Err(open.denied(reason.to_owned(), shared).await)

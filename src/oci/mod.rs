@@ -24,6 +24,7 @@ mod root;
 mod settings;
 mod skeleton;
 mod standing;
+mod trust;
 mod world;
 
 pub use error::OciError;

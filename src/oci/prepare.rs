@@ -17,7 +17,7 @@ use super::program::{PATH, Place};
 use super::proxy;
 use super::root::{command_pieces, every_program, interpreter_pieces};
 use super::standing::{Ground, Standing};
-use super::{root, world};
+use super::{root, trust, world};
 use crate::launch::{
     ChannelRequest, Features, LaunchRequest, Piece, Program, Require, StdioRequest,
 };
@@ -74,6 +74,8 @@ pub struct PrepareInput {
     pub out_keep: bool,
     /// The port inside of the proxy, 8080 unless given; 0 for none.
     pub proxy_port: Option<u16>,
+    /// What programs trust where requests are read, in PEM.
+    pub trusted: Option<String>,
     /// A bundle instead of the built-in one.
     pub bundle: Option<PathBuf>,
     /// A root instead of one assembled from the host.
@@ -207,6 +209,9 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
     }
     let proxy = proxy::port(plan.net, input.proxy_port);
     program.env.extend(proxy::variables(proxy, &program.env));
+    if input.trusted.is_some() {
+        trust::tell(&mut program.env);
+    }
     plan.limits = plan.limits.meet(bundle.limits);
     plan.deny_syscalls.extend(bundle.deny_syscalls);
     let mut remarks = bundle.remarks;
@@ -289,6 +294,7 @@ fn draft(
     }
     pieces.extend(root::own_places(mounted.tmp_bytes, mounted.shm_bytes));
     pieces.extend(mounted.pieces.iter().cloned());
+    pieces.extend(input.trusted.as_deref().map(trust::piece));
     let mut umask = None;
     let (path, real, args, loaders, channel);
     match &input.target {

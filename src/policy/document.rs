@@ -24,6 +24,8 @@ struct Document {
     net: Section<NetRule>,
     #[serde(skip_serializing_if = "Section::is_empty")]
     exec: Section<ExecRule>,
+    #[serde(skip_serializing_if = "Section::is_empty")]
+    http: Section<HttpRule>,
     #[serde(skip_serializing_if = "AntiEscape::is_empty")]
     anti_escape: AntiEscape,
     audit: Audit,
@@ -87,6 +89,16 @@ struct ExecRule {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+}
+
+#[derive(Serialize)]
+struct HttpRule {
+    action: Verdict,
+    host: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    methods: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -180,6 +192,28 @@ fn net_rule(rule: &super::layer::NetRule) -> NetRule {
     }
 }
 
+fn http_rule(rule: &layer::HttpRule) -> HttpRule {
+    HttpRule {
+        action: rule.action,
+        host: rule.host.to_string(),
+        methods: rule.methods.iter().map(ToString::to_string).collect(),
+        path: rule.path.as_ref().map(ToString::to_string),
+    }
+}
+
+impl layer::HttpRule {
+    /// The rule in a line.
+    pub(super) fn says(&self) -> String {
+        let rule = http_rule(self);
+        let methods = match rule.methods.is_empty() {
+            true => "every method".to_owned(),
+            false => rule.methods.join(","),
+        };
+        let path = rule.path.as_deref().unwrap_or("/");
+        format!("http {} {methods} {}{path}", rule.action, rule.host)
+    }
+}
+
 impl layer::FsRule {
     /// The rule in a line.
     pub(super) fn says(&self) -> String {
@@ -243,6 +277,9 @@ impl Layer {
                     })
                     .collect(),
             },
+            http: Section {
+                rules: self.http.iter().map(http_rule).collect(),
+            },
             anti_escape: AntiEscape {
                 deny_syscalls: self.deny_syscalls.clone(),
             },
@@ -276,6 +313,7 @@ impl Layer {
         lines.extend(self.fs.iter().map(layer::FsRule::says));
         lines.extend(self.net.iter().map(layer::NetRule::says));
         lines.extend(self.exec.iter().map(layer::ExecRule::says));
+        lines.extend(self.http.iter().map(layer::HttpRule::says));
         lines.extend(
             self.deny_syscalls
                 .iter()
@@ -342,16 +380,22 @@ impl std::fmt::Display for super::net::NetPattern {
             Some(Proto::Udp) => out.write_str("udp ")?,
             None => {}
         }
-        match &self.target {
-            Target::Any => out.write_str("everywhere")?,
-            Target::Cidr(network) => write!(out, "{network}")?,
-            Target::Host(host) => out.write_str(host)?,
-            Target::Below(suffix) => write!(out, "*{suffix}")?,
-        }
+        self.target.fmt(out)?;
         if self.ports.is_all() {
             Ok(())
         } else {
             write!(out, " ports {}", self.ports)
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Any => out.write_str("everywhere"),
+            Target::Cidr(network) => network.fmt(out),
+            Target::Host(host) => out.write_str(host),
+            Target::Below(suffix) => write!(out, "*{suffix}"),
         }
     }
 }

@@ -140,6 +140,8 @@ fn silent() -> Layer {
         fs: Vec::new(),
         net: Vec::new(),
         exec: Vec::new(),
+        http: Vec::new(),
+        http_rule: RuleRef::named("flags", "http"),
         deny_syscalls: Vec::new(),
         syscalls_rule: RuleRef::named("flags", "flags"),
         audit: Audit::default(),

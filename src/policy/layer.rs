@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
 use super::matching::PathPattern;
-use super::net::NetPattern;
+use super::net::{NetPattern, Target};
 use super::perm::PermSet;
 use super::read::{self, Source};
 use super::request::{RuleRef, Verdict};
@@ -131,6 +131,19 @@ pub(super) struct NetRule {
     pub rule: RuleRef,
 }
 
+/// A rule about requests of HTTP.
+#[derive(Debug, Clone)]
+pub(super) struct HttpRule {
+    pub action: Verdict,
+    /// A name, or all names below one.
+    pub host: Target,
+    /// Any, where there is none.
+    pub methods: Vec<Box<str>>,
+    /// Every path, where there is none.
+    pub path: Option<PathPattern>,
+    pub rule: RuleRef,
+}
+
 /// A rule about programs.
 #[derive(Debug, Clone)]
 pub(super) struct ExecRule {
@@ -157,6 +170,9 @@ pub struct Layer {
     pub(super) fs: Vec<FsRule>,
     pub(super) net: Vec<NetRule>,
     pub(super) exec: Vec<ExecRule>,
+    pub(super) http: Vec<HttpRule>,
+    /// What denies a request that none of them permits, to a host that one is about.
+    pub(super) http_rule: RuleRef,
     pub(super) deny_syscalls: Vec<String>,
     pub(super) syscalls_rule: RuleRef,
     pub(super) audit: Audit,

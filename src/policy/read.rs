@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::layer::{DefaultRule, ExecRule, FsRule, Layer, LoadError, NetRule, Problem, Vars};
+use super::layer::{
+    DefaultRule, ExecRule, FsRule, HttpRule, Layer, LoadError, NetRule, Problem, Vars,
+};
 use super::limits::{Approval, Audit, Limits, OnViolation, Plugins};
 use super::nearest::suggestion;
 use super::perm::PermSet;
@@ -215,6 +217,7 @@ impl Reader<'_> {
             "fs",
             "net",
             "exec",
+            "http",
             "antiEscape",
             "audit",
             "limits",
@@ -248,6 +251,8 @@ impl Reader<'_> {
             fs: Vec::new(),
             net: Vec::new(),
             exec: Vec::new(),
+            http: Vec::new(),
+            http_rule: self.rule(place("http"), "http"),
             deny_syscalls: Vec::new(),
             syscalls_rule: self.rule(place("antiEscape"), "antiEscape.denySyscalls"),
             audit: Audit::default(),
@@ -272,6 +277,7 @@ impl Reader<'_> {
             "fs" => layer.fs = self.fs_rules(node),
             "net" => layer.net = self.net_rules(node),
             "exec" => layer.exec = self.exec_rules(node),
+            "http" => layer.http = self.http_rules(node),
             "antiEscape" => layer.deny_syscalls = self.anti_escape(node),
             "audit" => layer.audit = self.audit(node),
             "limits" => layer.limits = self.limits(node),
@@ -414,6 +420,14 @@ impl Reader<'_> {
         rules
             .into_iter()
             .filter_map(|(what, item)| self.net_rule(what, item))
+            .collect()
+    }
+
+    fn http_rules(&mut self, node: &Node<'_>) -> Vec<HttpRule> {
+        let rules = self.rules(node, "http");
+        rules
+            .into_iter()
+            .filter_map(|(what, item)| self.http_rule(what, item))
             .collect()
     }
 

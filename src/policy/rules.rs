@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::layer::{ExecRule, FsRule, NetRule};
+use super::layer::{ExecRule, FsRule, HttpRule, NetRule};
 use super::limits::{Approval, Limits, Scope, parse_duration, parse_size};
 use super::matching::PathPattern;
 use super::nearest::suggestion;
@@ -100,6 +100,78 @@ impl Reader<'_> {
             pattern,
             rule,
         })
+    }
+
+    pub fn http_rule(&mut self, what: String, node: &Node<'_>) -> Option<HttpRule> {
+        const FIELDS: &[&str] = &["action", "host", "methods", "path", "description"];
+        let members = self.object(node, &what, FIELDS);
+        self.describes(members);
+        let action = self.required(node, members, &what, "action");
+        let action = action.and_then(|action| self.verdict(action, "action"));
+        let host = self.required(node, members, &what, "host");
+        let host = host.and_then(|host| self.named_host(host));
+        let methods = match field(members, "methods") {
+            None => Some(Vec::new()),
+            Some(list) => self.methods(list),
+        };
+        let path = match field(members, "path") {
+            None => Some(None),
+            Some(path) => self.path_of_request(path).map(Some),
+        };
+        let rule = self.rule(node.at, what);
+        Some(HttpRule {
+            action: action?,
+            host: host?,
+            methods: methods?,
+            path: path?,
+            rule,
+        })
+    }
+
+    /// A host by name: which requests are for an address is said by nobody.
+    fn named_host(&mut self, node: &Node<'_>) -> Option<Target> {
+        let text = self.text(node, "host")?;
+        let message = match Target::host(text) {
+            Ok(host @ (Target::Host(_) | Target::Below(_))) => return Some(host),
+            Ok(_address) => format!("{text:?} is an address; a rule about requests names a host"),
+            Err(message) => message,
+        };
+        self.problem(node.at, message);
+        None
+    }
+
+    fn methods(&mut self, list: &Node<'_>) -> Option<Vec<Box<str>>> {
+        let items = self.list(list, "methods");
+        if items.is_empty() && matches!(list.value, Value::List(_)) {
+            self.problem(
+                list.at,
+                "methods is empty; leave it away to mean all of them",
+            );
+            return None;
+        }
+        let mut methods = Vec::new();
+        for item in items {
+            let text = self.text(item, "a method")?;
+            let is_method = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
+            if text.is_empty() || !text.bytes().all(is_method) {
+                let message = format!("{text:?} is no method; they are written as GET and POST");
+                self.problem(item.at, message);
+                return None;
+            }
+            methods.push(text.into());
+        }
+        Some(methods)
+    }
+
+    fn path_of_request(&mut self, node: &Node<'_>) -> Option<PathPattern> {
+        let text = self.text(node, "path")?;
+        let message = match text {
+            _ if !text.starts_with('/') => "should begin with /",
+            _ if text.contains(['%', '#']) => "is written as it is once decoded, without % and #",
+            _ => return self.path(node),
+        };
+        self.problem(node.at, format!("the path {text:?} {message}"));
+        None
     }
 
     fn describes(&mut self, members: &[super::scan::Member<'_>]) {

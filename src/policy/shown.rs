@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::layer::{ExecRule, FsRule, NetRule};
+use super::layer::{ExecRule, FsRule, HttpRule, NetRule};
 use super::merge::Policy;
 use super::plan::{Absent, ExecPlan, Intercept, MaskKind, NetPlan, Plan};
 use super::request::RuleRef;
@@ -99,7 +99,14 @@ impl Policy {
             });
             let calls = (layer.syscalls_rule == *rule)
                 .then(|| format!("syscall deny {}", layer.deny_syscalls.join(",")));
-            files.or(programs).or(net).or(defaults).or(calls)
+            let requests = layer.http.iter().find(|it| it.rule == *rule);
+            let requests = requests.map(HttpRule::says);
+            files
+                .or(programs)
+                .or(net)
+                .or(requests)
+                .or(defaults)
+                .or(calls)
         })
     }
 }

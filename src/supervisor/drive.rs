@@ -145,6 +145,7 @@ impl Drive {
             limits,
             worker,
             masks,
+            authority,
             held,
             program,
             ..
@@ -169,7 +170,10 @@ impl Drive {
             .map(MaskWatch::listen)
             .transpose()
             .map_err(RunError::io("watch", "the host's folders"))?;
-        let plane = launched.doors.map(leaving::open).transpose()?;
+        let plane = launched
+            .doors
+            .map(|doors| leaving::open(doors, authority))
+            .transpose()?;
         if plane.is_some() {
             gate.has_plane();
         }

@@ -30,7 +30,7 @@ pub fn foresee(policy: &PolicyChoice, program: &Program) -> Result<ShownPlan, Ru
         report: None,
         require: Require::default(),
     };
-    let prepared = prepare(&wanted, layers, &features, bare.as_deref())?;
+    let prepared = prepare(&wanted, layers, &features, (bare.as_deref(), None))?;
     let plan = prepared.request.plan;
     let mut calls = Vec::new();
     if let Some(intercept) = &plan.intercept {

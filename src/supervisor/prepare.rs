@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::RunError;
 use super::learner::{LearnError, real};
-use super::start::{Wanted, input};
+use super::options::{Program, Surroundings};
+use super::start::Wanted;
+use super::worker::unreadable;
+use crate::egress::Authority;
+use crate::ipc::{DEFAULT_SEGMENT, assets};
 use crate::launch::{Features, LaunchRequest, Piece};
-use crate::oci::{self, OciError, Prepared};
+use crate::oci::{self, OciError, PrepareInput, Prepared, Target, WorkerFiles};
 use crate::policy::{Layer, PermSet};
 
 /// The launch that carries the policy, with namespaces, or without them and then `bare` says why.
@@ -14,7 +18,7 @@ pub(super) fn prepare(
     wanted: &Wanted<'_>,
     layers: Vec<Layer>,
     features: &Features,
-    bare: Option<&str>,
+    (bare, authority): (Option<&str>, Option<&Authority>),
 ) -> Result<Prepared, RunError> {
     if let (Some(path), Some(why)) = (&wanted.policy.learn, bare) {
         let (path, why) = (path.display().to_string(), why.to_owned());
@@ -24,7 +28,7 @@ pub(super) fn prepare(
         wanted,
         layers,
         features.clone(),
-        bare.map(str::to_owned),
+        (bare.map(str::to_owned), authority),
     )?);
     let prepared = match (prepared, bare) {
         (Err(OciError::Refused(refused)), Some(why)) => {
@@ -110,4 +114,90 @@ pub(super) fn unseen(request: &LaunchRequest, directory: &Path) -> Result<(), Ru
             place: "/".to_owned(),
         }),
     }
+}
+
+/// What the bundle needs to know.
+fn input(
+    wanted: &Wanted<'_>,
+    layers: Vec<Layer>,
+    features: Features,
+    (bare, authority): (Option<String>, Option<&Authority>),
+) -> Result<PrepareInput, RunError> {
+    let Surroundings {
+        env,
+        workdir,
+        python,
+        venv,
+        out,
+        out_keep,
+        proxy_port,
+        bundle,
+        rootfs,
+    } = wanted.surroundings.clone();
+    let (target, worker) = match wanted.program {
+        Program::Code { .. } => (
+            Target::Python {
+                python,
+                venv,
+                script: None,
+            },
+            true,
+        ),
+        Program::Script { path, .. } => {
+            let real = path.canonicalize().map_err(unreadable(path))?;
+            (
+                Target::Python {
+                    python,
+                    venv,
+                    script: Some(real),
+                },
+                true,
+            )
+        }
+        Program::Command { name, args } => {
+            let (name, args) = (Some(name.clone()), args.clone());
+            (Target::Command { name, args }, false)
+        }
+        Program::OfBundle => {
+            let (name, args) = (None, Vec::new());
+            (Target::Command { name, args }, false)
+        }
+    };
+    Ok(PrepareInput {
+        layers,
+        target,
+        worker: worker.then(|| worker_files(wanted.session)),
+        env,
+        cwd: workdir,
+        out,
+        out_keep,
+        proxy_port,
+        trusted: authority.map(|authority| authority.trusted().to_owned()),
+        bundle,
+        rootfs,
+        stdio: wanted.stdio,
+        features,
+        umask: umask(),
+        bare,
+        require: wanted.require,
+        allow_degraded: wanted.allow_degraded,
+    })
+}
+
+pub(super) fn worker_files(segment: Option<u64>) -> WorkerFiles {
+    let mut files = vec![("worker.py".to_owned(), assets::WORKER_PY.into())];
+    files.extend(assets::WORKER_PYC.map(|code| ("worker.pyc".to_owned(), code.into())));
+    WorkerFiles {
+        bootstrap: assets::BOOTSTRAP_PY.to_owned(),
+        files,
+        segment_bytes: segment.unwrap_or(DEFAULT_SEGMENT),
+    }
+}
+
+/// The caller's file mode creation mask, which can only be read by setting it. There
+/// is no other thread that could make a file in between.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
 }

@@ -9,16 +9,16 @@ use super::layers::{load_layers, vars};
 use super::learner::{LearnedFile, Learner};
 use super::masks::MaskWatch;
 use super::options::{PolicyChoice, Program, Surroundings};
-use super::prepare::{prepare, unseen, writable};
+use super::prepare::{prepare, unseen, worker_files, writable};
 use super::reload::{Found, Ground, Listening, digest, directory, tidy};
 use super::sandbox;
-use super::worker::{WorkerStart, unreadable, worker_start};
+use super::worker::{WorkerStart, worker_start};
 use crate::audit::{Event, EventLog, LogError, Mechanism, Resources};
-use crate::ipc::{DEFAULT_SEGMENT, assets};
+use crate::egress::Authority;
 use crate::launch::{
     self, Features, HeldSignals, LaunchError, LaunchRequest, Launched, Require, StdioRequest,
 };
-use crate::oci::{self, PrepareInput, Prepared, Target, WorkerFiles};
+use crate::oci::{self, Prepared};
 use crate::policy::{Degraded, Layer, Limits, Policy, RuleMechanism};
 
 /// What is to be started.
@@ -74,6 +74,8 @@ pub(super) struct Started {
     pub limits: Limits,
     pub worker: Option<WorkerStart>,
     pub masks: Option<MaskWatch>,
+    /// Who stands for hosts to whom requests are read.
+    pub authority: Option<Authority>,
     /// Signals that end us wait until there is a loop to take them.
     pub held: HeldSignals,
 }
@@ -161,6 +163,7 @@ struct Planned {
     request: LaunchRequest,
     worker: Option<WorkerStart>,
     ground: Option<Ground>,
+    authority: Option<Authority>,
 }
 
 fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
@@ -179,12 +182,21 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
     let features = Features::probe();
     let missing = &features.user_namespaces;
     let bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
+    // Without namespaces nothing leaves.
+    let reads = bare.is_none() && layers.iter().any(Layer::reads_requests);
+    let authority = reads.then(Authority::new).transpose();
+    let authority = authority.map_err(RunError::io("make", "the authority of this run"))?;
     let Prepared {
         policy,
         request,
         degraded,
         standing,
-    } = prepare(wanted, layers, &features, bare.as_deref())?;
+    } = prepare(
+        wanted,
+        layers,
+        &features,
+        (bare.as_deref(), authority.as_ref()),
+    )?;
     recorded(&policy, wanted.events.is_some())?;
     let ground = kept.map(|(digest, kept)| Ground {
         standing,
@@ -211,6 +223,7 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
         request,
         worker: worker_start(wanted)?,
         ground,
+        authority,
     };
     Ok((policy, planned))
 }
@@ -261,6 +274,7 @@ fn start<T>(
         mut degraded,
         request,
         worker,
+        authority,
         ..
     } = planned;
     gate.record(&Event::SessionStart {
@@ -284,7 +298,7 @@ fn start<T>(
     let launched = match launch::launch(request, &mut prepare_once) {
         Err(LaunchError::Namespaces(why)) if bare.is_none() => {
             let layers = load_layers(wanted.policy)?;
-            let again = prepare(wanted, layers, &features, Some(&why))?;
+            let again = prepare(wanted, layers, &features, (Some(&why), None))?;
             bare = Some(why);
             masks = MaskWatch::over(&again.request)?;
             rules.clone_from(&again.request.plan.mechanisms);
@@ -321,6 +335,7 @@ fn start<T>(
         limits,
         worker,
         masks,
+        authority,
         held,
     };
     Ok((started, done))
@@ -352,97 +367,12 @@ fn announced(init: i32, enforced: &[Mechanism]) -> Event {
     }
 }
 
-/// What the bundle needs to know.
-pub(super) fn input(
-    wanted: &Wanted<'_>,
-    layers: Vec<Layer>,
-    features: Features,
-    bare: Option<String>,
-) -> Result<PrepareInput, RunError> {
-    let Surroundings {
-        env,
-        workdir,
-        python,
-        venv,
-        out,
-        out_keep,
-        proxy_port,
-        bundle,
-        rootfs,
-    } = wanted.surroundings.clone();
-    let (target, worker) = match wanted.program {
-        Program::Code { .. } => (
-            Target::Python {
-                python,
-                venv,
-                script: None,
-            },
-            true,
-        ),
-        Program::Script { path, .. } => {
-            let real = path.canonicalize().map_err(unreadable(path))?;
-            (
-                Target::Python {
-                    python,
-                    venv,
-                    script: Some(real),
-                },
-                true,
-            )
-        }
-        Program::Command { name, args } => {
-            let (name, args) = (Some(name.clone()), args.clone());
-            (Target::Command { name, args }, false)
-        }
-        Program::OfBundle => {
-            let (name, args) = (None, Vec::new());
-            (Target::Command { name, args }, false)
-        }
-    };
-    Ok(PrepareInput {
-        layers,
-        target,
-        worker: worker.then(|| worker_files(wanted.session)),
-        env,
-        cwd: workdir,
-        out,
-        out_keep,
-        proxy_port,
-        bundle,
-        rootfs,
-        stdio: wanted.stdio,
-        features,
-        umask: umask(),
-        bare,
-        require: wanted.require,
-        allow_degraded: wanted.allow_degraded,
-    })
-}
-
-fn worker_files(segment: Option<u64>) -> WorkerFiles {
-    let mut files = vec![("worker.py".to_owned(), assets::WORKER_PY.into())];
-    files.extend(assets::WORKER_PYC.map(|code| ("worker.pyc".to_owned(), code.into())));
-    WorkerFiles {
-        bootstrap: assets::BOOTSTRAP_PY.to_owned(),
-        files,
-        segment_bytes: segment.unwrap_or(DEFAULT_SEGMENT),
-    }
-}
-
 /// Writes the built-in bundle of Python, with its worker, to a directory: for any OCI runtime.
 ///
 /// # Errors
 /// The directory exists and is not empty, or cannot be written; there is no interpreter.
 pub fn write_python_bundle(dir: &Path) -> Result<(), RunError> {
     Ok(oci::write_python(dir, &worker_files(None))?)
-}
-
-/// The caller's file mode creation mask, which can only be read by setting it. There
-/// is no other thread that could make a file in between.
-fn umask() -> u32 {
-    let mask = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(mask);
-    mask.bits()
 }
 
 pub(super) fn mechanism(mechanism: &launch::Mechanism) -> Mechanism {

@@ -85,6 +85,7 @@ pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
         out: None,
         out_keep: false,
         proxy_port: None,
+        trusted: None,
         bundle: None,
         rootfs: None,
         stdio: StdioRequest::Pipes,

@@ -22,6 +22,7 @@ pub(super) fn of(
         paths(layer, world, outline, live, &mut list);
         programs(layer, policy.mode, live, &mut list);
         connections(layer, world, net, &mut list);
+        requests(layer, net, &mut list);
         if !layer.deny_syscalls.is_empty() {
             list.push(mechanism(&layer.syscalls_rule, "seccomp"));
         }
@@ -150,5 +151,15 @@ fn connections(layer: &Layer, world: &World, net: NetPlan, list: &mut Vec<RuleMe
         .chain(rules)
     {
         list.push(mechanism(rule, how));
+    }
+}
+
+fn requests(layer: &Layer, net: NetPlan, list: &mut Vec<RuleMechanism>) {
+    let how = match net {
+        NetPlan::Egress => "egress plane: each request is read, out of TLS too",
+        NetPlan::None | NetPlan::Sealed => "nothing leaves",
+    };
+    for rule in &layer.http {
+        list.push(mechanism(&rule.rule, how));
     }
 }

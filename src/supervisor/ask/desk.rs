@@ -236,8 +236,13 @@ fn target(held: &Held) -> String {
     }
 }
 
-/// `name.example, port 443, at 192.0.2.1 or 192.0.2.2`.
+/// `name.example, port 443, at 192.0.2.1 or 192.0.2.2`; of a request `POST /x, to name.example, port 443`.
 fn place(site: &Site) -> String {
+    if let Some(request) = &site.request {
+        let host = site.host.as_deref().unwrap_or_default();
+        let words = format!("{request}, to {host}, port {}", site.port);
+        return printable(words.as_bytes());
+    }
     let addresses: Vec<String> = site.addresses.iter().map(IpAddr::to_string).collect();
     let (addresses, port) = (addresses.join(" or "), site.port);
     match &site.host {

@@ -36,9 +36,9 @@ impl Drive {
                 self.obey(ruling);
                 self.take_sent(sent);
             }
-            Waiting::Connection(question, addresses) => {
+            Waiting::Connection(question, way) => {
                 question.answer(match &ruling {
-                    Ok(_) if permit => Ok(addresses),
+                    Ok(_) if permit => Ok(way),
                     Ok(ruling) => Err(Denied {
                         reason: ruling.reason.clone().into(),
                     }),

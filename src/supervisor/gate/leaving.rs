@@ -6,8 +6,10 @@ use super::question::{Held, Waiting};
 use super::*;
 use crate::approval::{Site, Wish};
 use crate::audit::Leaving;
-use crate::egress::{Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question};
-use crate::policy::{Proto, RuleOrigin};
+use crate::egress::{
+    Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question, RequestLine, Way,
+};
+use crate::policy::{AMBIGUOUS_PATH, HttpRequest, Proto, RuleOrigin};
 
 /// What is to be done about a name or a connection.
 pub(in crate::supervisor) enum Leaves {
@@ -20,8 +22,8 @@ pub(in crate::supervisor) enum Leaves {
 /// A connection about which somebody is to be asked.
 pub(in crate::supervisor) struct Asking {
     site: Site,
-    /// The same addresses, in the order in which they are tried.
-    addresses: Vec<IpAddr>,
+    /// What it may do then; its addresses are those of the site, in the order in which they are tried.
+    way: Way,
     asked: Target,
     decision: Decision,
 }
@@ -30,7 +32,7 @@ impl Asking {
     /// What waits for the answer.
     pub(in crate::supervisor) fn held(self, question: Question) -> Held {
         Held {
-            waiting: Waiting::Connection(question, self.addresses),
+            waiting: Waiting::Connection(question, self.way),
             wish: Wish::connection(self.site, self.decision.rule.clone()),
             asked: self.asked,
             decision: self.decision,
@@ -56,32 +58,48 @@ impl Gate {
         let (decision, permitted) = match asked {
             Asked::Name(name, _) => (self.policy.decide_name(name), Vec::new()),
             Asked::Connect(connection) => self.permitted(connection),
+            Asked::Request(connection, line) => (self.requested(connection, line), Vec::new()),
             Asked::Led(connection, address) => return self.led(connection, *address),
         };
         let target = target(asked, &permitted);
+        // No change of a rule lets it through.
+        let denied = denied.or((decision.rule.what == AMBIGUOUS_PATH).then_some(AMBIGUOUS_PATH));
         if let Some(reason) = denied {
             return self.denied_by_plane(target, reason);
         }
+        if let (Verdict::Ask, Asked::Request(_, line)) = (decision.verdict, asked)
+            && line.target.len() > LONGEST_PATH
+        {
+            return self.denied_by_plane(target, "it is too long for anybody to be asked about it");
+        }
+        let way = self.way(asked, permitted);
         let ruling = match asked {
             _ if decision.verdict != Verdict::Ask => self.rule(target, &decision, flag(asked))?,
             // Who connects to it is asked about.
             Asked::Name(..) => self.leave(target, &decision)?,
-            Asked::Connect(connection) | Asked::Led(connection, _) => {
+            Asked::Connect(connection)
+            | Asked::Led(connection, _)
+            | Asked::Request(connection, _) => {
+                let request = match asked {
+                    Asked::Request(_, line) => Some(format!("{} {}", line.method, line.target)),
+                    _ => None,
+                };
                 let site = Site {
                     host: connection.host.clone(),
-                    addresses: permitted.iter().copied().collect(),
+                    addresses: way.addresses.iter().copied().collect(),
                     port: connection.port,
+                    request,
                 };
                 return Ok(Leaves::Ask(Box::new(Asking {
                     site,
-                    addresses: permitted,
+                    way,
                     asked: target,
                     decision,
                 })));
             }
         };
         let answer = match ruling.answer {
-            Answer::Allowed | Answer::Held => Ok(permitted),
+            Answer::Allowed | Answer::Held => Ok(way),
             _ => Err(Denied {
                 reason: format!("rule {}", decision.rule).into(),
             }),
@@ -122,7 +140,30 @@ impl Gate {
             reason: String::new(),
             remark: None,
         };
-        Ok(Leaves::Ruled(Ok(vec![address]), ruling))
+        let way = Way {
+            addresses: vec![address],
+            is_read: false,
+        };
+        Ok(Leaves::Ruled(Ok(way), ruling))
+    }
+
+    fn requested(&self, connection: &Connection, line: &RequestLine) -> Decision {
+        self.policy.decide_request(&HttpRequest {
+            host: connection.host.as_deref().unwrap_or_default(),
+            method: &line.method,
+            target: &line.target,
+        })
+    }
+
+    fn way(&self, asked: &Asked, addresses: Vec<IpAddr>) -> Way {
+        let host = match asked {
+            Asked::Connect(connection) => connection.host.as_deref(),
+            Asked::Name(..) | Asked::Led(..) | Asked::Request(..) => None,
+        };
+        Way {
+            addresses,
+            is_read: host.is_some_and(|host| self.policy.reads_requests_to(host)),
+        }
     }
 
     /// The event of a connection that is over.
@@ -141,13 +182,15 @@ impl Gate {
         }
     }
 
-    /// Whether a connection that is open may stay so.
+    /// Whether a connection that is open may stay so, where the requests on it are read or not.
     pub(in crate::supervisor) fn still_permits(
         policy: &Policy,
-        connection: &Connection,
-        address: IpAddr,
+        (connection, address): (&Connection, IpAddr),
+        is_read: bool,
     ) -> bool {
-        decide(policy, connection, Some(address)).verdict.permits()
+        let host = connection.host.as_deref();
+        let is_to_be_read = host.is_some_and(|host| policy.reads_requests_to(host));
+        decide(policy, connection, Some(address)).verdict.permits() && (is_read || !is_to_be_read)
     }
 
     /// The addresses that may be dialled, or about which somebody is to be asked where that is the
@@ -202,6 +245,11 @@ fn target(asked: &Asked, permitted: &[IpAddr]) -> Target {
             printable(name.as_bytes()),
             Operation::Resolve,
             of_name(name, *ingress),
+        ),
+        Asked::Request(connection, line) => (
+            requested(connection, line),
+            Operation::Request,
+            leaving(connection, permitted),
         ),
         Asked::Connect(connection) | Asked::Led(connection, _) => (
             shown(connection, permitted),
@@ -262,8 +310,23 @@ fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
     }
 }
 
+/// The most bytes of a path that are shown, and of a target about which somebody is asked.
+const LONGEST_PATH: usize = 1024;
+
+/// `GET name:443/path`: without the query, in which programs say what is nobody else's.
+fn requested(connection: &Connection, line: &RequestLine) -> String {
+    let path = line.target.split('?').next().unwrap_or_default();
+    let end = path.len().min(LONGEST_PATH);
+    let more = if end < path.len() { "..." } else { "" };
+    let host = connection.host.as_deref().unwrap_or("?");
+    let to = format!("{} {host}:{}", line.method, connection.port);
+    printable(&[to.as_bytes(), &path.as_bytes()[..end], more.as_bytes()].concat())
+}
+
 fn flag(asked: &Asked) -> String {
     match asked {
+        // No flag is about requests.
+        Asked::Request(..) => String::new(),
         Asked::Name(name, _) => format!("--allow-net={name}"),
         Asked::Connect(connection) | Asked::Led(connection, _) => Request::Net {
             proto: Proto::Tcp,

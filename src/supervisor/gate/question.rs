@@ -1,14 +1,13 @@
 //! What the interceptor asks about a call that the kernel holds.
 
 use std::ffi::OsStr;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Gate, Ruling, Target, known_as};
 use crate::approval::{Act, Wish};
 use crate::audit::{Answer, Event, LogError, Operation, Origin};
-use crate::egress::Question as Leave;
+use crate::egress::{Question as Leave, Way};
 use crate::intercept::{Asked, Question};
 use crate::policy::{Approval, Decision, Perm, Request, Verdict};
 use crate::supervisor::printable::printable;
@@ -26,8 +25,8 @@ pub(in crate::supervisor) enum Course {
 pub(in crate::supervisor) enum Waiting {
     /// The interceptor, with its question of this number.
     Call(u64),
-    /// The plane, with a connection to any of these addresses.
-    Connection(Leave, Vec<IpAddr>),
+    /// The plane, with a connection or a request that may then go so far.
+    Connection(Leave, Way),
 }
 
 /// An operation that waits for somebody's answer.

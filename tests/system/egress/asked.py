@@ -124,6 +124,50 @@ def proxied():
     ended(terminal)
 
 
+REQUEST = r"may the program request this\?\r\n  ([^\r\n]*)\r\n"
+
+
+def requests():
+    """An answer is for one method, path and query; what needs none goes on."""
+    code = ("import http.client\n"
+            "web = http.client.HTTPConnection('allowed.example', 80, timeout=60)\n"
+            "for method, path in ('GET', '/a'), ('POST', '/b?c'), ('POST', '/b?c'), ('POST', '/d'):\n"
+            "    web.request(method, path)\n"
+            "    answer = web.getresponse()\n"
+            "    answer.read()\n"
+            "    print('<', method, path, answer.status, '>')\n")
+    terminal = run(code, "--events", f"{FOLDER}/requests", policy="requests.json")
+    terminal.expect("< GET /a 200 >")
+    for target, answer, told in [("/b?c", "session", ["/b?c 200"] * 2), ("/d", "deny", ["/d 403"])]:
+        found = terminal.expect(REQUEST).group(1)
+        if found != f"POST {target}, to allowed.example, port 80":
+            raise SystemExit(f"asked was {found!r}")
+        terminal.expect(ANSWER)
+        terminal.type(answer + "\n")
+        for one in told:
+            terminal.expect(re.escape(f"< POST {one} >"))
+    ended(terminal)
+    log = [event for event in events("requests") if event["type"] == "decision" and event["operation"] == "request"]
+    told = [(event["target"], event["answer"]) for event in log]
+    names = [("GET", "/a", "allowed"), ("POST", "/b", "allowed"), ("POST", "/b", "allowed"), ("POST", "/d", "denied")]
+    if told != [(f"{method} allowed.example:80{path}", answer) for method, path, answer in names]:
+        raise SystemExit(f"the log says {told}")
+
+
+def read_from_now_on():
+    """A connection that nobody reads ends where a policy comes that reads it."""
+    name = f"read-{os.getpid()}"
+    terminal = run("with socket.create_connection(('allowed.example', 7), 60) as end:\n"
+                   "    print('<', end.recv(6).decode().strip(), '>')\n"
+                   "    try: print('<', end.recv(6), '>')\n"
+                   "    except ConnectionResetError: print('< over >')\n", "--name", name, policy="allow.json")
+    terminal.expect("< hello >")
+    command = [BUNTIME, "policy", "reload", name, f"{FOLDER}/requests.json"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    terminal.expect("< over >")
+    ended(terminal)
+
+
 def unanswered():
     """Nobody in time, and nobody at all."""
     terminal = run("attempt('allowed.example', 7)", policy="short.json")
@@ -147,6 +191,6 @@ def reloaded():
         ended(terminal)
 
 
-for scene in once, session, never, together, proxied, unanswered, reloaded:
+for scene in once, session, never, together, proxied, requests, read_from_now_on, unanswered, reloaded:
     scene()
 print("all asked")

@@ -36,11 +36,17 @@ fn a_person_is_asked_about_connections() {
         policy["approval"] = json!({ "timeout": timeout });
         scratch.file(&format!("{name}.json"), policy.to_string().as_bytes());
     }
+    let mut requests = policy("deny", &rules("allow"));
+    requests["http"] = json!({ "rules": [
+        { "action": "allow", "host": "allowed.example", "methods": ["GET"] },
+        { "action": "ask", "host": "allowed.example", "methods": ["POST"] },
+    ] });
+    scratch.file("requests.json", requests.to_string().as_bytes());
     let folder = scratch.path().display().to_string();
     let words = [PYTHON, "-I", "-c", ASKED, &scratch.binary(), &folder];
     let seen = on_host(&scratch, &words.map(str::to_owned));
     let arrived = seen.connections().len();
     seen.done.prints("all asked\n");
     // Of each that was let through, and of no other.
-    assert_eq!(arrived, 1 + 2 + 6 + 1 + 1);
+    assert_eq!(arrived, 1 + 2 + 6 + 1 + 1 + 1 + 1);
 }

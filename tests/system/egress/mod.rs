@@ -3,6 +3,7 @@
 mod agree;
 mod asked;
 mod hostile;
+mod read;
 mod recorded;
 mod requests;
 mod tools;

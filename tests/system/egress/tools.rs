@@ -10,13 +10,13 @@ const ALLOWED: &str = include_str!("tools/allowed.sh");
 const DENIED: &str = include_str!("tools/denied.sh");
 
 /// From npm, by hack/test.
-const BUN: &str = concat!(
+pub const BUN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/target/bun/node_modules/@oven/bun-linux-x64/bin"
 );
 
 /// What leaves out the proxy that the environment names.
-const WITHOUT_PROXY: [&str; 9] = [
+pub const WITHOUT_PROXY: [&str; 9] = [
     "env",
     "--unset=http_proxy",
     "--unset=https_proxy",

@@ -1,0 +1,182 @@
+//! Requests that are read, out of TLS too, and decided about one by one.
+
+use serde_json::{Value, json};
+
+use super::tools::{BUN, WITHOUT_PROXY};
+use super::{Seen, on_host, policy};
+use crate::support::{Child, PYTHON, Scratch, alone, is_root, recorded};
+
+const CERTIFICATES: &str = include_str!("read/certificates.sh");
+const PROGRAMS: &str = include_str!("read/programs.sh");
+
+/// What each program is told.
+const TOLD: &str = "\
+curl: 200 1.1
+curl --http2: 200 1.1
+curl, kept: 200 1
+200 0
+curl, plain: 200 1.1
+curl --ipv6: 200 1.1
+curl, TLS 1.2: 200 1.1
+urllib: 200
+bun: 200
+node: 200
+another path: 403 1.1
+another method: 403 1.1
+another method, plain: 403 1.1
+denied below: 403 1.1
+denied, by its number: 403 1.1
+another spelling: 403 1.1
+another host, kept: 403 1.1";
+
+/// A host beyond with TLS, of an authority that the host trusts with `trusts`.
+fn planted() -> Scratch {
+    let scratch = Scratch::new();
+    let folder = scratch.entry("");
+    let words = ["-c", CERTIFICATES, "sh", folder.trim_end_matches('/')];
+    Child::new("sh").args(words).clean_path().run().prints("");
+    scratch
+}
+
+fn rules(http: &Value) -> Value {
+    let mut policy = policy(
+        "deny",
+        &json!([
+            { "action": "allow", "host": "allowed.example" },
+            { "action": "allow", "host": "www.allowed.example" },
+        ]),
+    );
+    let perms = json!(["read_file", "read_dir", "execute"]);
+    policy["fs"] = json!({ "rules": [{ "action": "allow", "path": BUN, "perms": perms }] });
+    policy["http"] = json!({ "rules": http });
+    policy
+}
+
+/// Reading and notes, and nothing else.
+fn narrow() -> Value {
+    rules(&json!([
+        { "action": "allow", "host": "allowed.example", "methods": ["GET"], "path": "/v1" },
+        { "action": "allow", "host": "allowed.example", "methods": ["POST"], "path": "/v1/notes" },
+        { "action": "deny", "host": "allowed.example", "path": "/v1/secret" },
+        { "action": "allow", "host": "www.allowed.example" },
+    ]))
+}
+
+/// Runs a command of the sandbox on a host that trusts the authority of the host beyond.
+fn run(scratch: &Scratch, policy: &Value, flags: &[&str], command: &[&str]) -> Seen {
+    let authority = format!("SSL_CERT_FILE={}", scratch.entry("authority.pem"));
+    let policy = scratch.file("policy.json", policy.to_string().as_bytes());
+    let binary = scratch.binary();
+    let host = ["env", &authority, &binary, "run", "--policy", &policy];
+    let words = [&host[..], flags, &["--"], command].concat();
+    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    on_host(scratch, &words)
+}
+
+/// Whatever a program is and however it goes, each of its requests is one that a rule permits, and the
+/// others never leave.
+#[test]
+fn each_request_is_decided_about() {
+    let _alone = alone();
+    if !is_root("each_request_is_decided_about") {
+        return;
+    }
+    for ways in [&WITHOUT_PROXY[..], &[]] {
+        let scratch = planted();
+        let bun = format!("{BUN}/bun");
+        let log = scratch.entry("events");
+        let command = [ways, &["sh", "-c", PROGRAMS, "sh", &bun]].concat();
+        let seen = run(
+            &scratch,
+            &narrow(),
+            &["--quiet", "--events", &log],
+            &command,
+        );
+        let said = seen.done.stdout();
+        let (known, other): (Vec<&str>, Vec<&str>) = said
+            .lines()
+            .partition(|line| TOLD.lines().any(|told| told == *line));
+        assert_eq!(known.join("\n"), TOLD, "{}", seen.done);
+        let [post, why, elsewhere, ..] = other[..] else {
+            panic!("{}", seen.done)
+        };
+        // SHA-256 of so many zeros.
+        let digest = "35bce4eae54ec8e6cc2868baa8d157914d6ae2858811b4cc0c078c94460fa26f";
+        assert!(post.contains(digest), "{post}");
+        let reason = "buntime: not permitted: rule http of ";
+        assert!(why.starts_with(&format!("why: {reason}")), "{why}");
+        assert!(!elsewhere.contains("200"), "{elsewhere}");
+        for arrived in &seen.arrived {
+            assert!(!arrived.contains("denied"), "{arrived}");
+        }
+        let events = recorded(&log);
+        let denied = events.iter().filter(|event| event["answer"] == "denied");
+        let denied: Vec<&Value> = denied.map(|event| &event["target"]).collect();
+        assert!(
+            denied.contains(&&json!("DELETE allowed.example:443/v1/denied")),
+            "{denied:?}"
+        );
+    }
+}
+
+/// Who is read can say nothing but requests, and has to be who it is.
+#[test]
+fn nothing_else_is_said_to_a_host_that_is_read() {
+    let _alone = alone();
+    if !is_root("nothing_else_is_said_to_a_host_that_is_read") {
+        return;
+    }
+    let scratch = planted();
+    let script = "
+import socket, ssl, urllib.request, urllib.error
+def said(port, text, answers=64):
+    with socket.create_connection(('allowed.example', port), timeout=20) as end:
+        try:
+            end.sendall(text)
+            return end.recv(answers)
+        except ConnectionResetError:
+            return 'reset'
+print(said(80, b'\\x00\\x01\\x02 not HTTP\\r\\n'))
+print(said(7, b'plain words\\n'))
+unnamed = ssl._create_unverified_context()
+with socket.create_connection(('allowed.example', 443), timeout=20) as end:
+    try:
+        unnamed.wrap_socket(end)
+        print('unnamed')
+    except OSError as error:
+        print('reset' if isinstance(error, ConnectionResetError) else error)
+try:
+    urllib.request.urlopen('https://www.allowed.example/')
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode().strip())
+# By its address, which no rule about requests names; what says the name there is read.
+context = ssl.create_default_context()
+with socket.create_connection(('45.80.0.80', 443), timeout=20) as end:
+    with context.wrap_socket(end, server_hostname='allowed.example') as inner:
+        inner.sendall(b'GET /v2 HTTP/1.1\\r\\nHost: allowed.example\\r\\nConnection: close\\r\\n\\r\\n')
+        print(inner.recv(12))
+";
+    let command = [&WITHOUT_PROXY[..], &[PYTHON, "-I", "-c", script]].concat();
+    let mut policy = narrow();
+    let by_address = json!({ "action": "allow", "cidr": "45.80.0.80" });
+    let net = policy["net"]["rules"].as_array_mut().expect("rules");
+    net.push(by_address);
+    let seen = run(&scratch, &policy, &["--quiet"], &command);
+    let said = seen.done.stdout();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", seen.done);
+    assert_eq!(lines[0], "reset", "{said}");
+    assert!(lines[1] == "reset" || lines[1] == "b'hello\\n'", "{said}");
+    assert_eq!(lines[2], "reset", "{said}");
+    let unproven = "502 buntime: no TLS with the host: invalid peer certificate";
+    assert!(lines[3].starts_with(unproven), "{said}");
+    assert_eq!(lines[4], "b'HTTP/1.1 403'", "{said}");
+    assert!(
+        !seen
+            .requests()
+            .iter()
+            .any(|request| request.contains("/v2")),
+        "{:?}",
+        seen.arrived
+    );
+}
