@@ -16,7 +16,7 @@ fn every_example_is_a_policy() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(blocks.len(), 5);
+    assert_eq!(blocks.len(), 7);
     for block in blocks {
         Layer::parse(block.as_bytes(), "docs/POLICIES.md", &vars)
             .unwrap_or_else(|error| panic!("{block}\n{error}"));

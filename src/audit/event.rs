@@ -228,6 +228,9 @@ pub struct Leaving {
     /// The transport.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proto: Option<Proto>,
+    /// The names of the secrets that a request has, or was to have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 fn is_first(generation: &u64) -> bool {

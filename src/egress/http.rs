@@ -18,8 +18,10 @@ use tokio::task::JoinSet;
 
 use super::connection::Refused;
 use super::counted::Counted;
+use super::guarded::{Guarded, told};
 use super::message::{Body, Refusal, host_of, to_program, to_server};
 use super::open::{By, Open, Opened};
+use super::secrets::Secrets;
 use super::{Denied, RequestLine, Shared};
 
 /// A connection to a server of HTTP.
@@ -84,12 +86,24 @@ impl Upstream {
     pub(super) async fn send(
         &mut self,
         mut request: Request<Incoming>,
+        secrets: &Arc<Secrets>,
         switched: &Slot<Switched>,
     ) -> io::Result<Response<Body>> {
         let here = hyper::upgrade::on(&mut request);
         let may_switch = to_server(&mut request);
-        let sent = self.sender.send_request(request.map(Either::Left)).await;
+        let request = request.map(|content| Either::Left(Guarded::open(content)));
+        let sent = self.sender.send_request(request).await;
         let mut response = sent.map_err(io::Error::other)?;
+        if secrets.are_told_in(response.headers()) {
+            let why = told();
+            self.open.failed(&why);
+            return Ok(Refusal {
+                status: StatusCode::BAD_GATEWAY,
+                error: "http_protocol_error",
+                why: why.to_string(),
+            }
+            .response());
+        }
         to_program(&mut response);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if !may_switch {
@@ -99,7 +113,7 @@ impl Upstream {
             let open = Arc::clone(&self.open);
             put(switched, Switched { here, there, open });
         }
-        Ok(response.map(Either::Left))
+        Ok(response.map(|content| Either::Left(Guarded::keeping(content, secrets))))
     }
 }
 
@@ -154,7 +168,7 @@ pub(super) fn builder() -> server::Builder {
 pub(super) async fn carry<I, S>(
     inside: I,
     outside: S,
-    open: Arc<Open>,
+    (open, is_secure): (Arc<Open>, bool),
     shared: &Shared,
 ) -> io::Result<()>
 where
@@ -165,10 +179,11 @@ where
     let mut first = By::Program;
     let upstream = tokio::sync::Mutex::new(upstream);
     let switched = Slot::default();
-    let service = service_fn(async |request: Request<Incoming>| {
+    let service = service_fn(async |mut request: Request<Incoming>| {
         let mut upstream = upstream.lock().await;
-        match agrees(&request, upstream.open(), shared).await {
-            Ok(()) => upstream.send(request, &switched).await,
+        let agreed = agrees(&mut request, (upstream.open(), is_secure), shared).await;
+        match agreed {
+            Ok(()) => upstream.send(request, &shared.secrets, &switched).await,
             Err(refusal) => Ok(refusal.response()),
         }
     });
@@ -205,20 +220,25 @@ where
     serving.await.map_err(io::Error::other)
 }
 
-/// Whether a request is for the host that its connection was made to, and one of those that it may make.
-async fn agrees(request: &Request<Incoming>, open: &Open, shared: &Shared) -> Result<(), Refusal> {
+/// Whether a request is for the host that its connection was made to, and one of those that it may make;
+/// it has the secrets then that it may have.
+async fn agrees(
+    request: &mut Request<Incoming>,
+    (open, is_secure): (&Open, bool),
+    shared: &Shared,
+) -> Result<(), Refusal> {
     let why = match host_of(request) {
         _ if request.method() == Method::CONNECT => Refusal::malformed("this is no proxy"),
         Ok(Some(named)) if named.port.is_some_and(|port| !open.is_at(port)) => {
             Refusal::malformed("it names another port than its connection was made to")
         }
         Ok(Some(named)) => {
-            return match open.speaks_to(&named.host, shared).await? {
-                true => Ok(open.asks(line(request), &named.host, shared).await?),
-                false => Ok(()),
-            };
+            let is_read = open.speaks_to(&named.host, shared).await?;
+            return admits(request, (open, is_read, is_secure), &named.host, shared).await;
         }
-        Ok(None) if open.has_no_name() => return Ok(()),
+        Ok(None) if open.has_no_name() => {
+            return admits(request, (open, false, is_secure), "", shared).await;
+        }
         Ok(None) => Refusal::malformed("it does not say for which host it is"),
         Err(why) => why,
     };
@@ -226,13 +246,31 @@ async fn agrees(request: &Request<Incoming>, open: &Open, shared: &Shared) -> Re
     Err(why)
 }
 
-/// What a request asks its server for.
-pub(super) fn line(request: &Request<Incoming>) -> RequestLine {
+/// Whether a request may be made to this host, where requests to it are read or something in it stands for a
+/// secret; it has that secret then.
+///
+/// # Errors
+/// It may not.
+pub(super) async fn admits(
+    request: &mut Request<Incoming>,
+    (open, is_read, is_secure): (&Open, bool, bool),
+    host: &str,
+    shared: &Shared,
+) -> Result<(), Refusal> {
+    let secrets = shared.secrets.named_in(request);
+    if !is_read && secrets.is_empty() {
+        return Ok(());
+    }
     let target = request.uri().path_and_query();
-    RequestLine {
+    let line = RequestLine {
         method: request.method().to_string(),
         target: target.map_or_else(String::new, ToString::to_string),
-    }
+        secrets: secrets.clone(),
+        is_secure,
+    };
+    open.asks(line, host, shared).await?;
+    let put = shared.secrets.put(request, &secrets);
+    put.ok_or_else(|| Refusal::malformed("it cannot be said with the secret in it"))
 }
 
 impl From<Denied> for Refusal {

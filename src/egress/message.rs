@@ -1,12 +1,14 @@
 //! Messages of HTTP/1 as a proxy reads and hands them on (RFC 9110, RFC 9112).
 
 use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
+use super::guarded::Guarded;
+
 /// A message's content: what arrives, or what we say.
-pub(super) type Body = Either<Incoming, Full<Bytes>>;
+pub(super) type Body = Either<Guarded, Full<Bytes>>;
 
 /// What is said in the response of a proxy about why it made it (RFC 9209).
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

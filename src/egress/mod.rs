@@ -20,6 +20,7 @@ mod connection;
 mod counted;
 mod dial;
 mod dns;
+mod guarded;
 mod http;
 mod message;
 mod names;
@@ -28,6 +29,7 @@ mod opened;
 mod peek;
 mod proxy;
 mod relay;
+mod secrets;
 mod socks;
 mod tls;
 mod transparent;
@@ -53,6 +55,8 @@ use self::dial::Dialler;
 use self::names::Names;
 use self::open::Live;
 pub use self::open::{By, Ended};
+pub use self::secrets::Secret;
+use self::secrets::Secrets;
 
 /// Questions that may wait for an answer.
 const QUESTIONS: usize = 64;
@@ -68,6 +72,15 @@ pub struct Sockets {
     pub names_by_tcp: OwnedFd,
     /// Where programs find a proxy.
     pub proxy: Option<OwnedFd>,
+}
+
+/// What it takes to read requests.
+#[derive(Debug)]
+pub struct Reading {
+    /// Who stands for the hosts.
+    pub authority: Authority,
+    /// What is put into requests.
+    pub secrets: Vec<Secret>,
 }
 
 /// How somebody inside asks for something outside.
@@ -119,6 +132,10 @@ pub struct RequestLine {
     pub method: String,
     /// The path and the query.
     pub target: String,
+    /// The names of the secrets for which something in it stands.
+    pub secrets: Vec<String>,
+    /// Whether it is made over TLS, with a host that has proved to be who it is.
+    pub is_secure: bool,
 }
 
 /// A question to whoever has the policy. Dropped without an answer it is denied.
@@ -207,6 +224,7 @@ struct Shared {
     live: Live,
     /// Who stands for hosts to whom requests are read, where that is foreseen.
     authority: Option<Authority>,
+    secrets: Arc<Secrets>,
     /// How many connections were wanted.
     wanted: AtomicU64,
 }
@@ -266,7 +284,10 @@ impl Plane {
     ///
     /// # Errors
     /// A socket that cannot be listened to, or a host whose resolver cannot be made out.
-    pub fn open(sockets: Sockets, authority: Option<Authority>) -> io::Result<Plane> {
+    pub fn open(sockets: Sockets, reading: Option<Reading>) -> io::Result<Plane> {
+        let (authority, secrets) = reading
+            .map(|Reading { authority, secrets }| (authority, secrets))
+            .unzip();
         let (questions, asked) = mpsc::channel(QUESTIONS);
         // What ends is taken before the next question is, so that it is never long.
         let (over, ended) = mpsc::unbounded_channel();
@@ -276,6 +297,7 @@ impl Plane {
             questions,
             live: Live::new(over),
             authority,
+            secrets: Arc::new(Secrets::new(secrets.unwrap_or_default())),
             wanted: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();

@@ -114,7 +114,7 @@ async fn connect(
 
 /// Sends a request to the server that it names.
 async fn forward(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     kept: &mut Option<Kept>,
     switched: &Slot<Switched>,
     shared: &Shared,
@@ -154,10 +154,9 @@ async fn forward(
     };
     let Kept { upstream, host, .. } = kept.insert(ready);
     let open = upstream.open();
-    if open.is_read() {
-        open.asks(http::line(&request), host, shared).await?;
-    }
-    let sent = upstream.send(request, switched).await;
+    let how = (open, open.is_read(), false);
+    http::admits(&mut request, how, host, shared).await?;
+    let sent = upstream.send(request, &shared.secrets, switched).await;
     sent.map_err(|error| Refusal {
         status: StatusCode::BAD_GATEWAY,
         error: "connection_terminated",

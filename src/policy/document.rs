@@ -1,6 +1,8 @@
 //! A layer written down again: as a document of the language, and as one line for each thing
 //! that it says.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::layer::{self, DefaultRule, Layer};
@@ -8,6 +10,7 @@ use super::limits::{Approval, Audit, Limits, OnViolation, Plugins, Scope};
 use super::net::Target;
 use super::perm::{Perm, PermSet};
 use super::request::{Proto, Verdict};
+use super::secrets::Secret;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,8 +27,8 @@ struct Document {
     net: Section<NetRule>,
     #[serde(skip_serializing_if = "Section::is_empty")]
     exec: Section<ExecRule>,
-    #[serde(skip_serializing_if = "Section::is_empty")]
-    http: Section<HttpRule>,
+    #[serde(skip_serializing_if = "Requests::is_empty")]
+    http: Requests,
     #[serde(skip_serializing_if = "AntiEscape::is_empty")]
     anti_escape: AntiEscape,
     audit: Audit,
@@ -89,6 +92,36 @@ struct ExecRule {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+}
+
+/// What is said about requests.
+#[derive(Serialize)]
+struct Requests {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<HttpRule>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<WrittenSecret>,
+}
+
+impl Requests {
+    fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.secrets.is_empty()
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenSecret {
+    name: String,
+    host: String,
+    from: BTreeMap<&'static str, serde_json::Value>,
+}
+
+fn secret(secret: &Secret) -> WrittenSecret {
+    WrittenSecret {
+        name: secret.name.clone(),
+        host: secret.host.to_string(),
+        from: BTreeMap::from([secret.source.written()]),
+    }
 }
 
 #[derive(Serialize)]
@@ -277,8 +310,9 @@ impl Layer {
                     })
                     .collect(),
             },
-            http: Section {
+            http: Requests {
                 rules: self.http.iter().map(http_rule).collect(),
+                secrets: self.secrets.iter().map(secret).collect(),
             },
             anti_escape: AntiEscape {
                 deny_syscalls: self.deny_syscalls.clone(),
@@ -314,6 +348,7 @@ impl Layer {
         lines.extend(self.net.iter().map(layer::NetRule::says));
         lines.extend(self.exec.iter().map(layer::ExecRule::says));
         lines.extend(self.http.iter().map(layer::HttpRule::says));
+        lines.extend(self.secrets.iter().map(Secret::says));
         lines.extend(
             self.deny_syscalls
                 .iter()

@@ -142,6 +142,7 @@ fn silent() -> Layer {
         exec: Vec::new(),
         http: Vec::new(),
         http_rule: RuleRef::named("flags", "http"),
+        secrets: Vec::new(),
         deny_syscalls: Vec::new(),
         syscalls_rule: RuleRef::named("flags", "flags"),
         audit: Audit::default(),

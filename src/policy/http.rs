@@ -29,12 +29,17 @@ pub struct HttpRequest<'a> {
 pub const AMBIGUOUS_PATH: &str = "its path can be read in more than one way";
 
 impl Policy {
-    /// Whether some rule is about the requests to this host, so that each of them has to be read.
+    /// Whether some rule or credential is about the requests to this host, so that each has to be read.
     #[must_use]
     pub fn reads_requests_to(&self, host: &str) -> bool {
         let mut buffer = NameBuffer::new();
         let name = canonical(host, &mut buffer);
-        name.is_some_and(|name| self.layers.iter().any(|layer| layer.is_about(name)))
+        name.is_some_and(|name| {
+            let is_for_it = |layer: &Layer| layer.secrets.iter().any(|secret| secret.is_for(name));
+            self.layers
+                .iter()
+                .any(|layer| layer.is_about(name) || is_for_it(layer))
+        })
     }
 
     /// The answer to one request; that there may be a connection to its host is another decision.
@@ -68,10 +73,10 @@ impl Policy {
 }
 
 impl Layer {
-    /// Whether some rule of it is about requests.
+    /// Whether some rule or credential of it is about requests.
     #[must_use]
     pub fn reads_requests(&self) -> bool {
-        !self.http.is_empty()
+        !self.http.is_empty() || !self.secrets.is_empty()
     }
 
     fn is_about(&self, name: &str) -> bool {
@@ -131,7 +136,7 @@ fn denied(why: &str) -> Decision {
 }
 
 /// The name in its one form; `None` for an address and for what is no name.
-fn canonical<'b>(host: &str, buffer: &'b mut NameBuffer) -> Option<&'b str> {
+pub(super) fn canonical<'b>(host: &str, buffer: &'b mut NameBuffer) -> Option<&'b str> {
     NetQuery::of(Proto::Tcp, Some(host), None, 0, buffer)?.name
 }
 

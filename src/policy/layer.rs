@@ -11,6 +11,7 @@ use super::perm::PermSet;
 use super::read::{self, Source};
 use super::request::{RuleRef, Verdict};
 use super::scan::MAX_BYTES;
+use super::secrets::Secret;
 use super::{nearest, shipped};
 
 /// What `~`, `$PWD` and `${WORKSPACE}` stand for. A policy that speaks of one that is not absolute
@@ -173,6 +174,7 @@ pub struct Layer {
     pub(super) http: Vec<HttpRule>,
     /// What denies a request that none of them permits, to a host that one is about.
     pub(super) http_rule: RuleRef,
+    pub(super) secrets: Vec<Secret>,
     pub(super) deny_syscalls: Vec<String>,
     pub(super) syscalls_rule: RuleRef,
     pub(super) audit: Audit,

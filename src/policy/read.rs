@@ -11,6 +11,7 @@ use super::nearest::suggestion;
 use super::perm::PermSet;
 use super::request::{RuleOrigin, RuleRef, Verdict};
 use super::scan::{self, MAX_BYTES, Member, Node, Place, Value};
+use super::secrets::Secret;
 
 /// No more problems than this are listed; the rest mostly follows from them.
 const MAX_PROBLEMS: usize = 20;
@@ -253,6 +254,7 @@ impl Reader<'_> {
             exec: Vec::new(),
             http: Vec::new(),
             http_rule: self.rule(place("http"), "http"),
+            secrets: Vec::new(),
             deny_syscalls: Vec::new(),
             syscalls_rule: self.rule(place("antiEscape"), "antiEscape.denySyscalls"),
             audit: Audit::default(),
@@ -277,7 +279,7 @@ impl Reader<'_> {
             "fs" => layer.fs = self.fs_rules(node),
             "net" => layer.net = self.net_rules(node),
             "exec" => layer.exec = self.exec_rules(node),
-            "http" => layer.http = self.http_rules(node),
+            "http" => (layer.http, layer.secrets) = self.requests(node),
             "antiEscape" => layer.deny_syscalls = self.anti_escape(node),
             "audit" => layer.audit = self.audit(node),
             "limits" => layer.limits = self.limits(node),
@@ -396,14 +398,25 @@ impl Reader<'_> {
         section: &str,
     ) -> Vec<(String, &'n Node<'t>)> {
         let members = self.object(node, section, &["rules"]);
-        let Some(list) = field(members, "rules") else {
+        self.items(members, section, "rules", section)
+    }
+
+    /// The items of a list of a section, each with a name of its own.
+    fn items<'n, 't>(
+        &mut self,
+        members: &'n [Member<'t>],
+        section: &str,
+        list: &str,
+        each: &str,
+    ) -> Vec<(String, &'n Node<'t>)> {
+        let Some(node) = field(members, list) else {
             return Vec::new();
         };
-        let items = self.list(list, &format!("{section}.rules"));
+        let items = self.list(node, &format!("{section}.{list}"));
         items
             .iter()
             .enumerate()
-            .map(|(index, item)| (format!("{section}[{index}]"), item))
+            .map(|(index, item)| (format!("{each}[{index}]"), item))
             .collect()
     }
 
@@ -423,12 +436,24 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn http_rules(&mut self, node: &Node<'_>) -> Vec<HttpRule> {
-        let rules = self.rules(node, "http");
-        rules
-            .into_iter()
-            .filter_map(|(what, item)| self.http_rule(what, item))
-            .collect()
+    fn requests(&mut self, node: &Node<'_>) -> (Vec<HttpRule>, Vec<Secret>) {
+        let members = self.object(node, "http", &["rules", "secrets"]);
+        let rules = self.items(members, "http", "rules", "http");
+        let secrets = self.items(members, "http", "secrets", "http.secrets");
+        let rules = rules.into_iter();
+        let rules = rules.filter_map(|(what, item)| self.http_rule(what, item));
+        let rules = rules.collect();
+        let mut granted: Vec<Secret> = Vec::new();
+        for (what, item) in secrets {
+            let Some(secret) = self.secret(what, item) else {
+                continue;
+            };
+            if granted.iter().any(|other| other.name == secret.name) {
+                self.problem(item.at, format!("there are two secrets {:?}", secret.name));
+            }
+            granted.push(secret);
+        }
+        (rules, granted)
     }
 
     fn exec_rules(&mut self, node: &Node<'_>) -> Vec<ExecRule> {

@@ -11,6 +11,7 @@ use super::perm::{Perm, PermSet};
 use super::read::{Reader, field};
 use super::request::{Proto, RuleRef};
 use super::scan::{Node, Value};
+use super::secrets::{Secret, SecretSource};
 
 impl Reader<'_> {
     pub fn fs_rule(&mut self, what: String, node: &Node<'_>) -> Option<FsRule> {
@@ -126,6 +127,70 @@ impl Reader<'_> {
             path: path?,
             rule,
         })
+    }
+
+    pub fn secret(&mut self, what: String, node: &Node<'_>) -> Option<Secret> {
+        let members = self.object(node, &what, &["name", "host", "from", "description"]);
+        self.describes(members);
+        let name = self.required(node, members, &what, "name");
+        let name = name.and_then(|name| self.variable(name));
+        let host = self.required(node, members, &what, "host");
+        let host = host.and_then(|host| self.named_host(host));
+        let source = self.required(node, members, &what, "from");
+        let source = source.and_then(|from| self.secret_source(from));
+        let rule = self.rule(node.at, what);
+        Some(Secret {
+            name: name?,
+            host: host?,
+            source: source?,
+            rule,
+        })
+    }
+
+    fn variable(&mut self, node: &Node<'_>) -> Option<String> {
+        let text = self.text(node, "a variable")?;
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let begins = text.starts_with(|first: char| !first.is_ascii_digit());
+        if begins && text.bytes().all(is_name) {
+            return Some(text.to_owned());
+        }
+        self.problem(
+            node.at,
+            format!("{text:?} is no name of a variable, such as API_TOKEN"),
+        );
+        None
+    }
+
+    fn secret_source(&mut self, node: &Node<'_>) -> Option<SecretSource> {
+        let members = self.object(node, "from", &["env", "file", "command"]);
+        let (env, file) = (field(members, "env"), field(members, "file"));
+        match (env, file, field(members, "command")) {
+            (Some(env), None, None) => self.variable(env).map(SecretSource::Env),
+            (None, Some(file), None) => {
+                let pattern = self.path(file)?;
+                let literal = pattern.as_literal();
+                if literal.is_none() {
+                    self.problem(file.at, "a secret is in one file, without wildcards");
+                }
+                literal.as_deref().map(SecretSource::file)
+            }
+            (None, None, Some(command)) => {
+                let words = self.list(command, "command").iter();
+                let words: Option<Vec<String>> = words
+                    .map(|word| self.text(word, "a word of the command").map(str::to_owned))
+                    .collect();
+                let words = words.filter(|words| !words.is_empty());
+                if words.is_none() {
+                    self.problem(command.at, "command should be a program and its arguments");
+                }
+                words.map(SecretSource::Command)
+            }
+            _ => {
+                let message = "from should be one of {\"env\": \"NAME\"}, {\"file\": \"PATH\"} and {\"command\": [\"PROGRAM\"]}";
+                self.problem(node.at, message);
+                None
+            }
+        }
     }
 
     /// A host by name: which requests are for an address is said by nobody.

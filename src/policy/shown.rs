@@ -10,6 +10,7 @@ use super::layer::{ExecRule, FsRule, HttpRule, NetRule};
 use super::merge::Policy;
 use super::plan::{Absent, ExecPlan, Intercept, MaskKind, NetPlan, Plan};
 use super::request::RuleRef;
+use super::secrets::Secret;
 
 /// One rule of a plan, with what it says.
 #[derive(Debug, Clone, Serialize)]
@@ -101,6 +102,8 @@ impl Policy {
                 .then(|| format!("syscall deny {}", layer.deny_syscalls.join(",")));
             let requests = layer.http.iter().find(|it| it.rule == *rule);
             let requests = requests.map(HttpRule::says);
+            let secrets = layer.secrets.iter().find(|it| it.rule == *rule);
+            let requests = requests.or_else(|| secrets.map(Secret::says));
             files
                 .or(programs)
                 .or(net)

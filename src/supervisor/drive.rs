@@ -145,7 +145,7 @@ impl Drive {
             limits,
             worker,
             masks,
-            authority,
+            reading,
             held,
             program,
             ..
@@ -172,7 +172,7 @@ impl Drive {
             .map_err(RunError::io("watch", "the host's folders"))?;
         let plane = launched
             .doors
-            .map(|doors| leaving::open(doors, authority))
+            .map(|doors| leaving::open(doors, reading))
             .transpose()?;
         if plane.is_some() {
             gate.has_plane();

@@ -82,6 +82,26 @@ pub enum RunError {
         /// The cause.
         source: io::Error,
     },
+    /// A credential that requests are to have cannot be had.
+    #[error("the secret {name} ({rule}): {why}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// Where it is granted.
+        rule: String,
+        /// Why not.
+        why: String,
+    },
+    /// What can only narrow grants a credential.
+    #[error(
+        "{layer} grants the secret {name}, which only a policy of --policy can; leave it out there"
+    )]
+    GrantsSecret {
+        /// The policy.
+        layer: String,
+        /// The secret's name.
+        name: String,
+    },
     /// A record of ours could be written by the program it is about.
     #[error("keep {what} {path}: the program may write below {place}; choose a place outside")]
     Exposed {

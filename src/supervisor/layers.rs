@@ -28,7 +28,14 @@ pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError>
     });
     for source in &choice.narrowing {
         regular(source)?;
-        layers.push(load(source, &vars)?);
+        let layer = load(source, &vars)?;
+        if let Some(secret) = layer.secrets().first() {
+            return Err(RunError::GrantsSecret {
+                layer: layer.name().to_owned(),
+                name: secret.name().to_owned(),
+            });
+        }
+        layers.push(layer);
     }
     layers.extend(project_layers(&choice.project, &vars)?);
     Ok(layers)

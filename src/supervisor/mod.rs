@@ -33,6 +33,7 @@ mod reload;
 mod remark;
 mod run;
 mod sandbox;
+mod secrets;
 mod session;
 mod signals;
 mod start;

@@ -1,13 +1,15 @@
 //! The launch that carries a policy on this host, or what stands in its way.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::RunError;
 use super::learner::{LearnError, real};
 use super::options::{Program, Surroundings};
+use super::secrets::variables;
 use super::start::Wanted;
 use super::worker::unreadable;
-use crate::egress::Authority;
+use crate::egress::Reading;
 use crate::ipc::{DEFAULT_SEGMENT, assets};
 use crate::launch::{Features, LaunchRequest, Piece};
 use crate::oci::{self, OciError, PrepareInput, Prepared, Target, WorkerFiles};
@@ -18,7 +20,7 @@ pub(super) fn prepare(
     wanted: &Wanted<'_>,
     layers: Vec<Layer>,
     features: &Features,
-    (bare, authority): (Option<&str>, Option<&Authority>),
+    (bare, reading): (Option<&str>, Option<&Reading>),
 ) -> Result<Prepared, RunError> {
     if let (Some(path), Some(why)) = (&wanted.policy.learn, bare) {
         let (path, why) = (path.display().to_string(), why.to_owned());
@@ -28,7 +30,7 @@ pub(super) fn prepare(
         wanted,
         layers,
         features.clone(),
-        (bare.map(str::to_owned), authority),
+        (bare.map(str::to_owned), reading),
     )?);
     let prepared = match (prepared, bare) {
         (Err(OciError::Refused(refused)), Some(why)) => {
@@ -121,10 +123,10 @@ fn input(
     wanted: &Wanted<'_>,
     layers: Vec<Layer>,
     features: Features,
-    (bare, authority): (Option<String>, Option<&Authority>),
+    (bare, reading): (Option<String>, Option<&Reading>),
 ) -> Result<PrepareInput, RunError> {
     let Surroundings {
-        env,
+        mut env,
         workdir,
         python,
         venv,
@@ -134,6 +136,13 @@ fn input(
         bundle,
         rootfs,
     } = wanted.surroundings.clone();
+    // In the place of what the caller may have given by the same name.
+    let words = reading
+        .into_iter()
+        .flat_map(|reading| variables(&reading.secrets));
+    let words: Vec<(OsString, OsString)> = words.collect();
+    env.retain(|(name, _)| !words.iter().any(|(word, _)| word == name));
+    env.extend(words);
     let (target, worker) = match wanted.program {
         Program::Code { .. } => (
             Target::Python {
@@ -172,7 +181,7 @@ fn input(
         out,
         out_keep,
         proxy_port,
-        trusted: authority.map(|authority| authority.trusted().to_owned()),
+        trusted: reading.map(|reading| reading.authority.trusted().to_owned()),
         bundle,
         rootfs,
         stdio: wanted.stdio,

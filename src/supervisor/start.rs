@@ -12,9 +12,10 @@ use super::options::{PolicyChoice, Program, Surroundings};
 use super::prepare::{prepare, unseen, worker_files, writable};
 use super::reload::{Found, Ground, Listening, digest, directory, tidy};
 use super::sandbox;
+use super::secrets;
 use super::worker::{WorkerStart, worker_start};
 use crate::audit::{Event, EventLog, LogError, Mechanism, Resources};
-use crate::egress::Authority;
+use crate::egress::{Authority, Reading};
 use crate::launch::{
     self, Features, HeldSignals, LaunchError, LaunchRequest, Launched, Require, StdioRequest,
 };
@@ -74,8 +75,8 @@ pub(super) struct Started {
     pub limits: Limits,
     pub worker: Option<WorkerStart>,
     pub masks: Option<MaskWatch>,
-    /// Who stands for hosts to whom requests are read.
-    pub authority: Option<Authority>,
+    /// What it takes to read requests.
+    pub reading: Option<Reading>,
     /// Signals that end us wait until there is a loop to take them.
     pub held: HeldSignals,
 }
@@ -163,7 +164,15 @@ struct Planned {
     request: LaunchRequest,
     worker: Option<WorkerStart>,
     ground: Option<Ground>,
-    authority: Option<Authority>,
+    reading: Option<Reading>,
+}
+
+fn reading(layers: &[Layer]) -> Result<Reading, RunError> {
+    let made = Authority::new();
+    Ok(Reading {
+        authority: made.map_err(RunError::io("make", "the authority of this run"))?,
+        secrets: secrets::of(layers)?,
+    })
 }
 
 fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
@@ -184,8 +193,7 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
     let bare = (!missing.available).then(|| missing.why_not.clone().unwrap_or_default());
     // Without namespaces nothing leaves.
     let reads = bare.is_none() && layers.iter().any(Layer::reads_requests);
-    let authority = reads.then(Authority::new).transpose();
-    let authority = authority.map_err(RunError::io("make", "the authority of this run"))?;
+    let reading = reads.then(|| reading(&layers)).transpose()?;
     let Prepared {
         policy,
         request,
@@ -195,7 +203,7 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
         wanted,
         layers,
         &features,
-        (bare.as_deref(), authority.as_ref()),
+        (bare.as_deref(), reading.as_ref()),
     )?;
     recorded(&policy, wanted.events.is_some())?;
     let ground = kept.map(|(digest, kept)| Ground {
@@ -223,7 +231,7 @@ fn plan(wanted: &Wanted<'_>) -> Result<(Policy, Planned), RunError> {
         request,
         worker: worker_start(wanted)?,
         ground,
-        authority,
+        reading,
     };
     Ok((policy, planned))
 }
@@ -274,7 +282,7 @@ fn start<T>(
         mut degraded,
         request,
         worker,
-        authority,
+        reading,
         ..
     } = planned;
     gate.record(&Event::SessionStart {
@@ -335,7 +343,7 @@ fn start<T>(
         limits,
         worker,
         masks,
-        authority,
+        reading,
         held,
     };
     Ok((started, done))

@@ -162,4 +162,11 @@ fn requests(layer: &Layer, net: NetPlan, list: &mut Vec<RuleMechanism>) {
     for rule in &layer.http {
         list.push(mechanism(&rule.rule, how));
     }
+    let how = match net {
+        NetPlan::Egress => "egress plane: put into requests over TLS, for what stands for it",
+        NetPlan::None | NetPlan::Sealed => "nothing leaves",
+    };
+    for secret in &layer.secrets {
+        list.push(mechanism(secret.rule(), how));
+    }
 }

@@ -1,12 +1,12 @@
 //! What leaves the sandbox: the plane carries it, and asks here before.
 
 use super::*;
-use crate::egress::{Authority, Denied, Ended, Question, Sockets};
+use crate::egress::{Denied, Ended, Question, Reading, Sockets};
 use crate::launch::Doors;
 use crate::supervisor::gate::Leaves;
 
 /// Opens the plane at the sandbox's ways out. Inside the runtime.
-pub(super) fn open(doors: Doors, authority: Option<Authority>) -> Result<Plane, RunError> {
+pub(super) fn open(doors: Doors, reading: Option<Reading>) -> Result<Plane, RunError> {
     let redirected = std::iter::once((doors.redirected, false));
     let of_v6 = doors.redirected_v6.map(|socket| (socket, true));
     let sockets = Sockets {
@@ -18,7 +18,7 @@ pub(super) fn open(doors: Doors, authority: Option<Authority>) -> Result<Plane, 
         names_by_tcp: doors.names_by_tcp,
         proxy: doors.proxy,
     };
-    Plane::open(sockets, authority).map_err(RunError::io("open", "the sandbox's way out"))
+    Plane::open(sockets, reading).map_err(RunError::io("open", "the sandbox's way out"))
 }
 
 /// What is not in the log is not done.

@@ -114,7 +114,7 @@ impl Drive {
             self.record(&questions::answered(&case, &Answer::Deny, Some(RELOADED)));
             for held in case.calls {
                 if let Waiting::Connection(question, _) = held.waiting {
-                    self.take_wanted(question);
+                    self.take_wanted(*question);
                 }
             }
         }

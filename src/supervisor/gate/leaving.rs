@@ -32,7 +32,7 @@ impl Asking {
     /// What waits for the answer.
     pub(in crate::supervisor) fn held(self, question: Question) -> Held {
         Held {
-            waiting: Waiting::Connection(question, self.way),
+            waiting: Waiting::Connection(Box::new(question), self.way),
             wish: Wish::connection(self.site, self.decision.rule.clone()),
             asked: self.asked,
             decision: self.decision,
@@ -63,7 +63,10 @@ impl Gate {
         };
         let target = target(asked, &permitted);
         // No change of a rule lets it through.
-        let denied = denied.or((decision.rule.what == AMBIGUOUS_PATH).then_some(AMBIGUOUS_PATH));
+        let unfit = self.unfit_secret(asked);
+        let denied = denied
+            .or(unfit.as_deref())
+            .or((decision.rule.what == AMBIGUOUS_PATH).then_some(AMBIGUOUS_PATH));
         if let Some(reason) = denied {
             return self.denied_by_plane(target, reason);
         }
@@ -153,6 +156,23 @@ impl Gate {
             method: &line.method,
             target: &line.target,
         })
+    }
+
+    /// Why a request may not have a secret that it asks for.
+    fn unfit_secret(&self, asked: &Asked) -> Option<String> {
+        let Asked::Request(connection, line) = asked else {
+            return None;
+        };
+        let host = connection.host.as_deref().unwrap_or_default();
+        let granted = self.policy.secrets_for(host);
+        let is_granted = |name: &&String| granted.contains(&name.as_str());
+        match line.secrets.iter().find(|name| !is_granted(name)) {
+            Some(name) => Some(format!(
+                "it has what stands for the secret {name}, which is not for this host"
+            )),
+            None if line.secrets.is_empty() || line.is_secure => None,
+            None => Some("a secret is said over TLS alone".to_owned()),
+        }
     }
 
     fn way(&self, asked: &Asked, addresses: Vec<IpAddr>) -> Way {
@@ -249,7 +269,10 @@ fn target(asked: &Asked, permitted: &[IpAddr]) -> Target {
         Asked::Request(connection, line) => (
             requested(connection, line),
             Operation::Request,
-            leaving(connection, permitted),
+            Leaving {
+                secrets: line.secrets.clone(),
+                ..leaving(connection, permitted)
+            },
         ),
         Asked::Connect(connection) | Asked::Led(connection, _) => (
             shown(connection, permitted),
@@ -278,6 +301,7 @@ fn of_name(name: &str, ingress: Ingress) -> Leaving {
         addresses: Vec::new(),
         port: None,
         proto: None,
+        secrets: Vec::new(),
     }
 }
 
@@ -294,6 +318,7 @@ fn leaving(connection: &Connection, permitted: &[IpAddr]) -> Leaving {
         addresses: addresses.to_vec(),
         port: Some(connection.port),
         proto: Some(Proto::Tcp),
+        secrets: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ pub(in crate::supervisor) enum Waiting {
     /// The interceptor, with its question of this number.
     Call(u64),
     /// The plane, with a connection or a request that may then go so far.
-    Connection(Leave, Way),
+    Connection(Box<Leave>, Way),
 }
 
 /// An operation that waits for somebody's answer.

@@ -180,3 +180,158 @@ with socket.create_connection(('45.80.0.80', 443), timeout=20) as end:
         seen.arrived
     );
 }
+
+/// A credential reaches its host, and is seen by nobody inside, whatever the host says.
+#[test]
+fn a_secret_goes_to_its_host_and_nowhere_else() {
+    let _alone = alone();
+    if !is_root("a_secret_goes_to_its_host_and_nowhere_else") {
+        return;
+    }
+    let scratch = planted();
+    let file = scratch.file("token", b"from-a-file-0123456789\n");
+    let mut policy = rules(&json!([]));
+    policy["http"]["secrets"] = json!([
+        { "name": "TOKEN", "host": "allowed.example", "from": { "file": file } },
+        { "name": "KEY", "host": "allowed.example", "from": { "command": ["printf", "%s", "by-a-command-98765"] } },
+        { "name": "OTHER", "host": "www.allowed.example", "from": { "env": "SSL_CERT_FILE" } },
+    ]);
+    let script = "
+set -u
+said() { curl -sS -o said -w '%{http_code} ' \"$@\" 2>/dev/null || printf 'reset '; echo \"$(cat said 2>/dev/null)\"; rm -f said; }
+cd /tmp
+secure=https://allowed.example
+echo \"$TOKEN\" | cut -c 1-15
+said -H \"Authorization: Bearer $TOKEN\" $secure/bearer
+said -u \"user:$KEY\" $secure/basic
+said -H \"Authorization: Bearer $TOKEN\" $secure/again/nothing?key=$KEY
+said -H \"Authorization: Bearer $TOKEN\" $secure/again/header
+said -H \"Authorization: Bearer $TOKEN\" $secure/again/body
+said -H \"Authorization: Bearer $TOKEN\" $secure/again/pieces
+said -H \"Authorization: Bearer $OTHER\" $secure/denied
+said -H \"Authorization: Bearer $TOKEN\" http://allowed.example/denied
+said -H \"X: $TOKEN\" http://six.example/denied
+";
+    policy["net"]["rules"]
+        .as_array_mut()
+        .expect("rules")
+        .push(json!({ "action": "allow", "host": "six.example" }));
+    let log = scratch.entry("events");
+    let flags = ["--quiet", "--events", &log];
+    let seen = run(&scratch, &policy, &flags, &["sh", "-c", script]);
+    let said = seen.done.stdout();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 10, "{}", seen.done);
+    assert_eq!(lines[0], "buntime-secret-", "{said}");
+    assert!(
+        lines[1].starts_with("200 {") && lines[2].starts_with("200 {"),
+        "{said}"
+    );
+    assert_eq!(lines[3], "200 so it was: nothing", "{said}");
+    assert_eq!(
+        lines[4],
+        "502 buntime: the host says a secret again, which nobody inside may see"
+    );
+    // Whatever came before it.
+    assert!(lines[5].starts_with("200 reset"), "{said}");
+    assert!(lines[6].starts_with("200 reset"), "{said}");
+    for (line, why) in [
+        (
+            7,
+            "it has what stands for the secret OTHER, which is not for this host",
+        ),
+        (8, "a secret is said over TLS alone"),
+        (
+            9,
+            "it has what stands for the secret TOKEN, which is not for this host",
+        ),
+    ] {
+        assert_eq!(
+            lines[line],
+            format!("403 buntime: not permitted: {why}"),
+            "{said}"
+        );
+    }
+    let told: Vec<&str> = seen
+        .arrived
+        .iter()
+        .filter_map(|line| line.strip_prefix("secret "))
+        .collect();
+    assert_eq!(told[0], "Bearer from-a-file-0123456789 /bearer");
+    // Of "user:by-a-command-98765".
+    let basic = "Basic dXNlcjpieS1hLWNvbW1hbmQtOTg3NjU= /basic";
+    assert_eq!(told[1], basic, "{told:?}");
+    let again = "Bearer from-a-file-0123456789 /again/nothing?key=by-a-command-98765";
+    assert_eq!(told[2], again, "{told:?}");
+    let log_text = std::fs::read_to_string(&log).expect("the log");
+    for value in ["from-a-file", "by-a-command"] {
+        assert!(!said.contains(value), "{said}");
+        assert!(!log_text.contains(value), "{log_text}");
+    }
+    let events = recorded(&log);
+    let mut used = events
+        .iter()
+        .filter(|event| event["net"]["secrets"] == json!(["TOKEN"]));
+    assert_eq!(
+        used.next().map(|event| &event["answer"]),
+        Some(&json!("allowed"))
+    );
+}
+
+/// What can only narrow grants no secret, and one that cannot be had stops the start.
+#[test]
+fn a_secret_is_a_persons_to_grant() {
+    let _alone = alone();
+    if !is_root("a_secret_is_a_persons_to_grant") {
+        return;
+    }
+    let mut policy = rules(&json!([]));
+    for (from, why) in [
+        (
+            json!({ "env": "NOT_THERE" }),
+            "the variable NOT_THERE: environment variable not found",
+        ),
+        (
+            json!({ "file": "/not/there" }),
+            "cannot read /not/there: No such file or directory",
+        ),
+        (
+            json!({ "command": ["false"] }),
+            "false ended with exit status: 1",
+        ),
+        (
+            json!({ "command": ["printf", "short"] }),
+            "it has 5 bytes, and not 8 to 8192",
+        ),
+        (
+            json!({ "command": ["printf", "two\\nlines of it"] }),
+            "it has characters that no header can have",
+        ),
+    ] {
+        let scratch = Scratch::new();
+        policy["http"]["secrets"] =
+            json!([{ "name": "TOKEN", "host": "allowed.example", "from": from }]);
+        let seen = run(&scratch, &policy, &[], &["true"]);
+        let said = seen.done.stderr();
+        assert_eq!(seen.done.status.code(), Some(125), "{}", seen.done);
+        assert!(
+            said.contains("the secret TOKEN (") && said.contains(why),
+            "{said}"
+        );
+    }
+    let scratch = Scratch::new();
+    policy["http"]["secrets"] = json!([
+        { "name": "TOKEN", "host": "allowed.example", "from": { "command": ["printf", "a project's"] } },
+    ]);
+    let home = scratch.home();
+    std::fs::write(
+        format!("{home}/.buntime.json"),
+        r#"{ "policy": "./own.json" }"#,
+    )
+    .expect("a project");
+    std::fs::write(format!("{home}/own.json"), policy.to_string()).expect("its policy");
+    let seen = run(&scratch, &rules(&json!([])), &[], &["true"]);
+    assert_eq!(seen.done.status.code(), Some(125), "{}", seen.done);
+    let why = "grants the secret TOKEN, which only a policy of --policy can";
+    assert!(seen.done.stderr().contains(why), "{}", seen.done);
+}
