@@ -5,7 +5,7 @@ requests, as Docker does."""
 
 import array
 
-FOLDER = "@GROUND@/granted"
+FOLDER = "/run/granted"
 
 
 def connected(name="handing.sock", kind=socket.SOCK_STREAM):

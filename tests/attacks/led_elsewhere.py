@@ -25,7 +25,8 @@ def follow(way, other, to):
 
 
 WHERE = {"a_denied_host": "http://denied.example/", "without_a_scheme": "//denied.example/",
-         "its_address": f"http://{DENIED_AT[0]}/", "inside": "http://inside.example/", "metadata": "http://169.254.169.254/", "loopback": "http://127.0.0.1/",
+         "its_address": f"http://{DENIED_AT[0]}/", "inside": "http://inside.example/",
+         "metadata": "http://169.254.169.254/", "loopback": "http://127.0.0.1/",
          "decimal_loopback": "http://2130706433/"}
 for way in (*TUNNELS, "request"):
     for name, to in WHERE.items():

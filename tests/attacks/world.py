@@ -9,6 +9,8 @@ import subprocess
 GROUND, BUNTIME, PYTHON = "@GROUND@", "@BUNTIME@", os.path.realpath(sys.executable)
 POLICIES = json.loads(r"""@POLICIES@""")
 PROGRAM = f"{GROUND}/program.py"
+# A folder that policies show, whose name is short enough for sockets.
+SHOWN = "/run/granted"
 LOCAL = ("45.80.0.0/24", "10.9.0.0/24", "169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "2a0e:aaaa::/64",
          "fd00:9::/64", "fd00:ec2::/64", "fe80::/64", "64:ff9b::/96", "2002:2d50:51::/48")
 UP, ACK, CREATE, INSIDE_OF_HOST = 1, 4, 0x400, 254
@@ -163,13 +165,14 @@ def sockets():
     serve(Listening, ("127.0.0.1", 8800), Greeting)
     serve(Local, "\0attacked", Greeting)
     os.makedirs("/run/buntime-runs", 0o700, exist_ok=True)
-    for path, handler in (("/run/buntime-runs/another", Greeting), (f"{GROUND}/granted/stream.sock", Greeting),
-                          (f"{GROUND}/granted/docker.sock", Forbidden), (f"{GROUND}/granted/handing.sock", Handing)):
+    os.makedirs(SHOWN)
+    for path, handler in (("/run/buntime-runs/another", Greeting), (f"{SHOWN}/stream.sock", Greeting),
+                          (f"{SHOWN}/docker.sock", Forbidden), (f"{SHOWN}/handing.sock", Handing)):
         serve(Local, path, handler)
         os.chmod(path, 0o777)
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    receiver.bind(f"{GROUND}/granted/datagram.sock")
-    os.chmod(f"{GROUND}/granted/datagram.sock", 0o777)
+    receiver.bind(f"{SHOWN}/datagram.sock")
+    os.chmod(f"{SHOWN}/datagram.sock", 0o777)
     threading.Thread(target=lambda: [None for _ in iter(lambda: receiver.recv(8), None)], daemon=True).start()
 
 

@@ -102,11 +102,11 @@ const OTHER_OF_TWO: &str = r#"{"version": 1, "defaults": {"fs": "deny", "net": "
     {"action": "allow", "host": "helm.example"}]}}"#;
 /// A folder with sockets of the host that may only be read.
 const FOLDER: &str = r#"{"version": 1, "defaults": {"fs": "deny", "net": "deny", "exec": "deny"}, "fs": {"rules": [
-    {"action": "allow", "path": "@GROUND@/granted", "perms": ["read_file", "read_dir"]}]}}"#;
+    {"action": "allow", "path": "/run/granted", "perms": ["read_file", "read_dir"]}]}}"#;
 /// The same, where writing is decided call by call.
 const FOLDER_TO_WRITE: &str = r#"{"version": 1, "defaults": {"fs": "deny", "net": "deny", "exec": "deny"}, "fs": {"rules": [
-    {"action": "allow", "path": "@GROUND@/granted", "perms": ["read_file", "read_dir", "write_file", "write_dir"]},
-    {"action": "deny", "path": "@GROUND@/granted/*.sock", "perms": ["write_file"]}]}}"#;
+    {"action": "allow", "path": "/run/granted", "perms": ["read_file", "read_dir", "write_file", "write_dir"]},
+    {"action": "deny", "path": "/run/granted/*.sock", "perms": ["write_file"]}]}}"#;
 const EMPTY: &[(&str, &str)] = &[
     ("no rules", r#"{"version": 1, "net": {"rules": []}}"#),
     ("no list", r#"{"version": 1}"#),
@@ -124,7 +124,7 @@ const NOT_SHARED: &str = "a network of its own; Landlock's scopes";
 pub(super) static NETWORK: &[Attack] = &[
     on(
         &[28],
-        "address spellings",
+        "disguised addresses",
         NAMES,
         file!("address_spellings.py"),
         &Policies::new(&[("", ALL_BUT_ONE)]),
@@ -156,7 +156,7 @@ pub(super) static NETWORK: &[Attack] = &[
     ),
     on(
         &[31],
-        "lookalikes of an allowed name",
+        "lookalikes",
         "names are compared label by label",
         file!("lookalikes.py"),
         &Policies::new(&[("", ONE_AND_BELOW)]),
@@ -164,7 +164,7 @@ pub(super) static NETWORK: &[Attack] = &[
     .places(&[("LIST", "allowed")]),
     on(
         &[31],
-        "spellings of a denied name",
+        "disguised names",
         NAMES,
         file!("lookalikes.py"),
         &Policies::new(&[("", ALL_BUT_ONE)]),
@@ -227,8 +227,8 @@ pub(super) static NETWORK: &[Attack] = &[
         &Policies::new(&[("reading", FOLDER), ("writing", FOLDER_TO_WRITE)]),
     )
     .places(&[
-        ("STREAM", "@GROUND@/granted/stream.sock"),
-        ("DATAGRAM", "@GROUND@/granted/datagram.sock"),
+        ("STREAM", "/run/granted/stream.sock"),
+        ("DATAGRAM", "/run/granted/datagram.sock"),
     ]),
     on(
         &[39],
