@@ -152,7 +152,8 @@ print("ready", flush=True)
         start = [BUNTIME, "run", "--quiet", "--python", PYTHON, "-c", code]
     started = subprocess.Popen(start, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     if started.stdout.readline() != b"ready\n":
-        print("no neighbour", file=sys.stderr)
+        print("no neighbour: it does not start", flush=True)
+        os._exit(77)
     return started
 
 
