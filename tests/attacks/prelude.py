@@ -153,9 +153,10 @@ def flipped(one, other):
     return ctypes.addressof(ctypes.c_char.from_buffer(page)), child, page
 
 
-def throwaway():
-    """Goes on as root of namespaces that end with this program. The first process only waits."""
-    flags, user, group = 0x20000 | 0x20000000 | 0x8000000 | 0x4000000, os.geteuid(), os.getegid()
+def throwaway(more=0):
+    """Goes on as root of namespaces that end with this program, with `more` of them. The first process only
+    waits."""
+    flags, user, group = 0x20000 | 0x20000000 | 0x8000000 | 0x4000000 | more, os.geteuid(), os.getegid()
     try:
         checked(LIBC.unshare(flags if user == 0 else flags | 0x10000000))
         if user != 0:
@@ -167,8 +168,8 @@ def throwaway():
         os._exit(77)
     child = os.fork()
     if child:
-        _, status = os.waitpid(child, 0)
-        os._exit(0 if status == 0 else 1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os._exit(code if code >= 0 else 1)
     checked(LIBC.prctl(1, signal.SIGKILL))
     checked(LIBC.mount(None, b"/", None, 0x4000 | 0x40000, None))
     try:
@@ -176,6 +177,20 @@ def throwaway():
     except OSError as error:
         # Where the one outside is masked, the kernel gives no other; what needs one fails then.
         print("no /proc:", error, file=sys.stderr)
+
+
+def enter_groups(name):
+    """Goes into control groups below those that are removed afterwards, so that nothing is left of what is
+    killed. Whoever may make none has none that could be left."""
+    with open("/proc/self/mountinfo") as file:
+        points = [line.split()[4] for line in file if " - cgroup" in line]
+    for point in points:
+        try:
+            os.makedirs(f"{point}/{name}/driver", exist_ok=True)
+            with open(f"{point}/{name}/driver/cgroup.procs", "w") as file:
+                file.write("0")
+        except OSError as error:
+            print(point, error, file=sys.stderr)
 
 
 def ending(function):

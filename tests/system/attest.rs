@@ -8,9 +8,11 @@ use crate::support::{
     Child, Finished, PATIENCE, Scratch, alone, binary, eventually, is_root, outside_of_tmp,
 };
 
-/// On the runtime, and on what it runs.
+/// On the runtime, on what it runs, and on the way out.
 const ON_THE_RUNTIME: [&str; 2] = ["--json", "1-11"];
 const INSIDE: [&str; 3] = ["--json", "12-27", "43-51"];
+/// What line 42 does to the way out is not held yet.
+const ON_THE_NETWORK: [&str; 2] = ["--json", "28-41"];
 /// Everything but races, which are the same for everybody.
 const OF_A_USER: [&str; 4] = ["--json", "12-21", "23-27", "44-51"];
 
@@ -74,6 +76,19 @@ fn no_attack_succeeds() {
     before.none_new(PATIENCE);
 }
 
+/// In a network of its own, which an ordinary user has too.
+#[test]
+fn no_attack_on_the_network_succeeds() {
+    let _alone = alone();
+    if !is_root("no_attack_on_the_network_succeeds") {
+        return;
+    }
+    let before = Leftovers::now();
+    judge(&attest(false, &ON_THE_NETWORK), 17);
+    judge(&attest(true, &ON_THE_NETWORK), 17);
+    before.none_new(PATIENCE);
+}
+
 /// With containers, which an ordinary user has too.
 #[test]
 fn no_attack_on_the_runtime_succeeds() {
@@ -99,6 +114,7 @@ fn what_is_interrupted_clears_away() {
     for (signal, attack) in [
         (Signal::INT, "killed runtime"),
         (Signal::TERM, "races"),
+        (Signal::TERM, "exhaustion"),
         (Signal::INT, "races"),
     ] {
         let place = outside_of_tmp().join(format!("attest-{}", std::process::id()));

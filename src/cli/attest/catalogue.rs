@@ -1,7 +1,9 @@
 //! The attacks: which program, on which lines of `tests/attacks/README.md`, under which flags.
 
+mod network;
 mod runtime;
 
+pub(super) use network::{Policies, WAYS, WORLD};
 pub(super) use runtime::{CARELESS, HARNESS};
 
 /// What stands before every program.
@@ -15,6 +17,9 @@ pub(super) enum Control {
     Throwaway,
     /// As a plain process, on what was made for it.
     Plain,
+    /// In a network of its own, with servers, names and a way out without fences, in namespaces that
+    /// end with it. Inside it is in such a network too.
+    World,
     /// On a runtime without fences. Such an attack is made from outside, in namespaces that end with
     /// it, on that runtime first and then on this one.
     Runtime,
@@ -29,6 +34,8 @@ pub(super) struct Attack {
     pub(super) control: Control,
     /// Flags of `buntime run`.
     pub(super) flags: &'static [&'static str],
+    /// Policies that it is made under, in a network of its own.
+    pub(super) policies: Option<&'static Policies>,
     /// Places of the program that are the attack's own.
     pub(super) places: &'static [(&'static str, &'static str)],
     /// Buntime may end the program for it.
@@ -53,6 +60,7 @@ impl Attack {
             program,
             control: Control::Plain,
             flags: &[],
+            policies: None,
             places: &[],
             ends: false,
             careless: false,
@@ -143,7 +151,8 @@ const ONE_EXEC: &str = "one exec; noexec mounts, Landlock";
 
 /// Every attack there is.
 pub(super) fn attacks() -> impl Iterator<Item = &'static Attack> {
-    runtime::RUNTIME.iter().chain(ATTACKS)
+    let network = network::NETWORK.iter();
+    runtime::RUNTIME.iter().chain(ATTACKS).chain(network)
 }
 
 static ATTACKS: &[Attack] = &[
@@ -355,7 +364,7 @@ mod tests {
                 assert!(row.contains(&named), "line {number} does not name {named}");
             }
         }
-        for number in (1..=27).chain(43..=51) {
+        for number in 1..=51 {
             assert!(covered.contains(&number), "no attack is on line {number}");
         }
         let names: BTreeSet<&str> = attacks().map(|attack| attack.name).collect();

@@ -49,13 +49,15 @@ Examples:
 Each attack runs outside, where it must reach its aim: in namespaces that are thrown away, or on
 files and processes made for it. It also runs inside, where each attempt must be denied. The attacks on
 lines 1 to 11 are mostly made on the runtime and its containers: outside on a runtime without fences,
-inside on this one. What does not succeed outside, or needs what is missing here, is not applicable,
+inside on this one. Those on lines 28 to 42 are made in a network of their own, which leads nowhere:
+outside also by a proxy without fences, inside by this one's. What does not succeed outside, or needs what is missing here, is not applicable,
 which is no pass: as root more of them apply than as an ordinary user.
 
 It makes a folder below --scratch, and in it files, bundles and the state of containers; processes and
 namespaces; as root, control groups of the folder's name. All of it is removed when it ends, also by
 Ctrl-C or SIGTERM. It changes nothing else: where an attack aims at the host, it opens what it could
-change, and leaves it as it is.
+change, and leaves it as it is. Where an attack asks for a family of sockets, the kernel may load
+the module that has it.
 
 Exit status: 0 when no attack succeeded; 1 when one did, or could not be judged; 125 when
 Buntime failed, or no attack at all could be made here."

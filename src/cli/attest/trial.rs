@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::catalogue::{Attack, CARELESS, Control, HARNESS, PRELUDE};
+use super::catalogue::{Attack, CARELESS, Control, HARNESS, PRELUDE, Policies, WAYS, WORLD};
 use super::ground::Ground;
 use super::running::{Ended, ended};
 use crate::supervisor::Ending;
@@ -231,6 +231,30 @@ fn on_runtime(
     Ok(command)
 }
 
+/// An attack on the network: in a network of its own, where its program runs by Buntime, or as it is.
+fn in_a_world(
+    attack: &Attack,
+    ground: &Ground,
+    setting: &Setting,
+    runtime: Option<&Path>,
+) -> anyhow::Result<Command> {
+    let name = runtime.map_or_else(String::new, |path| path.display().to_string());
+    let path = ground.path().join("program.py");
+    fs::write(&path, program(attack, ground, setting, WAYS))
+        .with_context(|| format!("make {}", path.display()))?;
+    let policies = ground.fill_in(&attack.policies.map_or_else(String::new, Policies::as_json));
+    let world = WORLD
+        .replace("@BUNTIME@", &name)
+        .replace("@GROUP@", &setting.group)
+        .replace("@POLICIES@", &policies);
+    let world = ground.fill_in(&format!(
+        "{PRELUDE}\nthrowaway(0x40000000)\n{WAYS}\n{world}"
+    ));
+    let mut command = command(attack, ground, &setting.python);
+    command.args(["-I", "-c", &world]);
+    Ok(command)
+}
+
 fn outside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Ended> {
     let ground = ground_of(attack, setting, "outside")?;
     let before = match attack.control {
@@ -238,6 +262,10 @@ fn outside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<Ended> 
         Control::Throwaway => "throwaway()",
         Control::Runtime => {
             let command = on_runtime(attack, &ground, setting, None)?;
+            return to_its_end(command, &ground, attack, setting);
+        }
+        Control::World => {
+            let command = in_a_world(attack, &ground, setting, None)?;
             return to_its_end(command, &ground, attack, setting);
         }
     };
@@ -255,6 +283,7 @@ fn inside(attack: &'static Attack, setting: &Setting) -> anyhow::Result<(Ended, 
     let mut ground = ground_of(attack, setting, "inside")?;
     let command = match attack.control {
         Control::Runtime => on_runtime(attack, &ground, setting, Some(&setting.binary))?,
+        Control::World => in_a_world(attack, &ground, setting, Some(&setting.binary))?,
         Control::Plain | Control::Throwaway => in_a_run(attack, &ground, setting),
     };
     let ended = to_its_end(command, &ground, attack, setting)?;
