@@ -25,6 +25,9 @@ NAME, ADDRESS = "server.example", "192.0.2.80"
 ADDRESS_6 = "2001:db8::80"
 TINYPROXY, SQUID, COPYING = "tinyproxy", "squid", "copying in Bun"
 PORTS = {TINYPROXY: 8888, SQUID: 3128, COPYING: 8081}
+# So many connections to one port in so little time leave none to begin the next at, unless those that are
+# over may be used again, as they may be on loopback.
+PORTS_OF_HOST = {"ip_local_port_range": "10240 65535", "tcp_tw_reuse": "1"}
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
@@ -40,6 +43,7 @@ FilterExtended On
 """
 OF_SQUID = """http_port 127.0.0.1:{port}
 acl permitted dstdomain -n {name}
+hosts_file {folder}/hosts
 http_access allow permitted
 http_access deny all
 access_log none
@@ -76,6 +80,9 @@ def settle(folder):
     for command in (["ip", "link", "set", "lo", "up"],
                     ["ip", "address", "add", ADDRESS + "/32", "dev", "lo"]):
         subprocess.run(command, check=True)
+    for name, value in PORTS_OF_HOST.items():
+        with open(f"/proc/sys/net/ipv4/{name}", "w") as file:
+            file.write(value)
     texts = {"/etc/hosts": f"127.0.0.1 localhost\n{ADDRESS} {NAME}\n{ADDRESS_6} {NAME}\n",
              "/etc/resolv.conf": "nameserver 127.0.0.1\n"}
     for place, text in texts.items():
@@ -105,7 +112,8 @@ def start(folder, bun):
     os.mkdir(place)
     # Squid gives up what it is root for, and then makes its log.
     shutil.chown(place, "proxy")
-    written = {"permitted": f"^{NAME.replace('.', '[.]')}$\n"}
+    # Squid knows one address of a name that is in such a file.
+    written = {"permitted": f"^{NAME.replace('.', '[.]')}$\n", "hosts": f"{ADDRESS} {NAME}\n"}
     for name, text in ((TINYPROXY, OF_TINYPROXY), (SQUID, OF_SQUID)):
         written[name] = text.format(port=PORTS[name], folder=place, name=NAME)
     for name, text in written.items():

@@ -72,8 +72,8 @@ impl Way {
         let asked = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
         stream.write_all(asked.as_bytes())?;
         let (head, rest) = head(stream)?;
+        ensure!(is_good(&head), "no tunnel: {}", first_line(&head));
         ensure!(rest.is_empty(), "the tunnel says something of its own");
-        ensure!(is_good(&head), "no tunnel: {head}");
         Ok(())
     }
 
@@ -130,6 +130,11 @@ pub fn end_of_head(read: &[u8]) -> Option<usize> {
 /// Whether it is the head of a response that says 200.
 pub fn is_good(head: &str) -> bool {
     head.split(' ').nth(1) == Some("200")
+}
+
+/// What it says of itself.
+pub fn first_line(head: &str) -> &str {
+    head.lines().next().unwrap_or_default()
 }
 
 /// How long the content of a message is.
