@@ -105,16 +105,22 @@ def pin(processes, processor):
 
 
 def latencies(options, traffic, found, servers):
-    """Prints what one request takes."""
-    for where, processor in PLACES:
-        pin(servers, processor)
-        pinned = [] if processor is None else ["taskset", "--cpu-list", str(processor)]
-        taken = measured(options.runs, found, lambda way, pinned=pinned: run(
-            [*pinned, *way.command(traffic, "request", REQUESTS)]) / 1000, must)
-        title = (f"a connection and one small request of HTTP{where}, µs, "
-                 f"{options.runs} interleaved runs of {REQUESTS} each")
-        print(table(title, taken, [DIRECT], over=DIRECT), flush=True)
+    """Prints what one connection takes."""
+    for what, said in (("request", "one small request of HTTP"), ("echo", "a byte each way, no HTTP")):
+        for where, processor in PLACES:
+            pin(servers, processor)
+            pinned = [] if processor is None else ["taskset", "--cpu-list", str(processor)]
+            taken = measured(options.runs, carrying(found, what), lambda way, what=what, pinned=pinned: run(
+                [*pinned, *way.command(traffic, what, REQUESTS)]) / 1000, must)
+            title = f"a connection and {said}{where}, µs, {options.runs} interleaved runs of {REQUESTS} each"
+            print(table(title, taken, [DIRECT], over=DIRECT), flush=True)
     pin(servers, None)
+
+
+def carrying(found, what):
+    """The ways that can be tried: what is no HTTP goes by no proxy that takes requests."""
+    is_http = what in ("request", "download", "upload")
+    return {name: way for name, way in found.items() if is_http or not way.by.startswith("http=")}
 
 
 def transfers(options, traffic, found):
@@ -122,10 +128,7 @@ def transfers(options, traffic, found):
     runs = max(2, options.runs // 4)
     for what, said in (("download", "from the server by HTTP"), ("upload", "to the server by HTTP"),
                        ("stream", "from the server, no HTTP"), ("push", "to the server, no HTTP")):
-        # What says no host is carried where the connection was made for one, and by no HTTP proxy.
-        carrying = {name: way for name, way in found.items()
-                    if what in ("download", "upload") or not way.by.startswith("http=")}
-        taken = measured(runs, carrying, lambda way, what=what: options.bytes / MIB / (run(
+        taken = measured(runs, carrying(found, what), lambda way, what=what: options.bytes / MIB / (run(
             way.command(traffic, what, options.bytes)) / 1e9), must)
         title = f"{options.bytes / GIB:g} GiB {said}, MiB/s, {runs} interleaved runs of each"
         print(table(title, taken, [DIRECT], highest_first=True), flush=True)

@@ -38,7 +38,7 @@ def table(title, found, bases=(), over=None, highest_first=False):
     more = ["over " + over] if over else []
     rows = [["", "p10", "median", "p90", *more, *("/ " + base for base in bases)]]
     for name in sorted(medians, key=medians.get, reverse=highest_first):
-        tenths = statistics.quantiles(found[name], n=10)
+        tenths = statistics.quantiles(found[name], n=10, method="inclusive")
         added = [medians[name] - medians[over]] if over else []
         rows.append([name, *(f"{value:.2f}" for value in (tenths[0], medians[name], tenths[8], *added)),
                      *(f"{medians[name] / medians[base]:.2f}" for base in bases)])

@@ -1,7 +1,7 @@
 //! The client: what each thing takes that is done by a way.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
@@ -12,13 +12,14 @@ use crate::{ECHO, OWN, PIECE, PUSH, STREAM, WEB};
 /// Bytes of a small response.
 const SMALL: u64 = 64;
 
-/// Requests before the first that counts.
+/// Connections before the first that counts.
 const FIRST: u64 = 20;
 
 /// Prints what it takes.
 pub fn measure(way: &Way, what: &str, number: u64) -> Result<()> {
     let took = match what {
-        "request" => requests(way, number)?,
+        "request" => median(way, number, request)?,
+        "echo" => median(way, number, echo)?,
         "download" => timed(|| download(way, number))?,
         "upload" => timed(|| upload(way, number))?,
         "stream" => timed(|| stream(way, number))?,
@@ -37,10 +38,10 @@ fn timed(done: impl FnOnce() -> Result<()>) -> Result<u128> {
 }
 
 /// The median of so many.
-fn requests(way: &Way, count: u64) -> Result<u128> {
+fn median(way: &Way, count: u64, one: fn(&Way) -> Result<()>) -> Result<u128> {
     let mut taken = Vec::new();
     for number in 0..FIRST + count {
-        let took = timed(|| request(way))?;
+        let took = timed(|| one(way))?;
         if number >= FIRST {
             taken.push(took);
         }
@@ -58,6 +59,17 @@ fn request(way: &Way) -> Result<()> {
     let (head, content) = head(&mut &answer[..])?;
     ensure!(is_good(&head), "no response: {}", first_line(&head));
     ensure!(content.len() as u64 == SMALL, "half a response");
+    Ok(())
+}
+
+/// One connection with a byte each way, to its end.
+fn echo(way: &Way) -> Result<()> {
+    let mut stream = way.open(OWN)?;
+    stream.write_all(&[ECHO, b'x'])?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back)?;
+    ensure!(back == b"x", "another byte came back");
     Ok(())
 }
 

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! traffic serve ADDRESS
-//! traffic WAY HOST request COUNT
+//! traffic WAY HOST request|echo COUNT
 //! traffic WAY HOST download|upload|stream|push BYTES
 //! traffic WAY HOST hold COUNT
 //! ```
 //!
 //! `request` prints the median nanoseconds of one connection with one small request of HTTP, from
-//! before it is made until its end. The others but `hold` print those of one transfer: `download` and
+//! before it is made until its end, and `echo` of one with a byte each way. The others but `hold` print those of one transfer: `download` and
 //! `upload` by HTTP, `stream` and `push` by a protocol that no proxy knows. `hold` opens a connection and
 //! says `first`; a line later it opens the others and says `held`; another line later it prints how many
 //! of them still carry a byte each way. A `http` way holds connections of HTTP, and the others those of

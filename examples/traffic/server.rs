@@ -86,7 +86,8 @@ async fn say(stream: &mut TcpStream, length: u64, content: &[u8]) -> io::Result<
         true => vec![b'.'; length as usize],
         false => content.to_vec(),
     };
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(&[head.as_bytes(), &short].concat()).await
 }
 
@@ -133,7 +134,7 @@ async fn speak(mut stream: TcpStream) -> io::Result<()> {
             while stream.read(&mut byte).await? > 0 {
                 stream.write_all(&byte).await?;
             }
-            Ok(())
+            stream.shutdown().await
         }
         STREAM => {
             let length = stream.read_u64().await?;
