@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import debian
@@ -108,8 +109,7 @@ def serve(traffic):
 
 def start(folder, bun):
     """Starts the proxies: the process of each by its name."""
-    place = os.path.join(folder, "proxies")
-    os.mkdir(place)
+    place = tempfile.mkdtemp(prefix="proxies-", dir=folder)
     # Squid gives up what it is root for, and then makes its log.
     shutil.chown(place, "proxy")
     # Squid knows one address of a name that is in such a file.
@@ -122,7 +122,7 @@ def start(folder, bun):
     commands = {TINYPROXY: ["tinyproxy", "-d", "-c", os.path.join(place, TINYPROXY)],
                 SQUID: ["squid", "-N", "-f", os.path.join(place, SQUID)],
                 COPYING: [bun, os.path.join(HACK, "copying.js"), str(PORTS[COPYING]), NAME]}
-    with open(os.path.join(folder, "said"), "wb") as said:
+    with open(os.path.join(place, "said"), "wb") as said:
         started = {name: begin(command, cwd=place, stdout=said, stderr=said) for name, command in commands.items()}
     for name, process in started.items():
         wait_for(name, process)

@@ -9,13 +9,13 @@ class Cannot(Exception):
     """What a contender says of itself."""
 
 
-def measured(runs, contenders, measure, must):
+def measured(runs, contenders, measure, must, before=1):
     """What each took in interleaved rounds, in random order, or why it cannot.
 
-    It has to be able to where `must` of its name says so.
+    It has to be able to where `must` of its name says so. So many rounds `before` fill the caches.
     """
     found = {name: [] for name in contenders}
-    for number in range(-1, runs):
+    for number in range(-before, runs):
         order = [name for name in contenders if not isinstance(found[name], str)]
         random.shuffle(order)
         for name in order:
@@ -26,7 +26,6 @@ def measured(runs, contenders, measure, must):
                     raise SystemExit(f"{name}: {error}") from error
                 found[name] = str(error)
                 continue
-            # The first round fills the caches.
             if number >= 0:
                 found[name].append(took)
     return found
