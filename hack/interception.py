@@ -13,14 +13,13 @@ cargo into target/tools. What one of them cannot run is said in its own words.
 
 import json
 import os
-import random
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
 
 import debian
+from rounds import Cannot, measured, table
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SANDLOCK = "0.9.0"
@@ -80,10 +79,6 @@ def sandboxes(work, binary):
     return found
 
 
-class Cannot(Exception):
-    """What a sandbox says of itself."""
-
-
 def run(command):
     """Milliseconds of the command, and what it wrote."""
     start = time.perf_counter()
@@ -112,39 +107,9 @@ def importing(words):
     return took
 
 
-def measured(runs, contenders, measure):
-    """What each took in interleaved rounds, in random order, or why it cannot."""
-    found = {name: [] for name in contenders}
-    for number in range(-1, runs):
-        order = [name for name in contenders if not isinstance(found[name], str)]
-        random.shuffle(order)
-        for name in order:
-            try:
-                took = measure(contenders[name])
-            except Cannot as error:
-                if name in (NATIVE, BARE, UNCHECKED) or name.startswith("buntime"):
-                    raise SystemExit(f"{name}: {error}") from error
-                found[name] = str(error)
-                continue
-            # The first round fills the caches.
-            if number >= 0:
-                found[name].append(took)
-    return found
-
-
-def table(title, found, *bases):
-    """One table, the fastest first, with the ratio to each of the bases."""
-    medians = {name: statistics.median(taken) for name, taken in found.items() if not isinstance(taken, str)}
-    rows = [["", "p10", "median", "p90", *("/ " + base for base in bases)]]
-    for name in sorted(medians, key=medians.get):
-        tenths = statistics.quantiles(found[name], n=10)
-        rows.append([name, *(f"{value:.2f}" for value in (tenths[0], medians[name], tenths[8])),
-                     *(f"{medians[name] / medians[base]:.2f}" for base in bases)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    refused = [f"{name} cannot: {why}" for name, why in found.items() if isinstance(why, str)]
-    return "\n".join(["", title, *lines, *refused])
+def must(name):
+    """Whether one has to be able to."""
+    return name in (NATIVE, BARE, UNCHECKED) or name.startswith("buntime")
 
 
 def listeners(words):
@@ -212,10 +177,10 @@ def main(options):
         found = sandboxes(work, options.binary)
         answering = {BARE: "notified", UNCHECKED: "opened"}
         for many, threads, where in PLACES:
-            taken = measured(options.runs, {**found, **answering}, opening(opens, threads, where))
+            taken = measured(options.runs, {**found, **answering}, opening(opens, threads, where), must)
             print(table(f"open + close of {FILE}, {many}, µs, {options.runs} interleaved runs of each",
-                        taken, NATIVE, BARE, UNCHECKED), flush=True)
+                        taken, [NATIVE, BARE, UNCHECKED]), flush=True)
         print(table(f"{' '.join(PROGRAM)}, ms, {options.runs} interleaved runs of each",
-                    measured(options.runs, found, importing), NATIVE), flush=True)
+                    measured(options.runs, found, importing, must), [NATIVE]), flush=True)
         counted = ", ".join(f"{name}: {listeners(found[name])}" for name in (FREE, LANDLOCK, INTERCEPTED))
         print(f"\nlisteners of a filter: {counted}")

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::net::NetError;
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::policy::HOST_NAME;
-use crate::sys::interface;
+use crate::sys::interface::Addresses;
 
 /// How long one address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +24,7 @@ const MOST_ADDRESSES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Dialler {
     resolver: TokioResolver,
+    of_host: Mutex<Addresses>,
 }
 
 /// Why there are no addresses.
@@ -38,13 +40,14 @@ impl Dialler {
     /// With the resolvers and the hosts file of this host.
     ///
     /// # Errors
-    /// Its `/etc/resolv.conf` cannot be read.
+    /// Its `/etc/resolv.conf` cannot be read, or it does not say which addresses it has.
     pub(super) fn of_host() -> io::Result<Dialler> {
         let failed = |error: NetError| io::Error::other(format!("read /etc/resolv.conf: {error}"));
         let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
         builder.options_mut().ip_strategy = hickory_resolver::config::LookupIpStrategy::Ipv4AndIpv6;
         let resolver = builder.build().map_err(failed)?;
-        Ok(Dialler { resolver })
+        let of_host = Mutex::new(Addresses::watch()?);
+        Ok(Dialler { resolver, of_host })
     }
 
     /// The addresses of a name, each once; none where it exists without any.
@@ -73,7 +76,8 @@ impl Dialler {
     /// # Errors
     /// The kernel does not say.
     pub(super) fn own(&self, addresses: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
-        let own = interface::addresses()?;
+        let mut of_host = self.of_host.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = of_host.now()?;
         let is_own = |address: &IpAddr| {
             let canonical = address.to_canonical();
             // What is bound to no address answers on these too.

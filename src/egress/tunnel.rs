@@ -1,9 +1,11 @@
-//! Bytes from one connection to another and back, moved by the kernel (splice(2)) without being looked at.
+//! Bytes from one connection to another and back, without being looked at: what comes in small pieces is
+//! copied, and more than that is moved by the kernel (splice(2)).
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::Shutdown;
+use rustix::net::{RecvFlags, Shutdown, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -12,6 +14,9 @@ use super::open::Count;
 
 /// Bytes that one direction may hold.
 const PIPE: usize = 1 << 18;
+
+/// Bytes that are copied at a time. Where more than these wait there is much to come.
+const SMALL: usize = 1 << 14;
 
 /// One end of a connection; what passes at a host's is counted there.
 #[derive(Clone, Copy)]
@@ -30,6 +35,59 @@ impl End<'_> {
 /// # Errors
 /// What either connection says.
 pub(super) async fn one_way(from: End<'_>, to: End<'_>) -> io::Result<()> {
+    // A connection that waits, or says little, takes no pipe.
+    loop {
+        let Copied { taken, left } = copy(from, to).await?;
+        if taken == 0 {
+            return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
+        }
+        write_all(&left, to).await?;
+        if taken == SMALL {
+            return splice_all(from, to).await;
+        }
+    }
+}
+
+/// Bytes that were read, and those of them that could not be written at once.
+struct Copied {
+    taken: usize,
+    left: Vec<u8>,
+}
+
+/// Copies what there is.
+async fn copy(from: End<'_>, to: End<'_>) -> io::Result<Copied> {
+    let copied = || {
+        let mut space = [MaybeUninit::uninit(); SMALL];
+        let ((read, _), _) = recv(from.0, &mut space, RecvFlags::empty())?;
+        let read = &*read;
+        from.passed(read.len());
+        let written = match read {
+            [] => Ok(0),
+            read => to.0.try_write(read),
+        };
+        let written = match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            written => written?,
+        };
+        to.passed(written);
+        let left = read[written..].to_vec();
+        let taken = read.len();
+        Ok(Copied { taken, left })
+    };
+    from.0.async_io(Interest::READABLE, copied).await
+}
+
+async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = || to.0.try_write(bytes);
+        let written = to.0.async_io(Interest::WRITABLE, written).await?;
+        to.passed(written);
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+async fn splice_all(from: End<'_>, to: End<'_>) -> io::Result<()> {
     let (source, sink) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     // A user has only so many pages for pipes; a small one is as good.
     if let Err(error) = fcntl_setpipe_size(&sink, PIPE) {

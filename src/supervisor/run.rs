@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -168,6 +169,9 @@ fn foreground(
     let over = Drive::over(begun, Audience::Person(hear, None), state);
     let (mut drive, ends) = over.map_err(RunError::ended)?;
     drive.signals = Some(signals);
+    if drive.plane.is_some() {
+        take_descriptors();
+    }
     let connected = Connect {
         copies: &mut drive.copies,
         budget: &drive.budget,
@@ -185,6 +189,19 @@ fn foreground(
         Err(error) => drive.end(Cause::Failure(error.to_string())),
     }
     Ok(drive)
+}
+
+/// Takes as many descriptors as this process may have: each connection of the program needs some here.
+/// The program itself was launched with what the caller has.
+fn take_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::debug!(%error, "there are as many connections as there are descriptors");
+    }
 }
 
 /// Connects the program's streams with the caller's.

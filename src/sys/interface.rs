@@ -5,6 +5,11 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket::SockaddrStorage;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+
+/// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR` of linux/rtnetlink.h: addresses that come and go.
+const OF_ADDRESSES: u32 = 0x10 | 0x100;
 
 /// Brings `lo` up, which gives the namespace 127.0.0.1 and ::1.
 ///
@@ -37,11 +42,66 @@ pub fn loopback_up() -> io::Result<()> {
     }
 }
 
-/// The addresses of every interface of the calling process's network namespace.
+/// The addresses of every interface of one network namespace.
 ///
-/// # Errors
-/// `EMFILE` and its like.
-pub fn addresses() -> io::Result<Vec<IpAddr>> {
+/// They are asked for anew whenever the kernel has told of a change, which it does before anybody can
+/// be reached by it. Whether it has is one system call; to ask for all of them is a dozen.
+#[derive(Debug)]
+pub struct Addresses {
+    /// Hears of each change (rtnetlink(7)).
+    changes: OwnedFd,
+    known: Option<Vec<IpAddr>>,
+}
+
+impl Addresses {
+    /// Those of the calling thread's namespace, of which they stay.
+    ///
+    /// # Errors
+    /// The kernel has no rtnetlink.
+    pub fn watch() -> io::Result<Addresses> {
+        let changes = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            // NETLINK_ROUTE is protocol 0, which is the one that is meant when none is named.
+            None,
+        )?;
+        rustix::net::bind(&changes, &SocketAddrNetlink::new(0, OF_ADDRESSES))?;
+        Ok(Addresses {
+            changes,
+            known: None,
+        })
+    }
+
+    /// The addresses that there are now.
+    ///
+    /// # Errors
+    /// `EMFILE` and its like.
+    pub fn now(&mut self) -> io::Result<&[IpAddr]> {
+        // Before they are asked for: what changes after that is heard of the next time.
+        while self.has_changed()? {
+            self.known = None;
+        }
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => addresses()?,
+        };
+        Ok(self.known.insert(known))
+    }
+
+    /// Takes one change. What is said of it does not matter.
+    fn has_changed(&self) -> io::Result<bool> {
+        match rustix::net::recv(&self.changes, &mut [0; 1], RecvFlags::TRUNC) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::AGAIN) => Ok(false),
+            // There were so many that some are lost.
+            Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn addresses() -> io::Result<Vec<IpAddr>> {
     let found = nix::ifaddrs::getifaddrs()?;
     let names = found.filter_map(|interface| interface.address);
     let address = |name: SockaddrStorage| -> Option<IpAddr> {
