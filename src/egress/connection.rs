@@ -138,7 +138,7 @@ impl Connection {
             host: Some(name.clone()),
             ..self
         };
-        let found = shared.dialler.resolve(&name).await;
+        let found = shared.resolve(&name).await;
         let why = match found {
             Ok(addresses) if !addresses.is_empty() => return wanted.at(addresses, shared),
             Ok(_nowhere) => Unresolved::Missing,

@@ -5,6 +5,7 @@
 //! with the addresses that stand for it in this sandbox, and nothing else that the host's resolver
 //! knows of it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,17 +16,16 @@ use hickory_resolver::proto::rr::rdata::{A, AAAA};
 use hickory_resolver::proto::rr::{DNSClass, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::accept::{self, SCARCE};
+use super::accept::{self, Places, SCARCE};
 use super::connection::bare;
 use super::dial::Unresolved;
 use super::{Asked, Ingress, Shared};
 
-/// Queries of one sandbox that are worked on at the same time, by UDP; and connections.
-const MOST: usize = 64;
+/// Queries of one sandbox that are worked on at the same time, at each socket of UDP; and connections.
+const MOST: usize = 256;
 
 /// For how long a program may keep an answer, in seconds. What stands for a name stays.
 const KEEP: u32 = 60;
@@ -39,14 +39,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers queries by UDP for ever.
 pub(super) async fn serve(socket: UdpSocket, shared: Arc<Shared>) {
     let socket = Arc::new(socket);
-    let places = Arc::new(Semaphore::new(MOST));
     let mut queries = JoinSet::new();
+    // Those that wait, the first of them in front.
+    let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
     let mut space = [0; LARGEST];
     loop {
         while queries.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let (query, from) = match socket.recv_from(&mut space).await {
             Ok((length, from)) => (space[..length].to_vec(), from),
             Err(error) => {
@@ -56,10 +54,18 @@ pub(super) async fn serve(socket: UdpSocket, shared: Arc<Shared>) {
             }
         };
         let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
-        queries.spawn(async move {
+        // Nobody's resolver that is silent keeps others from theirs.
+        if waiting.len() >= MOST {
+            waiting.retain(|query| !query.is_finished());
+        }
+        if waiting.len() >= MOST
+            && let Some(longest) = waiting.pop_front()
+        {
+            longest.abort();
+        }
+        waiting.push_back(queries.spawn(async move {
             answer_to(&socket, from, &query, &shared).await;
-            drop(place);
-        });
+        }));
     }
 }
 
@@ -73,7 +79,7 @@ async fn answer_to(socket: &UdpSocket, from: SocketAddr, query: &[u8], shared: &
 
 /// Answers queries by TCP for ever.
 pub(super) async fn serve_by_tcp(listener: TcpListener, shared: Arc<Shared>) {
-    accept::each(listener, MOST, |stream| {
+    accept::each(listener, Places::new(MOST), |stream| {
         let shared = Arc::clone(&shared);
         async move { converse(stream, &shared).await }
     })
@@ -145,14 +151,10 @@ async fn records(asked: &Query, shared: &Shared) -> Result<Vec<Record>, Response
     }
     let permitted = shared.ask(named).await;
     permitted.map_err(|_| ResponseCode::Refused)?;
-    let found = shared
-        .dialler
-        .resolve(name)
-        .await
-        .map_err(|why| match why {
-            Unresolved::Missing => ResponseCode::NXDomain,
-            Unresolved::Failed => ResponseCode::ServFail,
-        })?;
+    let found = shared.resolve(name).await.map_err(|why| match why {
+        Unresolved::Missing => ResponseCode::NXDomain,
+        Unresolved::Failed => ResponseCode::ServFail,
+    })?;
     if found.is_empty() {
         return Ok(Vec::new());
     }

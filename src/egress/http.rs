@@ -153,6 +153,9 @@ impl Switched {
     }
 }
 
+/// Bytes that the head of a request may have, and that are kept of one that is not whole.
+const LONGEST_HEAD: usize = 64 << 10;
+
 /// Reads requests as strictly as there is need to, since each is written anew.
 pub(super) fn builder() -> server::Builder {
     let mut builder = server::Builder::new();
@@ -160,6 +163,7 @@ pub(super) fn builder() -> server::Builder {
     builder
         .preserve_header_case(true)
         .half_close(true)
+        .max_buf_size(LONGEST_HEAD)
         .header_read_timeout(None);
     builder
 }

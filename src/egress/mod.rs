@@ -26,6 +26,7 @@ mod message;
 mod names;
 mod open;
 mod opened;
+mod pace;
 mod peek;
 mod proxy;
 mod relay;
@@ -49,14 +50,25 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::accept::Places;
 pub use self::authority::Authority;
 pub use self::connection::Connection;
 use self::dial::Dialler;
+use self::dial::Unresolved;
 use self::names::Names;
 use self::open::Live;
 pub use self::open::{By, Ended};
+use self::pace::Pace;
 pub use self::secrets::Secret;
 use self::secrets::Secrets;
+
+/// Connections of one sandbox at the same time.
+const CONNECTIONS: usize = 1024;
+
+/// Names of one sandbox that are asked of the host's resolver for the first time: at once, and in a second
+/// after that.
+const NEW_NAMES: u32 = 64;
+const NEW_NAMES_PER_SECOND: u32 = 20;
 
 /// Questions that may wait for an answer.
 const QUESTIONS: usize = 64;
@@ -220,8 +232,12 @@ impl Question {
 struct Shared {
     names: Names,
     dialler: Dialler,
+    /// Of names that are asked for the first time.
+    pace: Pace,
     questions: mpsc::Sender<Question>,
     live: Live,
+    /// Of all connections that are to leave.
+    places: Arc<Places>,
     /// Who stands for hosts to whom requests are read, where that is foreseen.
     authority: Option<Authority>,
     secrets: Arc<Secrets>,
@@ -260,6 +276,20 @@ impl Shared {
         answer.await.unwrap_or_else(|_| Err(nobody()))
     }
 
+    /// The addresses of a name that may be resolved. Names that were never there have to wait for each
+    /// other: they carry something out, and the host's resolver answers others too.
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+        if !self.names.knows(name) {
+            self.pace.turn().await;
+        }
+        let found = self.dialler.resolve(name).await?;
+        if !found.is_empty() {
+            // Where there are too many already it is as new the next time.
+            let _known = self.names.addresses(name);
+        }
+        Ok(found)
+    }
+
     fn next_number(&self) -> u64 {
         self.wanted.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -294,8 +324,10 @@ impl Plane {
         let shared = Arc::new(Shared {
             names: Names::default(),
             dialler: Dialler::of_host()?,
+            pace: Pace::new(NEW_NAMES, NEW_NAMES_PER_SECOND),
             questions,
             live: Live::new(over),
+            places: Places::new(CONNECTIONS),
             authority,
             secrets: Arc::new(Secrets::new(secrets.unwrap_or_default())),
             wanted: AtomicU64::new(0),

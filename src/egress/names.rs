@@ -57,6 +57,11 @@ impl Names {
         ))
     }
 
+    /// Whether a name has its addresses.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.table().numbers.contains_key(name)
+    }
+
     /// What an address stands for.
     pub(super) fn meaning(&self, address: IpAddr) -> Meaning {
         let number = match address {

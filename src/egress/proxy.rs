@@ -19,12 +19,10 @@ use super::message::{Body, Refusal, WEB, host_of};
 use super::open::{By, Opened};
 use super::{Ingress, Shared, accept, relay, socks};
 
-/// Connections of one sandbox at the same time.
-const MOST: usize = 1024;
-
 /// Takes connections to the proxy for ever.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    accept::each(listener, MOST, |stream| {
+    let places = Arc::clone(&shared.places);
+    accept::each(listener, places, |stream| {
         let shared = Arc::clone(&shared);
         async move { carry(stream, &shared).await }
     })

@@ -12,12 +12,10 @@ use super::connection::Connection;
 use super::{Ingress, Shared, accept, relay};
 use crate::sys::redirected::original_destination;
 
-/// Connections of one sandbox at the same time, for each version of IP.
-const MOST: usize = 1024;
-
 /// Takes redirected connections for ever.
 pub(super) async fn serve(listener: TcpListener, is_v6: bool, shared: Arc<Shared>) {
-    accept::each(listener, MOST, |stream| {
+    let places = Arc::clone(&shared.places);
+    accept::each(listener, places, |stream| {
         let shared = Arc::clone(&shared);
         async move { carry(stream, is_v6, &shared).await }
     })

@@ -12,6 +12,7 @@ pub mod clone;
 #[cfg(test)]
 pub mod forked;
 pub mod handover;
+pub mod idle;
 pub mod interface;
 pub mod keyring;
 pub mod links;

@@ -12,7 +12,7 @@ use crate::support::{
 const ON_THE_RUNTIME: [&str; 2] = ["--json", "1-11"];
 const INSIDE: [&str; 3] = ["--json", "12-27", "43-51"];
 /// What line 42 does to the way out is not held yet.
-const ON_THE_NETWORK: [&str; 2] = ["--json", "28-41"];
+const ON_THE_NETWORK: [&str; 2] = ["--json", "28-42"];
 /// Everything but races, which are the same for everybody.
 const OF_A_USER: [&str; 4] = ["--json", "12-21", "23-27", "44-51"];
 
@@ -84,8 +84,8 @@ fn no_attack_on_the_network_succeeds() {
         return;
     }
     let before = Leftovers::now();
-    judge(&attest(false, &ON_THE_NETWORK), 17);
-    judge(&attest(true, &ON_THE_NETWORK), 17);
+    judge(&attest(false, &ON_THE_NETWORK), 18);
+    judge(&attest(true, &ON_THE_NETWORK), 18);
     before.none_new(PATIENCE);
 }
 
