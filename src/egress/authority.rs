@@ -17,6 +17,7 @@ use rcgen::{
 };
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// The protocol that is spoken inside of TLS (RFC 7301).
@@ -131,6 +132,7 @@ impl Authority {
             .with_single_cert(vec![certificate], key)
             .map_err(io::Error::other)?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     }
 }

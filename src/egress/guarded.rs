@@ -9,15 +9,15 @@ use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use super::secrets::Secrets;
+use super::secrets::Kept;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Guarded {
     content: Incoming,
     /// What is looked for; nothing where anything may pass.
-    kept: Option<Arc<Secrets>>,
-    /// What could be the beginning of one.
+    kept: Option<Arc<Kept>>,
+    /// The last bytes, so many that one which goes on is still whole.
     held: Vec<u8>,
     /// What comes next.
     ready: VecDeque<Frame<Bytes>>,
@@ -37,15 +37,15 @@ impl Guarded {
     }
 
     /// What a host says.
-    pub(super) fn keeping(content: Incoming, secrets: &Arc<Secrets>) -> Guarded {
+    pub(super) fn keeping(content: Incoming, kept: Option<Arc<Kept>>) -> Guarded {
         Guarded {
-            kept: (!secrets.is_empty()).then(|| Arc::clone(secrets)),
+            kept,
             ..Guarded::open(content)
         }
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> io::Result<()> {
-        let Some(secrets) = &self.kept else {
+        let Some(kept) = &self.kept else {
             self.ready.push_back(frame);
             return Ok(());
         };
@@ -53,10 +53,10 @@ impl Guarded {
             Ok(data) => {
                 let mut whole = take(&mut self.held);
                 whole.extend_from_slice(&data);
-                if secrets.find(&whole) {
+                if kept.is_said(&whole) {
                     return Err(told());
                 }
-                let passes = whole.len() - secrets.begun_in(&whole);
+                let passes = whole.len().saturating_sub(kept.waiting());
                 self.held = whole.split_off(passes);
                 if !whole.is_empty() {
                     self.ready.push_back(Frame::data(whole.into()));
@@ -65,7 +65,7 @@ impl Guarded {
             Err(other) => {
                 if other
                     .trailers_ref()
-                    .is_some_and(|trailers| secrets.are_told_in(trailers))
+                    .is_some_and(|trailers| kept.is_in(trailers))
                 {
                     return Err(told());
                 }
@@ -76,7 +76,7 @@ impl Guarded {
         Ok(())
     }
 
-    /// What was held is no beginning.
+    /// Nothing comes behind what was held.
     fn let_go(&mut self) {
         if !self.held.is_empty() {
             self.ready

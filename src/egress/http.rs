@@ -16,12 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::task::JoinSet;
 
-use super::connection::Refused;
+use super::connection::{Refused, bare};
 use super::counted::Counted;
 use super::guarded::{Guarded, told};
 use super::message::{Body, Refusal, host_of, to_program, to_server};
 use super::open::{By, Open, Opened};
-use super::secrets::Secrets;
+use super::secrets::Kept;
 use super::{Denied, RequestLine, Shared};
 
 /// A connection to a server of HTTP.
@@ -29,6 +29,7 @@ use super::{Denied, RequestLine, Shared};
 pub(super) struct Upstream {
     sender: SendRequest<Body>,
     open: Arc<Open>,
+    kept: Option<Arc<Kept>>,
 }
 
 /// What keeps such a connection going; there is nothing in it once that has ended. Dropped it ends it.
@@ -49,10 +50,15 @@ impl Upstream {
     /// Over a connection as it is.
     pub(super) async fn plain(opened: Opened) -> io::Result<(Upstream, Driver)> {
         let open = Arc::clone(&opened.1);
-        Upstream::over(Counted::new(opened), open).await
+        Upstream::over(Counted::new(opened), open, None).await
     }
 
-    async fn over<S>(stream: S, open: Arc<Open>) -> io::Result<(Upstream, Driver)>
+    /// `kept`: what must not be handed on of what the host says.
+    async fn over<S>(
+        stream: S,
+        open: Arc<Open>,
+        kept: Option<Arc<Kept>>,
+    ) -> io::Result<(Upstream, Driver)>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -70,7 +76,7 @@ impl Upstream {
                 _denied = of_driver.ended() => of_driver.over(By::Policy),
             }
         });
-        Ok((Upstream { sender, open }, driver))
+        Ok((Upstream { sender, open, kept }, driver))
     }
 
     /// Whether another request can be sent.
@@ -86,15 +92,21 @@ impl Upstream {
     pub(super) async fn send(
         &mut self,
         mut request: Request<Incoming>,
-        secrets: &Arc<Secrets>,
         switched: &Slot<Switched>,
     ) -> io::Result<Response<Body>> {
         let here = hyper::upgrade::on(&mut request);
         let may_switch = to_server(&mut request);
+        if self.kept.is_some() {
+            Kept::asks_plainly(&mut request);
+        }
         let request = request.map(|content| Either::Left(Guarded::open(content)));
         let sent = self.sender.send_request(request).await;
         let mut response = sent.map_err(io::Error::other)?;
-        if secrets.are_told_in(response.headers()) {
+        if self
+            .kept
+            .as_ref()
+            .is_some_and(|kept| !kept.passes(&mut response))
+        {
             let why = told();
             self.open.failed(&why);
             return Ok(Refusal {
@@ -113,7 +125,7 @@ impl Upstream {
             let open = Arc::clone(&self.open);
             put(switched, Switched { here, there, open });
         }
-        Ok(response.map(|content| Either::Left(Guarded::keeping(content, secrets))))
+        Ok(response.map(|content| Either::Left(Guarded::keeping(content, self.kept.clone()))))
     }
 }
 
@@ -169,25 +181,27 @@ pub(super) fn builder() -> server::Builder {
 }
 
 /// Carries the requests on a connection that was made to one host, over `outside`, which is all of it.
+/// `proven`: the host, where that has proved by TLS to be who it is.
 pub(super) async fn carry<I, S>(
     inside: I,
     outside: S,
-    (open, is_secure): (Arc<Open>, bool),
+    (open, proven): (Arc<Open>, Option<&str>),
     shared: &Shared,
 ) -> io::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (upstream, mut driver) = Upstream::over(outside, Arc::clone(&open)).await?;
+    let kept = proven.and_then(|host| shared.secrets.kept_from(host));
+    let (upstream, mut driver) = Upstream::over(outside, Arc::clone(&open), kept).await?;
     let mut first = By::Program;
     let upstream = tokio::sync::Mutex::new(upstream);
     let switched = Slot::default();
     let service = service_fn(async |mut request: Request<Incoming>| {
         let mut upstream = upstream.lock().await;
-        let agreed = agrees(&mut request, (upstream.open(), is_secure), shared).await;
+        let agreed = agrees(&mut request, (upstream.open(), proven), shared).await;
         match agreed {
-            Ok(()) => upstream.send(request, &shared.secrets, &switched).await,
+            Ok(()) => upstream.send(request, &switched).await,
             Err(refusal) => Ok(refusal.response()),
         }
     });
@@ -228,20 +242,30 @@ where
 /// it has the secrets then that it may have.
 async fn agrees(
     request: &mut Request<Incoming>,
-    (open, is_secure): (&Open, bool),
+    (open, proven): (&Open, Option<&str>),
     shared: &Shared,
 ) -> Result<(), Refusal> {
+    let is_proven = |host: &str| proven.is_none_or(|proven| bare(host) == proven);
     let why = match host_of(request) {
         _ if request.method() == Method::CONNECT => Refusal::malformed("this is no proxy"),
         Ok(Some(named)) if named.port.is_some_and(|port| !open.is_at(port)) => {
             Refusal::malformed("it names another port than its connection was made to")
         }
-        Ok(Some(named)) => {
-            let is_read = open.speaks_to(&named.host, shared).await?;
-            return admits(request, (open, is_read, is_secure), &named.host, shared).await;
+        Ok(Some(named)) if is_proven(&named.host) => {
+            let is_read = open.speaks_to(&named.host, shared).await? || proven.is_some();
+            let how = (open, is_read, proven.is_some());
+            return admits(request, how, &named.host, shared).await;
         }
-        Ok(None) if open.has_no_name() => {
-            return admits(request, (open, false, is_secure), "", shared).await;
+        // It is not for the host to whom its TLS is.
+        Ok(Some(named)) => {
+            let why = format!(
+                "it was made for another host than it names, which is {}",
+                bare(&named.host)
+            );
+            return Err(open.denied(why, shared).await.into());
+        }
+        Ok(None) if open.has_no_name() && proven.is_none() => {
+            return admits(request, (open, false, false), "", shared).await;
         }
         Ok(None) => Refusal::malformed("it does not say for which host it is"),
         Err(why) => why,
@@ -261,19 +285,20 @@ pub(super) async fn admits(
     host: &str,
     shared: &Shared,
 ) -> Result<(), Refusal> {
-    let secrets = shared.secrets.named_in(request);
-    if !is_read && secrets.is_empty() {
+    let words = shared.secrets.words_in(request);
+    if !is_read && words.names.is_empty() {
         return Ok(());
     }
     let target = request.uri().path_and_query();
     let line = RequestLine {
         method: request.method().to_string(),
         target: target.map_or_else(String::new, ToString::to_string),
-        secrets: secrets.clone(),
+        secrets: words.names.clone(),
+        misplaced: words.misplaced,
         is_secure,
     };
     open.asks(line, host, shared).await?;
-    let put = shared.secrets.put(request, &secrets);
+    let put = shared.secrets.put(request, &words.names);
     put.ok_or_else(|| Refusal::malformed("it cannot be said with the secret in it"))
 }
 

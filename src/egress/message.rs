@@ -139,6 +139,7 @@ pub(super) fn to_server<B>(request: &mut Request<B>) -> bool {
     let upgrade = upgrade.filter(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let upgrade = upgrade.filter(|_| request.method() == Method::GET);
     let host = request.headers_mut().remove(header::HOST);
+    let host = host.filter(|host| !host.is_empty());
     let of_target = request.uri().authority().map(|host| host.as_str().parse());
     end_connection_headers(request.headers_mut());
     // It has been answered, as whoever sends the content reads of it.

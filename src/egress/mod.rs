@@ -146,6 +146,8 @@ pub struct RequestLine {
     pub target: String,
     /// The names of the secrets for which something in it stands.
     pub secrets: Vec<String>,
+    /// One of them that is not said where that stands.
+    pub misplaced: Option<String>,
     /// Whether it is made over TLS, with a host that has proved to be who it is.
     pub is_secure: bool,
 }
@@ -240,7 +242,7 @@ struct Shared {
     places: Arc<Places>,
     /// Who stands for hosts to whom requests are read, where that is foreseen.
     authority: Option<Authority>,
-    secrets: Arc<Secrets>,
+    secrets: Secrets,
     /// How many connections were wanted.
     wanted: AtomicU64,
 }
@@ -329,7 +331,7 @@ impl Plane {
             live: Live::new(over),
             places: Places::new(CONNECTIONS),
             authority,
-            secrets: Arc::new(Secrets::new(secrets.unwrap_or_default())),
+            secrets: Secrets::new(secrets.unwrap_or_default()),
             wanted: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();

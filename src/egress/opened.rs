@@ -48,7 +48,7 @@ pub(super) async fn carry(
     let outside = Counted::new((upstream, Arc::clone(&open)));
     let greeted = timeout(PATIENCE, connector.connect(name, outside)).await;
     match greeted.unwrap_or_else(|late| Err(late.into())) {
-        Ok(outside) => http::carry(inside, outside, (open, true), shared).await?,
+        Ok(outside) => http::carry(inside, outside, (open, Some(host)), shared).await?,
         Err(error) => {
             open.failed(&error);
             http::refuse(inside, unproven(&error)).await?;

@@ -154,7 +154,7 @@ async fn forward(
     let open = upstream.open();
     let how = (open, open.is_read(), false);
     http::admits(&mut request, how, host, shared).await?;
-    let sent = upstream.send(request, &shared.secrets, switched).await;
+    let sent = upstream.send(request, switched).await;
     sent.map_err(|error| Refusal {
         status: StatusCode::BAD_GATEWAY,
         error: "connection_terminated",

@@ -63,7 +63,7 @@ async fn until_its_end(
             let (reader, writer) = stream.into_split();
             let inside = join(Cursor::new(said).chain(reader), writer);
             let outside = Counted::new((upstream, Arc::clone(&open)));
-            http::carry(inside, outside, (open, false), shared).await?;
+            http::carry(inside, outside, (open, None), shared).await?;
             whole([&ends.0, &ends.1])
         }
         Turned::Hello(said, host) => {

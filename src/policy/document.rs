@@ -114,6 +114,7 @@ struct WrittenSecret {
     name: String,
     host: String,
     from: BTreeMap<&'static str, serde_json::Value>,
+    headers: Vec<String>,
 }
 
 fn secret(secret: &Secret) -> WrittenSecret {
@@ -121,6 +122,7 @@ fn secret(secret: &Secret) -> WrittenSecret {
         name: secret.name.clone(),
         host: secret.host.to_string(),
         from: BTreeMap::from([secret.source.written()]),
+        headers: secret.headers.clone(),
     }
 }
 

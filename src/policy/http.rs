@@ -25,8 +25,8 @@ pub struct HttpRequest<'a> {
     pub target: &'a str,
 }
 
-/// What is in the place of a rule where servers could read a path in more than one way.
-pub const AMBIGUOUS_PATH: &str = "its path can be read in more than one way";
+/// What is in the place of a rule where servers could read a request in more than one way.
+pub const AMBIGUOUS: &str = "its method or its path can be read in more than one way";
 
 impl Policy {
     /// Whether some rule or credential is about the requests to this host, so that each has to be read.
@@ -55,8 +55,12 @@ impl Policy {
         let mut worst: Option<Decision> = None;
         for layer in layers {
             let Some(path) = plain_path(request.target) else {
-                return denied(AMBIGUOUS_PATH);
+                return denied(AMBIGUOUS);
             };
+            // There are servers that make them capitals.
+            if request.method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+                return denied(AMBIGUOUS);
+            }
             let says = layer.says_of(name, request.method, &path);
             if worst
                 .as_ref()
@@ -142,7 +146,8 @@ pub(super) fn canonical<'b>(host: &str, buffer: &'b mut NameBuffer) -> Option<&'
 
 /// The path of a target without its query, decoded (RFC 3986 section 2.1): `None` where servers differ
 /// about what it is. These are `.` and `..`, in whatever spelling, names that are empty or have
-/// parameters, and a `/`, `\`, `%` or control character that stands there by its number or by itself.
+/// parameters, and a `/`, `\`, `?`, `#`, `%` or control character that stands there by its number or by itself;
+/// nor is what is no text.
 fn plain_path(target: &str) -> Option<Vec<u8>> {
     let path = target.split('?').next()?.as_bytes();
     let mut decoded = Vec::with_capacity(path.len());
@@ -155,12 +160,13 @@ fn plain_path(target: &str) -> Option<Vec<u8>> {
         };
         let is_coded = *first == b'%';
         match byte {
-            b'/' | b';' if is_coded => return None,
-            b'\\' | b'%' | b';' | 0..0x20 | 0x7f => return None,
+            b'/' | b'?' if is_coded => return None,
+            b'\\' | b'%' | b';' | b'#' | 0..0x20 | 0x7f => return None,
             byte => decoded.push(byte),
         }
         rest = after;
     }
+    std::str::from_utf8(&decoded).ok()?;
     let names = decoded.strip_prefix(b"/")?;
     let mut names = names.split(|byte| *byte == b'/').peekable();
     while let Some(name) = names.next() {
@@ -218,6 +224,7 @@ mod tests {
             ("GET", "api.example", "/v10", Verdict::Deny),
             ("GET", "api.example", "/", Verdict::Deny),
             ("get", "api.example", "/v1", Verdict::Deny),
+            ("delete", "b.example", "/v1/7/notes", Verdict::Deny),
             ("HEAD", "api.example", "/v1", Verdict::Deny),
             ("GET", "api.example", "/v1/secret", Verdict::Deny),
             ("GET", "api.example", "/v1/%73ecret/x", Verdict::Deny),
@@ -256,6 +263,9 @@ mod tests {
             "/a%4",
             "/a%zz",
             "/a%252e",
+            "/a%3fb",
+            "/a%23b",
+            "/a%c0%af",
             "*",
             "",
             "a",

@@ -50,7 +50,7 @@ pub use degrade::{Degraded, degrade};
 pub use explain::{Answer, Explanation};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
 pub use handed::LiveRules;
-pub use http::{AMBIGUOUS_PATH, HttpRequest};
+pub use http::{AMBIGUOUS, HttpRequest};
 pub use layer::{Layer, LoadError, Problem, Vars};
 pub use learn::{Learned, LearnedError, Observation, Unlearned};
 pub use limits::{

@@ -130,7 +130,11 @@ impl Reader<'_> {
     }
 
     pub fn secret(&mut self, what: String, node: &Node<'_>) -> Option<Secret> {
-        let members = self.object(node, &what, &["name", "host", "from", "description"]);
+        let members = self.object(
+            node,
+            &what,
+            &["name", "host", "from", "headers", "description"],
+        );
         self.describes(members);
         let name = self.required(node, members, &what, "name");
         let name = name.and_then(|name| self.variable(name));
@@ -138,13 +142,40 @@ impl Reader<'_> {
         let host = host.and_then(|host| self.named_host(host));
         let source = self.required(node, members, &what, "from");
         let source = source.and_then(|from| self.secret_source(from));
+        let headers = match field(members, "headers") {
+            None => Some(vec![AUTHORIZATION.to_owned()]),
+            Some(list) => self.headers(list),
+        };
         let rule = self.rule(node.at, what);
         Some(Secret {
             name: name?,
             host: host?,
             source: source?,
+            headers: headers?,
             rule,
         })
+    }
+
+    fn headers(&mut self, list: &Node<'_>) -> Option<Vec<String>> {
+        let items = self.list(list, "headers");
+        let mut headers = Vec::new();
+        for item in items {
+            let text = self.text(item, "a header")?;
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            if text.is_empty() || !text.bytes().all(is_name) {
+                self.problem(item.at, format!("{text:?} is no name of a header"));
+                return None;
+            }
+            headers.push(text.to_ascii_lowercase());
+        }
+        if headers.is_empty() && matches!(list.value, Value::List(_)) {
+            self.problem(
+                list.at,
+                "headers is empty; leave it away to mean Authorization",
+            );
+            return None;
+        }
+        Some(headers)
     }
 
     fn variable(&mut self, node: &Node<'_>) -> Option<String> {
@@ -442,6 +473,9 @@ impl Reader<'_> {
         Approval::new(timeout, scopes)
     }
 }
+
+/// Where credentials are said (RFC 9110 section 11.6.2).
+const AUTHORIZATION: &str = "authorization";
 
 /// A whole number from 1 that a double holds exactly.
 fn whole(value: &Value<'_>) -> Option<u64> {

@@ -13,6 +13,8 @@ pub struct Secret {
     pub(super) name: String,
     pub(super) host: Target,
     pub(super) source: SecretSource,
+    /// The names of the headers in which it may be said, in lower case.
+    pub(super) headers: Vec<String>,
     pub(super) rule: RuleRef,
 }
 
@@ -40,6 +42,20 @@ impl Secret {
         &self.source
     }
 
+    /// The headers in which it may be said, in lower case.
+    #[must_use]
+    pub fn headers(&self) -> &[String] {
+        &self.headers
+    }
+
+    /// Whether it is for this host.
+    #[must_use]
+    pub fn is_for_host(&self, host: &str) -> bool {
+        let mut buffer = NameBuffer::new();
+        let name = super::http::canonical(host, &mut buffer);
+        name.is_some_and(|name| self.is_for(name))
+    }
+
     /// Where that was written.
     #[must_use]
     pub fn rule(&self) -> &RuleRef {
@@ -61,7 +77,11 @@ impl Secret {
             SecretSource::File(path) => path.display().to_string(),
             SecretSource::Command(words) => format!("what {} writes", words.join(" ")),
         };
-        format!("http secret {} of {from} for {}", self.name, self.host)
+        let headers = self.headers.join(",");
+        format!(
+            "http secret {} of {from} for {} in {headers}",
+            self.name, self.host
+        )
     }
 }
 

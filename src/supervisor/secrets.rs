@@ -1,6 +1,7 @@
 //! Credentials as the supervisor has them, and what programs have in their place.
 
 use std::collections::BTreeSet;
+use std::env::VarError;
 use std::ffi::OsString;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -30,7 +31,7 @@ pub(super) fn of(layers: &[Layer]) -> Result<Vec<Secret>, RunError> {
             return Err(failed(one, "two policies grant a secret of this name"));
         }
         secrets.push(Secret {
-            name: one.name().to_owned(),
+            granted: one.clone(),
             placeholder: format!("{WORD}{}{}", session_name()?, session_name()?),
             value: value(one)?,
         });
@@ -40,7 +41,7 @@ pub(super) fn of(layers: &[Layer]) -> Result<Vec<Secret>, RunError> {
 
 /// The variables in which programs find the words.
 pub(super) fn variables(secrets: &[Secret]) -> impl Iterator<Item = (OsString, OsString)> + '_ {
-    let pair = |one: &Secret| (one.name.clone().into(), one.placeholder.clone().into());
+    let pair = |one: &Secret| (one.granted.name().into(), one.placeholder.clone().into());
     secrets.iter().map(pair)
 }
 
@@ -54,8 +55,13 @@ fn failed(secret: &Granted, why: impl ToString) -> RunError {
 
 fn value(secret: &Granted) -> Result<String, RunError> {
     let found = match secret.source() {
-        SecretSource::Env(variable) => std::env::var(variable)
-            .map_err(|error| failed(secret, format!("the variable {variable}: {error}")))?,
+        SecretSource::Env(variable) => std::env::var(variable).map_err(|error| {
+            let why = match error {
+                VarError::NotPresent => "is not set",
+                VarError::NotUnicode(_) => "is no text",
+            };
+            failed(secret, format!("the variable {variable} {why}"))
+        })?,
         SecretSource::File(path) => fs::read_to_string(path)
             .map_err(|error| failed(secret, format!("cannot read {}: {error}", path.display())))?,
         SecretSource::Command(words) => written(words).map_err(|why| failed(secret, why))?,

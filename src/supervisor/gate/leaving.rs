@@ -9,7 +9,7 @@ use crate::audit::Leaving;
 use crate::egress::{
     Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question, RequestLine, Way,
 };
-use crate::policy::{AMBIGUOUS_PATH, HttpRequest, Proto, RuleOrigin};
+use crate::policy::{AMBIGUOUS, HttpRequest, Proto, RuleOrigin};
 
 /// What is to be done about a name or a connection.
 pub(in crate::supervisor) enum Leaves {
@@ -66,7 +66,7 @@ impl Gate {
         let unfit = self.unfit_secret(asked);
         let denied = denied
             .or(unfit.as_deref())
-            .or((decision.rule.what == AMBIGUOUS_PATH).then_some(AMBIGUOUS_PATH));
+            .or((decision.rule.what == AMBIGUOUS).then_some(AMBIGUOUS));
         if let Some(reason) = denied {
             return self.denied_by_plane(target, reason);
         }
@@ -170,8 +170,11 @@ impl Gate {
             Some(name) => Some(format!(
                 "it has what stands for the secret {name}, which is not for this host"
             )),
-            None if line.secrets.is_empty() || line.is_secure => None,
-            None => Some("a secret is said over TLS alone".to_owned()),
+            None if line.secrets.is_empty() => None,
+            None if !line.is_secure => Some("a secret is said over TLS alone".to_owned()),
+            None => line.misplaced.as_ref().map(|name| {
+                format!("the secret {name} is said in its headers alone, and not elsewhere")
+            }),
         }
     }
 

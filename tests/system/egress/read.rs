@@ -155,6 +155,13 @@ with socket.create_connection(('45.80.0.80', 443), timeout=20) as end:
     with context.wrap_socket(end, server_hostname='allowed.example') as inner:
         inner.sendall(b'GET /v2 HTTP/1.1\\r\\nHost: allowed.example\\r\\nConnection: close\\r\\n\\r\\n')
         print(inner.recv(12))
+# Nor does it count that TLS was for the name, and a request within is for the address, for nobody or for another.
+for text in ['GET /v2 HTTP/1.0\\r\\n\\r\\n', 'GET /v2 HTTP/1.1\\r\\nHost: 45.80.0.80\\r\\n\\r\\n',
+             'GET /v2 HTTP/1.1\\r\\nHost: www.allowed.example\\r\\n\\r\\n']:
+    with socket.create_connection(('45.80.0.80', 443), timeout=20) as end:
+        with context.wrap_socket(end, server_hostname='allowed.example') as inner:
+            inner.sendall(text.encode())
+            print(inner.recv(12)[9:])
 ";
     let command = [&WITHOUT_PROXY[..], &[PYTHON, "-I", "-c", script]].concat();
     let mut policy = narrow();
@@ -164,13 +171,14 @@ with socket.create_connection(('45.80.0.80', 443), timeout=20) as end:
     let seen = run(&scratch, &policy, &["--quiet"], &command);
     let said = seen.done.stdout();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 5, "{}", seen.done);
+    assert_eq!(lines.len(), 8, "{}", seen.done);
     assert_eq!(lines[0], "reset", "{said}");
     assert!(lines[1] == "reset" || lines[1] == "b'hello\\n'", "{said}");
     assert_eq!(lines[2], "reset", "{said}");
     let unproven = "502 buntime: no TLS with the host: invalid peer certificate";
     assert!(lines[3].starts_with(unproven), "{said}");
     assert_eq!(lines[4], "b'HTTP/1.1 403'", "{said}");
+    assert_eq!(lines[5..], ["b'400'", "b'403'", "b'403'"], "{said}");
     assert!(
         !seen
             .requests()
@@ -193,7 +201,7 @@ fn a_secret_goes_to_its_host_and_nowhere_else() {
     let mut policy = rules(&json!([]));
     policy["http"]["secrets"] = json!([
         { "name": "TOKEN", "host": "allowed.example", "from": { "file": file } },
-        { "name": "KEY", "host": "allowed.example", "from": { "command": ["printf", "%s", "by-a-command-98765"] } },
+        { "name": "KEY", "host": "allowed.example", "from": { "command": ["printf", "%s", "by-a-command-98765"] }, "headers": ["X-Key", "Authorization"] },
         { "name": "OTHER", "host": "www.allowed.example", "from": { "env": "SSL_CERT_FILE" } },
     ]);
     let script = "
@@ -204,7 +212,12 @@ secure=https://allowed.example
 echo \"$TOKEN\" | cut -c 1-15
 said -H \"Authorization: Bearer $TOKEN\" $secure/bearer
 said -u \"user:$KEY\" $secure/basic
-said -H \"Authorization: Bearer $TOKEN\" $secure/again/nothing?key=$KEY
+said -H \"Authorization: Bearer $TOKEN\" -H \"X-Key: $KEY\" $secure/again/nothing
+said -H \"Authorization: Bearer $TOKEN\" $secure/denied?key=$KEY
+said -H \"X-Other: $TOKEN\" $secure/denied
+said -H \"Authorization: Bearer $TOKEN\" -H \"Range: bytes=0-5\" -H \"Accept-Encoding: gzip\" $secure/again/asked
+said -u \"user:$KEY\" $secure/again/coded
+said -H \"Authorization: Bearer $TOKEN\" $secure/again/packed
 said -H \"Authorization: Bearer $TOKEN\" $secure/again/header
 said -H \"Authorization: Bearer $TOKEN\" $secure/again/body
 said -H \"Authorization: Bearer $TOKEN\" $secure/again/pieces
@@ -221,28 +234,39 @@ said -H \"X: $TOKEN\" http://six.example/denied
     let seen = run(&scratch, &policy, &flags, &["sh", "-c", script]);
     let said = seen.done.stdout();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 10, "{}", seen.done);
+    assert_eq!(lines.len(), 15, "{}", seen.done);
     assert_eq!(lines[0], "buntime-secret-", "{said}");
     assert!(
         lines[1].starts_with("200 {") && lines[2].starts_with("200 {"),
         "{said}"
     );
     assert_eq!(lines[3], "200 so it was: nothing", "{said}");
+    assert_eq!(lines[6], "200 so it was: undefined identity", "{said}");
+    assert!(lines[7].starts_with("200 reset"), "{said}");
+    assert!(lines[8].starts_with("502 "), "{said}");
     assert_eq!(
-        lines[4],
+        lines[9],
         "502 buntime: the host says a secret again, which nobody inside may see"
     );
     // Whatever came before it.
-    assert!(lines[5].starts_with("200 reset"), "{said}");
-    assert!(lines[6].starts_with("200 reset"), "{said}");
+    assert!(lines[10].starts_with("200 reset"), "{said}");
+    assert!(lines[11].starts_with("200 reset"), "{said}");
     for (line, why) in [
         (
-            7,
+            4,
+            "the secret KEY is said in its headers alone, and not elsewhere",
+        ),
+        (
+            5,
+            "the secret TOKEN is said in its headers alone, and not elsewhere",
+        ),
+        (
+            12,
             "it has what stands for the secret OTHER, which is not for this host",
         ),
-        (8, "a secret is said over TLS alone"),
+        (13, "a secret is said over TLS alone"),
         (
-            9,
+            14,
             "it has what stands for the secret TOKEN, which is not for this host",
         ),
     ] {
@@ -261,7 +285,7 @@ said -H \"X: $TOKEN\" http://six.example/denied
     // Of "user:by-a-command-98765".
     let basic = "Basic dXNlcjpieS1hLWNvbW1hbmQtOTg3NjU= /basic";
     assert_eq!(told[1], basic, "{told:?}");
-    let again = "Bearer from-a-file-0123456789 /again/nothing?key=by-a-command-98765";
+    let again = "Bearer from-a-file-0123456789 /again/nothing by-a-command-98765";
     assert_eq!(told[2], again, "{told:?}");
     let log_text = std::fs::read_to_string(&log).expect("the log");
     for value in ["from-a-file", "by-a-command"] {
@@ -289,7 +313,7 @@ fn a_secret_is_a_persons_to_grant() {
     for (from, why) in [
         (
             json!({ "env": "NOT_THERE" }),
-            "the variable NOT_THERE: environment variable not found",
+            "the variable NOT_THERE is not set",
         ),
         (
             json!({ "file": "/not/there" }),
