@@ -118,8 +118,8 @@ async fn both_ways(
             }
             says => agrees(says, open, shared).await?,
         }
-        write_all(upstream, &first.bytes, open).await?;
         let to = End(upstream, Some(open.sent()));
+        tunnel::write_all(&first.bytes, to).await?;
         tunnel::one_way(End(stream, None), to).await?;
         open.over(By::Program);
         Ok(())
@@ -182,21 +182,6 @@ async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
             read => return read,
         }
     }
-}
-
-async fn write_all(to: &TcpStream, mut bytes: &[u8], open: &Open) -> io::Result<()> {
-    while !bytes.is_empty() {
-        to.writable().await?;
-        match to.try_write(bytes) {
-            Ok(written) => {
-                open.sent().add(written);
-                bytes = &bytes[written..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Whether the host that the first bytes name is the one that was decided about.

@@ -77,7 +77,11 @@ async fn copy(from: End<'_>, to: End<'_>) -> io::Result<Copied> {
     from.0.async_io(Interest::READABLE, copied).await
 }
 
-async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
+/// Writes all of this.
+///
+/// # Errors
+/// What the connection says.
+pub(super) async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = || to.0.try_write(bytes);
         let written = to.0.async_io(Interest::WRITABLE, written).await?;

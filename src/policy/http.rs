@@ -11,7 +11,7 @@ use super::layer::{HttpRule, Layer};
 use super::matching::covers;
 use super::merge::Policy;
 use super::names::Names;
-use super::net::{NameBuffer, NetQuery, Target};
+use super::net::{NameBuffer, NetQuery};
 use super::request::{Decision, Proto, RuleRef, Verdict};
 
 /// One request of HTTP, as it will be sent to its server.
@@ -35,7 +35,12 @@ impl Policy {
         let mut buffer = NameBuffer::new();
         let name = canonical(host, &mut buffer);
         name.is_some_and(|name| {
-            let is_for_it = |layer: &Layer| layer.secrets.iter().any(|secret| secret.is_for(name));
+            let is_for_it = |layer: &Layer| {
+                layer
+                    .secrets
+                    .iter()
+                    .any(|secret| secret.host.is_about(name))
+            };
             self.layers
                 .iter()
                 .any(|layer| layer.is_about(name) || is_for_it(layer))
@@ -84,12 +89,12 @@ impl Layer {
     }
 
     fn is_about(&self, name: &str) -> bool {
-        self.http.iter().any(|rule| rule.is_about(name))
+        self.http.iter().any(|rule| rule.host.is_about(name))
     }
 
     fn says_of(&self, name: &str, method: &str, path: &[u8]) -> Decision {
         let matching = self.http.iter().filter(|rule| {
-            rule.is_about(name) && rule.names_method(method) && rule.names_path(path)
+            rule.host.is_about(name) && rule.names_method(method) && rule.names_path(path)
         });
         let mut severest: Option<&HttpRule> = None;
         for rule in matching {
@@ -111,14 +116,6 @@ impl Layer {
 }
 
 impl HttpRule {
-    fn is_about(&self, name: &str) -> bool {
-        match &self.host {
-            Target::Host(host) => **host == *name,
-            Target::Below(suffix) => name.ends_with(&**suffix),
-            Target::Any | Target::Cidr(_) => false,
-        }
-    }
-
     fn names_method(&self, method: &str) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|named| **named == *method)
     }

@@ -92,6 +92,15 @@ impl Target {
         Ok(Target::Cidr(canonical_network(network.trunc())))
     }
 
+    /// Whether it names this name, which is in its one form.
+    pub fn is_about(&self, name: &str) -> bool {
+        match self {
+            Target::Any | Target::Cidr(_) => false,
+            Target::Host(host) => **host == *name,
+            Target::Below(suffix) => name.ends_with(&**suffix),
+        }
+    }
+
     /// A name, `*.name`, or an address.
     pub fn host(text: &str) -> Result<Target, String> {
         if let Some(address) = address_of(text) {
@@ -311,8 +320,7 @@ impl NetPattern {
         match &self.target {
             Target::Any => true,
             Target::Cidr(network) => query.addr.is_some_and(|addr| network.contains(&addr)),
-            Target::Host(host) => query.name == Some(host),
-            Target::Below(suffix) => query.name.is_some_and(|name| name.ends_with(&**suffix)),
+            named => query.name.is_some_and(|name| named.is_about(name)),
         }
     }
 
@@ -336,19 +344,14 @@ impl NetPattern {
     pub fn could_match(&self, name: &str) -> bool {
         match &self.target {
             Target::Any | Target::Cidr(_) => name != HOST_NAME,
-            Target::Host(host) => **host == *name,
-            Target::Below(suffix) => name != HOST_NAME && name.ends_with(&**suffix),
+            Target::Host(_) => self.target.is_about(name),
+            Target::Below(_) => name != HOST_NAME && self.target.is_about(name),
         }
     }
 
     /// Whether it matches every request for this name, by whatever address it has.
     pub fn always_matches(&self, name: &str) -> bool {
-        let is_named = match &self.target {
-            Target::Any => true,
-            Target::Cidr(_) => false,
-            Target::Host(host) => **host == *name,
-            Target::Below(suffix) => name.ends_with(&**suffix),
-        };
+        let is_named = self.target == Target::Any || self.target.is_about(name);
         is_named && self.is_every_kind()
     }
 

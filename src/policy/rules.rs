@@ -203,7 +203,7 @@ impl Reader<'_> {
                 if literal.is_none() {
                     self.problem(file.at, "a secret is in one file, without wildcards");
                 }
-                literal.as_deref().map(SecretSource::file)
+                literal.map(SecretSource::File)
             }
             (None, None, Some(command)) => {
                 let words = self.list(command, "command").iter();

@@ -1,6 +1,6 @@
 //! Credentials that requests to a host are given on their way, and that programs never see.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::layer::Layer;
 use super::merge::Policy;
@@ -53,21 +53,13 @@ impl Secret {
     pub fn is_for_host(&self, host: &str) -> bool {
         let mut buffer = NameBuffer::new();
         let name = super::http::canonical(host, &mut buffer);
-        name.is_some_and(|name| self.is_for(name))
+        name.is_some_and(|name| self.host.is_about(name))
     }
 
     /// Where that was written.
     #[must_use]
     pub fn rule(&self) -> &RuleRef {
         &self.rule
-    }
-
-    pub(super) fn is_for(&self, name: &str) -> bool {
-        match &self.host {
-            Target::Host(host) => **host == *name,
-            Target::Below(suffix) => name.ends_with(&**suffix),
-            Target::Any | Target::Cidr(_) => false,
-        }
     }
 
     /// In a line, as a person would say it.
@@ -94,10 +86,6 @@ impl SecretSource {
             SecretSource::Command(words) => ("command", words.clone().into()),
         }
     }
-
-    pub(super) fn file(path: &Path) -> SecretSource {
-        SecretSource::File(path.to_owned())
-    }
 }
 
 impl Layer {
@@ -112,12 +100,8 @@ impl Policy {
     /// The names of the credentials that requests to this host may have.
     #[must_use]
     pub fn secrets_for(&self, host: &str) -> Vec<&str> {
-        let mut buffer = NameBuffer::new();
-        let Some(name) = super::http::canonical(host, &mut buffer) else {
-            return Vec::new();
-        };
         let secrets = self.layers.iter().flat_map(|layer| &layer.secrets);
-        let for_it = secrets.filter(|secret| secret.is_for(name));
+        let for_it = secrets.filter(|secret| secret.is_for_host(host));
         for_it.map(Secret::name).collect()
     }
 }

@@ -22,10 +22,7 @@ for name, host in HOSTS.items():
 
 @reach
 def raw_own():
-    descriptor = syscall("socket", 2, 1, 0)
-    address = struct.pack("=H", 2) + struct.pack("!H", 80) + socket.inet_aton(OWN_AT[0]) + bytes(8)
-    syscall("connect", descriptor, address, 16)
-    tell(socket.socket(fileno=descriptor), request())
+    tell(by_calls(OWN_AT[0]), request())
 
 
 @reach

@@ -56,45 +56,23 @@ define("stream_to_the_host", stream, OWN_AT[0])
 
 @reach
 def raw_stream():
-    descriptor = syscall("socket", 2, 1, 0)
-    address = struct.pack("=H", 2) + struct.pack("!H", 80) + socket.inet_aton(DENIED_AT[0]) + bytes(8)
-    syscall("connect", descriptor, address, 16)
-    tell(socket.socket(fileno=descriptor), request())
+    tell(by_calls(DENIED_AT[0]), request())
 
 
-@reach
-def raw_fast_open():
-    """Data that goes with the first packet (TCP_FASTOPEN_CONNECT)."""
+def with_option(*option):
+    """Over a socket that is something else by an option."""
     end = socket.socket()
-    end.setsockopt(socket.IPPROTO_TCP, 30, 1)
+    end.setsockopt(*option)
     end.connect((DENIED_AT[0], 80))
     tell(end, request())
 
 
-@reach
-def raw_out_of_a_bound_socket():
-    end = socket.socket()
-    end.setsockopt(socket.SOL_SOCKET, 25, b"lo\0")
-    end.connect((DENIED_AT[0], 80))
-    tell(end, request())
-
-
-@reach
-def raw_marked_stream():
-    """A mark for the routes of somebody who may set one."""
-    end = socket.socket()
-    end.setsockopt(socket.SOL_SOCKET, 36, 1)
-    end.connect((DENIED_AT[0], 80))
-    tell(end, request())
-
-
-@reach
-def raw_transparent_stream():
-    """As from another's address (IP_TRANSPARENT)."""
-    end = socket.socket()
-    end.setsockopt(socket.SOL_IP, 19, 1)
-    end.connect((DENIED_AT[0], 80))
-    tell(end, request())
+# Data that goes with the first packet (TCP_FASTOPEN_CONNECT); a link of one's own (SO_BINDTODEVICE); a mark
+# for the routes of somebody who may set one (SO_MARK); as from another's address (IP_TRANSPARENT).
+define("raw_fast_open", with_option, socket.IPPROTO_TCP, 30, 1)
+define("raw_out_of_a_bound_socket", with_option, socket.SOL_SOCKET, 25, b"lo\0")
+define("raw_marked_stream", with_option, socket.SOL_SOCKET, 36, 1)
+define("raw_transparent_stream", with_option, socket.SOL_IP, 19, 1)
 
 
 @reach

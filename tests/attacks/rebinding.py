@@ -28,21 +28,16 @@ for way in (*TUNNELS, "request"):
     define(f"{way}_one_of_many", tried, way, "many.example", 8090)
 
 
-@reach
-def direct_address_of_a_hint():
+def by_a_hint(way):
     """As browsers do, who connect to what a record of HTTPS says."""
     code, found = records(asked(question("hints.example", 65)))
     if code or not found:
         refused("no record")
-    tell(direct(socket.inet_ntoa(found[0][2][-4:])), request())
+    tell(TUNNELS[way](socket.inet_ntoa(found[0][2][-4:])), request())
 
 
-@reach
-def connect_address_of_a_hint():
-    code, found = records(asked(question("hints.example", 65)))
-    if code or not found:
-        refused("no record")
-    tell(by_connect(socket.inet_ntoa(found[0][2][-4:])), request())
+for way in "direct", "connect":
+    define(f"{way}_address_of_a_hint", by_a_hint, way)
 
 
 @reach

@@ -147,6 +147,14 @@ def line_of(end):
     return said
 
 
+def by_calls(address):
+    """To an address of IPv4, by system calls and nothing else."""
+    descriptor = syscall("socket", 2, 1, 0)
+    where = struct.pack("=H", 2) + struct.pack("!H", 80) + socket.inet_aton(address) + bytes(8)
+    syscall("connect", descriptor, where, 16)
+    return socket.socket(fileno=descriptor)
+
+
 def by_connect(host, port=80):
     host = host if isinstance(host, bytes) else host.encode()
     host = b"[" + host + b"]" if b":" in host and not host.startswith(b"[") else host

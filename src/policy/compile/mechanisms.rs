@@ -155,18 +155,14 @@ fn connections(layer: &Layer, world: &World, net: NetPlan, list: &mut Vec<RuleMe
 }
 
 fn requests(layer: &Layer, net: NetPlan, list: &mut Vec<RuleMechanism>) {
-    let how = match net {
-        NetPlan::Egress => "egress plane: each request is read, out of TLS too",
-        NetPlan::None | NetPlan::Sealed => "nothing leaves",
+    let (read, put) = match net {
+        NetPlan::Egress => (
+            "egress plane: each request is read, out of TLS too",
+            "egress plane: put into requests over TLS, for what stands for it",
+        ),
+        NetPlan::None | NetPlan::Sealed => ("nothing leaves", "nothing leaves"),
     };
-    for rule in &layer.http {
-        list.push(mechanism(&rule.rule, how));
-    }
-    let how = match net {
-        NetPlan::Egress => "egress plane: put into requests over TLS, for what stands for it",
-        NetPlan::None | NetPlan::Sealed => "nothing leaves",
-    };
-    for secret in &layer.secrets {
-        list.push(mechanism(secret.rule(), how));
-    }
+    let rules = layer.http.iter().map(|rule| mechanism(&rule.rule, read));
+    let secrets = layer.secrets.iter().map(|one| mechanism(one.rule(), put));
+    list.extend(rules.chain(secrets));
 }

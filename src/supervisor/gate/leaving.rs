@@ -270,7 +270,7 @@ fn target(asked: &Asked, permitted: &[IpAddr]) -> Target {
             of_name(name, *ingress),
         ),
         Asked::Request(connection, line) => (
-            requested(connection, line),
+            shown_request(connection, line),
             Operation::Request,
             Leaving {
                 secrets: line.secrets.clone(),
@@ -342,7 +342,7 @@ fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
 const LONGEST_PATH: usize = 1024;
 
 /// `GET name:443/path`: without the query, in which programs say what is nobody else's.
-fn requested(connection: &Connection, line: &RequestLine) -> String {
+fn shown_request(connection: &Connection, line: &RequestLine) -> String {
     let path = line.target.split('?').next().unwrap_or_default();
     let end = path.len().min(LONGEST_PATH);
     let more = if end < path.len() { "..." } else { "" };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tools::{BUN, WITHOUT_PROXY};
+use super::tools::{BUN, WITHOUT_PROXY, show_bun};
 use super::{Seen, on_host, policy};
 use crate::support::{Child, PYTHON, Scratch, alone, is_root, recorded};
 
@@ -46,8 +46,7 @@ fn rules(http: &Value) -> Value {
             { "action": "allow", "host": "www.allowed.example" },
         ]),
     );
-    let perms = json!(["read_file", "read_dir", "execute"]);
-    policy["fs"] = json!({ "rules": [{ "action": "allow", "path": BUN, "perms": perms }] });
+    show_bun(&mut policy);
     policy["http"] = json!({ "rules": http });
     policy
 }

@@ -1,6 +1,6 @@
 //! Programs that people use, with the network that a policy gives them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Seen, on_host, policy};
 use crate::support::{Child, PYTHON, Scratch, alone, is_root};
@@ -52,6 +52,12 @@ fn planted() -> Scratch {
     scratch
 }
 
+/// Has a policy show Bun.
+pub fn show_bun(policy: &mut Value) {
+    let perms = json!(["read_file", "read_dir", "execute"]);
+    policy["fs"] = json!({ "rules": [{ "action": "allow", "path": BUN, "perms": perms }] });
+}
+
 /// Runs a script on the host, or in a sandbox there.
 fn said(sandboxed: bool, ways: &[&str], script: &str) -> Seen {
     let scratch = planted();
@@ -62,8 +68,7 @@ fn said(sandboxed: bool, ways: &[&str], script: &str) -> Seen {
             { "action": "allow", "host": "six.example" },
         ]),
     );
-    let perms = json!(["read_file", "read_dir", "execute"]);
-    policy["fs"] = json!({ "rules": [{ "action": "allow", "path": BUN, "perms": perms }] });
+    show_bun(&mut policy);
     let policy = scratch.file("policy.json", policy.to_string().as_bytes());
     let (buntime, bun) = (scratch.binary(), format!("{BUN}/bun"));
     let sandbox = [&buntime, "run", "--policy", &policy, "--quiet", "--"];
