@@ -2,17 +2,23 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
-use hickory_resolver::{TokioResolver, lookup_ip::LookupIp};
+use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::policy::HOST_NAME;
 use crate::sys::interface::Addresses;
+use crate::sys::namespace::{self, CLONE_NEWNET};
 
 /// How long one address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,11 +26,61 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 16;
 
-/// Resolves and connects as the host does.
+/// The network in which connections are made.
+#[derive(Debug)]
+pub struct Outside {
+    /// Of the host, and of the network where that is another.
+    own: Vec<Addresses>,
+    /// The text of a resolv.conf(5); by itself the host's.
+    resolvers: Option<String>,
+    /// Whether the host's loopback is there.
+    is_of_host: bool,
+}
+
+impl Outside {
+    /// The calling thread's network, with the host's resolvers.
+    ///
+    /// # Errors
+    /// The kernel does not say which addresses the host has.
+    pub fn of_host() -> io::Result<Outside> {
+        Ok(Outside {
+            own: vec![Addresses::watch()?],
+            resolvers: None,
+            is_of_host: true,
+        })
+    }
+
+    /// Moves the calling thread to another network namespace, with these resolvers. What is the host's own stays
+    /// so. The host's network is itself.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN over it; the kernel does not say which addresses it has.
+    pub fn enter(
+        mut self,
+        network: BorrowedFd<'_>,
+        resolvers: Option<String>,
+    ) -> io::Result<Outside> {
+        let there = rustix::fs::fstat(network)?;
+        let here = rustix::fs::stat("/proc/self/ns/net")?;
+        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) {
+            return Ok(self);
+        }
+        namespace::enter(network, CLONE_NEWNET)?;
+        self.own.push(Addresses::watch()?);
+        Ok(Outside {
+            resolvers,
+            is_of_host: false,
+            ..self
+        })
+    }
+}
+
+/// Resolves and connects there.
 #[derive(Debug)]
 pub(super) struct Dialler {
     resolver: TokioResolver,
-    of_host: Mutex<Addresses>,
+    own: Mutex<Vec<Addresses>>,
+    is_of_host: bool,
 }
 
 /// Why there are no addresses.
@@ -37,17 +93,27 @@ pub(super) enum Unresolved {
 }
 
 impl Dialler {
-    /// With the resolvers and the hosts file of this host.
+    /// Inside the runtime.
     ///
     /// # Errors
-    /// Its `/etc/resolv.conf` cannot be read, or it does not say which addresses it has.
-    pub(super) fn of_host() -> io::Result<Dialler> {
-        let failed = |error: NetError| io::Error::other(format!("read /etc/resolv.conf: {error}"));
-        let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
-        builder.options_mut().ip_strategy = hickory_resolver::config::LookupIpStrategy::Ipv4AndIpv6;
-        let resolver = builder.build().map_err(failed)?;
-        let of_host = Mutex::new(Addresses::watch()?);
-        Ok(Dialler { resolver, of_host })
+    /// Its resolvers cannot be made out.
+    pub(super) fn new(outside: Outside) -> io::Result<Dialler> {
+        let failed = |error: NetError| io::Error::other(format!("read resolv.conf: {error}"));
+        let mut builder = match &outside.resolvers {
+            None => TokioResolver::builder_tokio().map_err(failed)?,
+            Some(text) => {
+                let parsed = parse_resolv_conf(text).map_err(failed)?;
+                let (config, options) = parsed;
+                let provider = TokioRuntimeProvider::default();
+                TokioResolver::builder_with_config(config, provider).with_options(options)
+            }
+        };
+        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        Ok(Dialler {
+            resolver: builder.build().map_err(failed)?,
+            own: Mutex::new(outside.own),
+            is_of_host: outside.is_of_host,
+        })
     }
 
     /// The addresses of a name, each once; none where it exists without any.
@@ -55,6 +121,9 @@ impl Dialler {
     /// # Errors
     /// See [`Unresolved`].
     pub(super) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+        if name == HOST_NAME && !self.is_of_host {
+            return Err(Unresolved::Missing);
+        }
         if name == HOST_NAME {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
@@ -76,14 +145,18 @@ impl Dialler {
     /// # Errors
     /// The kernel does not say.
     pub(super) fn own(&self, addresses: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
-        let mut of_host = self.of_host.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = of_host.now()?;
-        let is_own = |address: &IpAddr| {
-            let canonical = address.to_canonical();
-            // What is bound to no address answers on these too.
-            canonical.is_loopback() || canonical.is_unspecified() || own.contains(&canonical)
-        };
-        Ok(addresses.iter().copied().filter(is_own).collect())
+        let mut networks = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = Vec::new();
+        for network in networks.iter_mut() {
+            let there = network.now()?;
+            let is_own = |address: &IpAddr| {
+                let canonical = address.to_canonical();
+                // What is bound to no address answers on these too.
+                canonical.is_loopback() || canonical.is_unspecified() || there.contains(&canonical)
+            };
+            own.extend(addresses.iter().copied().filter(is_own));
+        }
+        Ok(own)
     }
 
     /// Connects to the first of these addresses that answers.

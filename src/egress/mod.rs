@@ -53,8 +53,8 @@ use tokio::time::{sleep, timeout};
 use self::accept::Places;
 pub use self::authority::Authority;
 pub use self::connection::Connection;
-use self::dial::Dialler;
-use self::dial::Unresolved;
+pub use self::dial::Outside;
+use self::dial::{Dialler, Unresolved};
 use self::names::Names;
 use self::open::Live;
 pub use self::open::{By, Ended};
@@ -81,7 +81,7 @@ pub struct Sockets {
     /// DNS by UDP.
     pub names: Vec<OwnedFd>,
     /// DNS by TCP.
-    pub names_by_tcp: OwnedFd,
+    pub names_by_tcp: Vec<OwnedFd>,
     /// Where programs find a proxy.
     pub proxy: Option<OwnedFd>,
 }
@@ -135,6 +135,20 @@ pub enum Asked {
     Request(Connection, RequestLine),
     /// To have it recorded that a connection leads to this address, of several that were permitted.
     Led(Connection, IpAddr),
+}
+
+impl Asked {
+    /// About how many bytes it takes to say it.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Asked::Name(name, _) => name.len(),
+            Asked::Connect(connection) | Asked::Led(connection, _) => connection.length(),
+            Asked::Request(connection, line) => {
+                connection.length() + line.method.len() + line.target.len()
+            }
+        }
+    }
 }
 
 /// What a request of HTTP asks its server for.
@@ -315,8 +329,12 @@ impl Plane {
     /// Begins to listen. Inside the runtime.
     ///
     /// # Errors
-    /// A socket that cannot be listened to, or a host whose resolver cannot be made out.
-    pub fn open(sockets: Sockets, reading: Option<Reading>) -> io::Result<Plane> {
+    /// A socket that cannot be listened to, or a network whose resolvers cannot be made out.
+    pub fn open(
+        sockets: Sockets,
+        reading: Option<Reading>,
+        outside: Outside,
+    ) -> io::Result<Plane> {
         let (authority, secrets) = reading
             .map(|Reading { authority, secrets }| (authority, secrets))
             .unzip();
@@ -325,7 +343,7 @@ impl Plane {
         let (over, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             names: Names::default(),
-            dialler: Dialler::of_host()?,
+            dialler: Dialler::new(outside)?,
             pace: Pace::new(NEW_NAMES, NEW_NAMES_PER_SECOND),
             questions,
             live: Live::new(over),
@@ -347,8 +365,10 @@ impl Plane {
                 Arc::clone(&shared),
             ));
         }
-        let by_tcp = listener(sockets.names_by_tcp)?;
-        tasks.spawn(dns::serve_by_tcp(by_tcp, Arc::clone(&shared)));
+        for socket in sockets.names_by_tcp {
+            let listener = listener(socket)?;
+            tasks.spawn(dns::serve_by_tcp(listener, Arc::clone(&shared)));
+        }
         if let Some(socket) = sockets.proxy {
             tasks.spawn(proxy::serve(listener(socket)?, Arc::clone(&shared)));
         }

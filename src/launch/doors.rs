@@ -36,7 +36,7 @@ pub struct Doors {
 
 impl Doors {
     /// Makes them in the calling process's network namespace, of which it has CAP_NET_ADMIN.
-    pub(super) fn open(proxy: Option<u16>) -> Result<Doors, Failure> {
+    pub(in crate::launch) fn open(proxy: Option<u16>) -> Result<Doors, Failure> {
         let failed =
             |object: &'static str| move |cause: io::Error| Failure::new("open", object, cause);
         let names = "the sandbox's resolver";
@@ -83,7 +83,7 @@ impl Doors {
     }
 
     /// In the order in which [`Doors::from_carried`] takes them.
-    pub(super) fn to_carry(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(in crate::launch) fn to_carry(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let always = [
             &self.redirected,
             &self.names,
@@ -99,7 +99,7 @@ impl Doors {
     }
 
     /// `None` when one is missing.
-    pub(super) fn from_carried(
+    pub(in crate::launch) fn from_carried(
         has_proxy: bool,
         carried: &mut impl Iterator<Item = OwnedFd>,
     ) -> Option<Doors> {

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::compile::{UNSEEN, UNSEEN_OF_THE_KERNEL};
+use super::compile::{UNSEEN, UNSEEN_OF_THE_KERNEL, UNSEEN_WITHOUT_WAY_OUT};
 use super::layer::{DefaultRule, Layer};
 use super::matching::PathPattern;
 use super::net::NetPattern;
@@ -202,7 +202,7 @@ impl Layer {
         if self.audit_rule == *rule {
             let before = self.audit.events.len();
             // Where calls are decided live, only the first are refused, and the others stay.
-            for unseen in [&UNSEEN[..], &UNSEEN_OF_THE_KERNEL] {
+            for unseen in [&UNSEEN[..], &UNSEEN_OF_THE_KERNEL, &UNSEEN_WITHOUT_WAY_OUT] {
                 self.audit
                     .events
                     .retain(|event| !unseen.contains(&event.as_str()));

@@ -31,6 +31,7 @@ use super::gate::{Gate, Ruling, told};
 use super::learner::Learner;
 use super::masks::{Listening, Lost, MaskWatch};
 use super::outcome::{self, Cause, Outcome, ProgramEnd};
+use super::plane;
 use super::reload::Call;
 use super::remark::{Audience, Remark, SessionEvent, State, Stream};
 use super::sandbox::{Sandbox, Used};
@@ -172,7 +173,7 @@ impl Drive {
             .map_err(RunError::io("watch", "the host's folders"))?;
         let plane = launched
             .doors
-            .map(|doors| leaving::open(doors, reading))
+            .map(|doors| plane::open(plane::sockets(doors), reading, plane::host()?))
             .transpose()?;
         if plane.is_some() {
             gate.has_plane();

@@ -133,6 +133,11 @@ impl Gate {
         self.generation
     }
 
+    /// What the policy says is to be done to whoever does what is denied.
+    pub(super) fn on_violation(&self) -> OnViolation {
+        self.policy.on_violation()
+    }
+
     /// The number of the policy that holds.
     pub(super) fn generation(&self) -> u64 {
         self.generation

@@ -27,6 +27,7 @@ mod masks;
 mod notices;
 mod options;
 mod outcome;
+mod plane;
 mod prepare;
 mod printable;
 mod reload;

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -14,6 +13,7 @@ use super::drive::{Drive, Ended, Interactive};
 use super::error::RunError;
 use super::options::{AskChoice, RunOptions, TerminalChoice};
 use super::outcome::{Cause, Outcome};
+use super::plane;
 use super::remark::{Audience, Remark, State, Stream};
 use super::signals::Signals;
 use super::start::{self, Begun, Name, Wanted};
@@ -170,7 +170,7 @@ fn foreground(
     let (mut drive, ends) = over.map_err(RunError::ended)?;
     drive.signals = Some(signals);
     if drive.plane.is_some() {
-        take_descriptors();
+        plane::take_descriptors();
     }
     let connected = Connect {
         copies: &mut drive.copies,
@@ -189,19 +189,6 @@ fn foreground(
         Err(error) => drive.end(Cause::Failure(error.to_string())),
     }
     Ok(drive)
-}
-
-/// Takes as many descriptors as this process may have: each connection of the program needs some here.
-/// The program itself was launched with what the caller has.
-fn take_descriptors() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
-        tracing::debug!(%error, "there are as many connections as there are descriptors");
-    }
 }
 
 /// Connects the program's streams with the caller's.

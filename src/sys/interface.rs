@@ -4,9 +4,10 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use nix::sys::socket::SockaddrStorage;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+
+use super::route::Route;
 
 /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR` of linux/rtnetlink.h: addresses that come and go.
 const OF_ADDRESSES: u32 = 0x10 | 0x100;
@@ -50,6 +51,7 @@ pub fn loopback_up() -> io::Result<()> {
 pub struct Addresses {
     /// Hears of each change (rtnetlink(7)).
     changes: OwnedFd,
+    route: Route,
     known: Option<Vec<IpAddr>>,
 }
 
@@ -69,6 +71,7 @@ impl Addresses {
         rustix::net::bind(&changes, &SocketAddrNetlink::new(0, OF_ADDRESSES))?;
         Ok(Addresses {
             changes,
+            route: Route::open()?,
             known: None,
         })
     }
@@ -84,7 +87,7 @@ impl Addresses {
         }
         let known = match self.known.take() {
             Some(known) => known,
-            None => addresses()?,
+            None => self.route.all_addresses()?,
         };
         Ok(self.known.insert(known))
     }
@@ -99,14 +102,4 @@ impl Addresses {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn addresses() -> io::Result<Vec<IpAddr>> {
-    let found = nix::ifaddrs::getifaddrs()?;
-    let names = found.filter_map(|interface| interface.address);
-    let address = |name: SockaddrStorage| -> Option<IpAddr> {
-        let v4 = name.as_sockaddr_in().map(|name| IpAddr::V4(name.ip()));
-        v4.or_else(|| name.as_sockaddr_in6().map(|name| IpAddr::V6(name.ip())))
-    };
-    Ok(names.filter_map(address).collect())
 }

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// A network namespace, of sched.h.
+pub const CLONE_NEWNET: u64 = libc::CLONE_NEWNET as u64;
+
 /// `linux/sched.h`; some C libraries lack it.
 pub const CLONE_NEWTIME: u64 = 0x80;
 

@@ -5,6 +5,7 @@
 //! bytes, as the kernel has it.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -91,6 +92,37 @@ impl Route {
             });
         }
         Ok(found)
+    }
+
+    /// Every address that an interface of the namespace has.
+    ///
+    /// # Errors
+    /// `EMFILE` and its like.
+    pub fn all_addresses(&mut self) -> io::Result<Vec<IpAddr>> {
+        let answers = self.ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[0; ADDRESS])?;
+        let own = |answer: &Vec<u8>| {
+            let attributes = attributes(answer.get(ADDRESS..).unwrap_or_default());
+            let of_kind = |kind| attributes.iter().find(|(found, _)| *found == kind);
+            // Of two ends the own one, where that is said.
+            let (_, value) = of_kind(libc::IFA_LOCAL).or_else(|| of_kind(libc::IFA_ADDRESS))?;
+            let v4 = <[u8; 4]>::try_from(&value[..]).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(&value[..]).map(IpAddr::from))
+                .ok()
+        };
+        Ok(answers.iter().filter_map(own).collect())
+    }
+
+    /// Whether the namespace has an interface besides its loopback.
+    ///
+    /// # Errors
+    /// `EMFILE` and its like.
+    pub fn has_a_link(&mut self) -> io::Result<bool> {
+        const UP: u32 = libc::IFF_UP as u32;
+        const LOOPBACK: u32 = libc::IFF_LOOPBACK as u32;
+        let answers = self.ask(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; LINK])?;
+        let flags = answers.iter().map(|answer| number(answer, 8));
+        let flags = flags.collect::<io::Result<Vec<u32>>>()?;
+        Ok(flags.iter().any(|flags| flags & (UP | LOOPBACK) == UP))
     }
 
     /// Moves an interface to another namespace, under a name that it has there.

@@ -29,9 +29,10 @@ const VERBS: [&str; 17] = [
 ];
 
 /// The flags before the verb that take a value.
-const WITH_VALUE: [&str; 8] = [
+const WITH_VALUE: [&str; 9] = [
     "--cgroup-manager",
     "--criu",
+    "--egress",
     "--events",
     "--log",
     "--log-format",

@@ -247,7 +247,7 @@ mod tests {
         for line in [
             "buntime create web",
             "buntime --root /x --log=/l --log-format json create -b /b --pid-file /p --no-pivot web",
-            "buntime --policy strict --policy p.json --allow-degraded create --preserve-fds 2 web",
+            "buntime --policy strict --policy p.json --egress host --allow-degraded create --preserve-fds 2 web",
             "buntime --systemd-cgroup --debug start --root /y web",
             "buntime --root /x --root /y state web",
             "buntime kill --all web 9",

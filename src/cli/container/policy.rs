@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::oci::container::PolicyChoice;
+use crate::oci::container::{EgressFrom, PolicyChoice};
 
 /// See the module.
 #[derive(Debug, Args, Default)]
@@ -19,6 +19,18 @@ pub(in crate::cli) struct PolicyArgs {
     /// $XDG_STATE_HOME/buntime/events.jsonl, where the policy has audit.enabled]
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// In whose network the connections of containers with a policy are made: the one that their
+    /// configuration gives them, or the one in which this is called
+    #[arg(long, value_name = "WHOSE", default_value = "container")]
+    egress: Whose,
+}
+
+/// See [`PolicyArgs::egress`].
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Whose {
+    #[default]
+    Container,
+    Host,
 }
 
 impl PolicyArgs {
@@ -34,6 +46,10 @@ impl PolicyArgs {
         Ok(PolicyChoice {
             policies: policies.collect::<Result<_, _>>()?,
             allow_degraded: self.allow_degraded,
+            egress: match self.egress {
+                Whose::Container => EgressFrom::Container,
+                Whose::Host => EgressFrom::Host,
+            },
             events: self
                 .events
                 .as_deref()

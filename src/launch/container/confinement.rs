@@ -24,6 +24,9 @@ pub struct Confinement {
     pub(super) scopes: Scopes,
     /// Whether sockets with names may be made.
     pub(super) unix_sockets: bool,
+    /// Whether there is a network, with a way out that is held to the policy.
+    #[serde(default)]
+    pub network: bool,
     /// System calls that are denied by name.
     pub(super) deny: Vec<String>,
     /// Whether nothing runs but one program.
@@ -140,7 +143,7 @@ impl Confinement {
             .enforce()
             .map_err(|error| Failure::new("enforce", "Landlock", chain(&error)))?;
         let request = SeccompRequest {
-            network: false,
+            network: self.network,
             unix: self.unix_sockets,
             deny: self.deny.clone(),
             exec_at: execution,
@@ -173,7 +176,14 @@ impl Confinement {
         self.note("landlock", state, detail);
         let detail = format!("{instructions} instructions, below config.json's own profile");
         self.note("seccomp", State::Full, detail);
-        let detail = "no sockets of AF_INET and AF_INET6, and none but AF_UNIX";
+        let detail = match self.network {
+            true => {
+                "a namespace within the container's, with a loopback and the egress plane, which decides \
+                 about each connection; sockets of TCP, UDP and AF_UNIX, and no others; nothing from \
+                 outside arrives"
+            }
+            false => "no sockets of AF_INET and AF_INET6, and none but AF_UNIX",
+        };
         self.note("network", State::Full, detail);
         let detail = match self.once {
             true => "one program for each process that the runtime starts, and none after it",

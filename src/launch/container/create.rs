@@ -16,6 +16,7 @@ use super::maps::IdMaps;
 use super::namespaces::{Namespaces, kind};
 use super::process::ProcessPlan;
 use super::word::{Word, hear, let_go, let_go_with, unexpected};
+use super::network::WayOut;
 use super::{Confinement, ContainerError, ContainerPolicy};
 use crate::launch::Failure;
 use crate::launch::group::{Group, SubGroups};
@@ -51,6 +52,15 @@ pub struct Creation<'a> {
     pub no_new_keyring: bool,
 }
 
+/// What of a container its supervisor gets.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Of the channel, where it has one.
+    pub channel: Option<ChannelEnds>,
+    /// Of its network, where its policy lets something leave.
+    pub way_out: Option<WayOut>,
+}
+
 /// What the caller records on the way. An error ends the creation.
 pub trait Steps {
     /// There is a first process, which has not done anything yet. Gives the state that hooks are
@@ -61,7 +71,7 @@ pub trait Steps {
     fn born(&mut self, pid: i32) -> Result<Vec<u8>, ContainerError>;
 
     /// All is in place, and the first process is about to wait for its start. `confinement` is what
-    /// holds it by its policy, and `channel` what the supervisor gets.
+    /// holds it by its policy, and `ends` what the supervisor gets.
     ///
     /// # Errors
     /// It could not be recorded.
@@ -69,7 +79,7 @@ pub trait Steps {
         &mut self,
         pid: i32,
         confinement: Option<Confinement>,
-        channel: Option<ChannelEnds>,
+        ends: Ends,
     ) -> Result<(), ContainerError>;
 }
 
@@ -216,6 +226,7 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
             process: creation.process,
             rootfs: Some(creation.rootfs),
             policy: creation.policy,
+            network: None,
             gate: creation.gate,
             entry,
             console_socket: creation.console_socket,
@@ -268,16 +279,18 @@ fn bring_up(
     kept.interfaces.hand_over(child.pid, network)?;
     let state = steps.born(child.pid)?;
     let_go_with(&child.words, &state)?;
-    let (confinement, channel) = hear_ready(child, kept, &state)?;
-    if (confinement.is_some(), channel.is_some()) != (kept.has_policy, kept.has_channel) {
-        let said = "it did not say what holds it, or not of its channel";
+    let (confinement, ends) = hear_ready(child, kept, &state)?;
+    let has_network = confinement.as_ref().is_some_and(|held| held.network);
+    let said = (confinement.is_some(), ends.channel.is_some());
+    if said != (kept.has_policy, kept.has_channel) || ends.way_out.is_some() != has_network {
+        let said = "it did not say what holds it, or not of its channel or its way out";
         return Err(ContainerError::Failed(Failure::new(
             "confine",
             "the first process",
             said,
         )));
     }
-    steps.created(child.pid, confinement, channel)?;
+    steps.created(child.pid, confinement, ends)?;
     let_go(&child.words)
 }
 
@@ -302,11 +315,11 @@ fn follow_forerunner(child: &mut Child, kept: &Kept<'_>) -> Result<(), Container
 }
 
 /// What the first process has said by the time that all is in place.
-type Said = (Option<Confinement>, Option<ChannelEnds>);
+type Said = (Option<Confinement>, Ends);
 
 /// Runs the hooks outside when it is their time, and hears that all is in place.
 fn hear_ready(child: &Child, kept: &Kept<'_>, state: &[u8]) -> Result<Said, ContainerError> {
-    let mut channel = None;
+    let mut ends = Ends::default();
     loop {
         match hear(&child.words)? {
             (Word::Assembled, _) => {
@@ -318,14 +331,17 @@ fn hear_ready(child: &Child, kept: &Kept<'_>, state: &[u8]) -> Result<Said, Cont
             (Word::Listener, carried) if carried.len() == 1 => {
                 kept.listener.send(carried[0].as_fd(), child.pid, state)?;
             }
-            (Word::Channel, mut carried) if carried.len() == 2 && channel.is_none() => {
+            (Word::Channel, mut carried) if carried.len() == 2 && ends.channel.is_none() => {
                 let segment = carried.pop().map(File::from);
-                channel = segment
+                ends.channel = segment
                     .zip(carried.pop())
                     .map(|(segment, listener)| ChannelEnds { listener, segment });
             }
+            (Word::WayOut { shape }, carried) if ends.way_out.is_none() => {
+                ends.way_out = WayOut::from_carried(shape, carried.into_iter());
+            }
             (Word::Ready { confinement }, _) => {
-                return Ok((confinement.map(|held| *held), channel));
+                return Ok((confinement.map(|held| *held), ends));
             }
             (word, _) => return Err(unexpected(&word)),
         }

@@ -10,10 +10,12 @@ use oci_spec::runtime::{Hook, Hooks, Spec};
 
 use super::become_program::{self, chain, join_keyring, take_terminal};
 use super::channel;
+use super::confinement::Confinement;
 use super::console;
 use super::gate::Gate;
 use super::hooks::run_hooks;
 use super::namespaces::{Namespaces, kind};
+use super::network;
 use super::policy::ContainerPolicy;
 use super::process::ProcessPlan;
 use super::word::{Word, tell, wait_for_go, wait_for_state};
@@ -32,6 +34,8 @@ pub(super) struct Birth<'a> {
     pub rootfs: Option<Rootfs>,
     /// The policy, if it has one.
     pub policy: Option<ContainerPolicy>,
+    /// The network namespace of the configuration, where there is a policy, once it is entered.
+    pub network: Option<OwnedFd>,
     pub gate: Gate,
     /// The way into the control group, where it was not born there.
     pub entry: Entry,
@@ -150,10 +154,15 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     assemble(birth)?;
     become_program::home_of(&mut birth.process);
     let confinement = birth.policy.as_ref().map(ContainerPolicy::confine);
+    let confinement = confinement.transpose()?;
     let words = birth.words.as_fd();
+    let network = birth.network.take();
+    if let (Some(outer), Some(Confinement { network: true, .. })) = (network, &confinement) {
+        network::enclose(outer, birth.spec, words)?;
+    }
     let program = become_program::restrict(
         &birth.process,
-        confinement.transpose()?,
+        confinement,
         words,
         &birth.gate.descriptors(),
         |confinement| {
@@ -194,6 +203,9 @@ fn enter_namespaces(birth: &mut Birth<'_>) -> Result<(), Failure> {
     }
     if namespaces.creates(kind::NETWORK) {
         interface::loopback_up().map_err(step("bring up", "the loopback interface"))?;
+    }
+    if birth.policy.is_some() {
+        birth.network = Some(network::outer()?);
     }
     name_host(birth.spec)?;
     if !birth.no_new_keyring {

@@ -12,8 +12,8 @@ use super::masks;
 use super::oracle::Oracle;
 use crate::launch::{Failure, State};
 use crate::policy::{
-    CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, OnViolation,
-    Perm, PermSet, Plan, Policy, Request, Verdict, World,
+    CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, NetPlan,
+    OnViolation, Perm, PermSet, Plan, Policy, Request, Verdict, World,
 };
 use crate::sys::links::{self, Led};
 
@@ -67,12 +67,14 @@ impl ContainerPolicy {
                 abstract_sockets: !self.own_network,
             },
             unix_sockets: unix_sockets(&plan, &volumes),
+            network: plan.net == NetPlan::Egress,
             deny: plan.deny_syscalls.clone(),
             once: plan.exec == ExecPlan::Once,
             kill: policy.on_violation() == OnViolation::Kill,
             masks: plan.masks.iter().map(masked).collect(),
             absent: plan.absent,
-            oracle: self.channel.then(|| Oracle::of(&grants, &world)),
+            oracle: (self.channel || plan.net == NetPlan::Egress)
+                .then(|| Oracle::of(&grants, &world)),
             mechanisms: Vec::new(),
         };
         let names: Vec<String> = plan

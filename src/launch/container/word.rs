@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Confinement, ContainerError};
+use super::{Confinement, ContainerError, WayOutShape};
 use crate::launch::Failure;
 use crate::sys::socket;
 
@@ -24,6 +24,8 @@ pub(super) enum Word {
     Assembled,
     /// The channel is made. Carries its listener and its segment.
     Channel,
+    /// The container is in a network of its own. Carries what leads out of it.
+    WayOut { shape: WayOutShape },
     /// The filter is in force. Carries its listener, without which nothing may go on.
     Listener,
     /// All is in place.

@@ -42,6 +42,7 @@ pub use self::options::known_options;
 use self::plan::Plan;
 use self::shared::SharedRoot;
 pub use self::shared::{RootMount, RootMountError};
+pub(in crate::launch) use self::sysctl::set_of_network as set_network_sysctls;
 use super::Failure;
 use super::group::GroupRecord;
 

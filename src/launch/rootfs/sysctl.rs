@@ -32,22 +32,26 @@ const OF_IPC: &[&str] = &[
 
 /// Reads `linux.sysctl`, in the order of the names.
 pub(super) fn read(linux: Option<&Linux>) -> Result<Vec<Sysctl>, RootfsError> {
-    let asked = linux.and_then(|linux| linux.sysctl().as_ref());
     let mut sysctls = Vec::new();
-    for (key, value) in asked.into_iter().flatten() {
-        let name = dotted(key);
-        allowed(&name, linux).map_err(|why| RootfsError::Sysctl {
+    for (key, sysctl) in asked(linux) {
+        allowed(&sysctl.name, linux).map_err(|why| RootfsError::Sysctl {
             name: key.clone(),
             why,
         })?;
-        sysctls.push(Sysctl {
-            path: PathBuf::from("sys").join(swapped(&name)),
-            name,
-            value: value.clone(),
-        });
+        sysctls.push(sysctl);
     }
     sysctls.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(sysctls)
+}
+
+fn asked(linux: Option<&Linux>) -> impl Iterator<Item = (&String, Sysctl)> {
+    let asked = linux.and_then(|linux| linux.sysctl().as_ref());
+    asked.into_iter().flatten().map(|(key, value)| {
+        let name = dotted(key);
+        let path = PathBuf::from("sys").join(swapped(&name));
+        let value = value.clone();
+        (key, Sysctl { name, path, value })
+    })
 }
 
 /// A name whose first separator is a slash has slashes for dots and dots for slashes.
@@ -150,6 +154,24 @@ pub(super) fn write(sysctls: &[Sysctl], proc: Option<BorrowedFd<'_>>) -> Result<
         })?;
     }
     Ok(())
+}
+
+/// Sets the network's once more, in a network namespace that the calling process has entered since. Those of
+/// interfaces are the other's.
+pub fn set_of_network(linux: Option<&Linux>) -> Result<(), Failure> {
+    let is_there = |name: &str| {
+        let words: Vec<&str> = name.split('.').collect();
+        match words[..] {
+            ["net", _, "conf" | "neigh", interface, ..] => {
+                ["all", "default", "lo"].contains(&interface)
+            }
+            ["net", ..] => true,
+            _ => false,
+        }
+    };
+    let sysctls = asked(linux).map(|(_, sysctl)| sysctl);
+    let own: Vec<Sysctl> = sysctls.filter(|sysctl| is_there(&sysctl.name)).collect();
+    write(&own, None)
 }
 
 /// No link and nothing mounted over the procfs leads the value somewhere else.

@@ -7,14 +7,14 @@ use chrono::{SecondsFormat, Utc};
 use oci_spec::runtime::Spec;
 
 use super::check::check;
-use super::policy::{self, Chosen, PolicyRecord, Texts};
+use super::policy::{self, Chosen, Egress, PolicyRecord, Texts};
 use super::record::{ProcessRecord, Record, State, Status};
 use super::store::Entry;
 use super::supervised::{self, Beginning, Judging, Outputs};
 use super::{Runtime, VerbError, config, pid_file, readiness};
 use crate::launch::container::{
-    self, ChannelEnds, Confinement, ContainerError, Creation, Gate, Isolation, ProcessPlan, Steps,
-    connect_console,
+    self, Confinement, ContainerError, Creation, Ends, Gate, Isolation, ProcessPlan, Steps,
+    WayOut, connect_console,
 };
 use crate::launch::group::{Group, GroupError, GroupRecord, GroupRequest};
 use crate::launch::rootfs::{Cgroups, Rootfs, RootfsFacts};
@@ -62,6 +62,8 @@ struct Recorder<'a> {
     program: Vec<String>,
     /// The policy's documents.
     texts: Option<Texts>,
+    /// Where its connections are made, if it may have any.
+    egress: Option<Egress>,
     /// Its output, where it is limited.
     outputs: Option<Outputs>,
     pid_file: Option<&'a Path>,
@@ -84,12 +86,12 @@ impl Steps for Recorder<'_> {
         &mut self,
         pid: i32,
         confinement: Option<Confinement>,
-        channel: Option<ChannelEnds>,
+        ends: Ends,
     ) -> Result<(), ContainerError> {
         if let Some(policy) = &mut self.record.policy {
             policy.confinement = confinement;
         }
-        self.supervise(channel)?;
+        self.supervise(&ends)?;
         self.record.complete = true;
         self.write()?;
         match self.pid_file {
@@ -101,12 +103,20 @@ impl Steps for Recorder<'_> {
 
 impl Recorder<'_> {
     /// Leaves a supervisor beside a container that has a policy.
-    fn supervise(&mut self, channel: Option<ChannelEnds>) -> Result<(), ContainerError> {
+    fn supervise(&mut self, ends: &Ends) -> Result<(), ContainerError> {
+        let shape = ends.way_out.as_ref().map(WayOut::shape);
+        let way_out = shape.zip(self.egress.take());
+        let way_out = way_out.map(|(shape, egress)| egress.leading(shape));
         let (Some(policy), Some(first)) = (&mut self.record.policy, self.record.first) else {
             return Ok(());
         };
-        let confinement = policy.confinement.as_mut();
-        let oracle = confinement.and_then(|confinement| confinement.oracle.take());
+        let Some(confinement) = &mut policy.confinement else {
+            return Ok(());
+        };
+        let oracle = confinement.oracle.take();
+        if let Some(way_out) = &way_out {
+            confinement.mechanisms.push(policy::egress::mechanism(way_out));
+        }
         let Some(confinement) = &policy.confinement else {
             return Ok(());
         };
@@ -128,8 +138,10 @@ impl Recorder<'_> {
                 .take()
                 .zip(oracle)
                 .map(|(texts, oracle)| Judging { texts, oracle }),
+            channel: ends.channel.is_some(),
+            way_out,
         };
-        let begun = supervised::begin(&beginning, channel.as_ref(), self.outputs.as_ref());
+        let begun = supervised::begin(&beginning, ends, self.outputs.as_ref());
         policy.supervisor = Some(begun.map_err(|source| ContainerError::System {
             operation: "start",
             object: "the supervisor".to_owned(),
@@ -255,7 +267,10 @@ impl Runtime {
         rustix::process::chdir(&prepared.bundle).map_err(|error| {
             VerbError::system("enter", prepared.bundle.display().to_string())(error.into())
         })?;
-        let (texts, policy) = chosen.map(|chosen| (chosen.texts, chosen.request)).unzip();
+        let (kept, policy) = chosen
+            .map(|chosen| ((chosen.texts, chosen.egress), chosen.request))
+            .unzip();
+        let (texts, egress) = kept.unzip();
         let creation = Creation {
             id: &input.id,
             spec,
@@ -275,6 +290,7 @@ impl Runtime {
             record: &mut record,
             program: spec_args(spec),
             texts,
+            egress,
             outputs,
             pid_file: input.pid_file.as_deref(),
         };

@@ -39,7 +39,7 @@ pub use events::Event;
 pub use exec::{ExecInput, ProcessInput};
 pub use features::features;
 pub use list::Listed;
-pub use policy::{CHANNEL_ANNOTATION, PolicyChoice};
+pub use policy::{CHANNEL_ANNOTATION, EgressFrom, PolicyChoice};
 pub use record::{Held, ProcessRecord, State, Status};
 pub use run::RunInput;
 pub use signals::parse as parse_signal;

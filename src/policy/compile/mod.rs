@@ -29,7 +29,7 @@ use super::plan::{ExecPlan, Plan, World};
 use super::refused::{Refusal, Refused};
 use super::request::RuleRef;
 use descend::{Descent, Outline};
-pub(super) use unsupported::{UNSEEN, UNSEEN_OF_THE_KERNEL};
+pub(super) use unsupported::{UNSEEN, UNSEEN_OF_THE_KERNEL, UNSEEN_WITHOUT_WAY_OUT};
 
 impl Policy {
     /// The plan that makes the kernel agree with [`Policy::decide`] of the resolved policy, or

@@ -9,6 +9,7 @@ use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
 use crate::policy::request::{Proto, Request, RuleRef, Verdict};
+use crate::policy::secrets::Secret;
 
 /// Rules that need somebody to look at each operation, where nobody does.
 pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
@@ -20,12 +21,14 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
         let connections = layer.net.iter().map(|rule| (rule.action, &rule.rule));
         let default = layer.net_default.iter();
         for (verdict, rule) in default.map(|it| (it.verdict, &it.rule)).chain(connections) {
-            // Whoever connects is heard where there is a way out.
-            if !has_way_out(world) {
+            // Whoever connects is heard where there is a way out, and beside a container stands nobody who
+            // could be asked.
+            let is_unasked = verdict == Verdict::Ask && world.container.is_some();
+            if !world.namespaces || is_unasked {
                 action(verdict, rule, refusals);
             }
         }
-        events(layer, live, refusals);
+        events(layer, (live, world.namespaces), refusals);
         for rule in &layer.risk {
             refusals.add(
                 rule,
@@ -61,14 +64,21 @@ fn looked_at(layer: &Layer, refusals: &mut Refusals) {
 /// What no log can have whole: the kernel denies and allows these by itself and tells nobody.
 pub(in crate::policy) const UNSEEN: [&str; 1] = ["syscalls"];
 
-/// The same where no call is decided live, and no connection is.
-pub(in crate::policy) const UNSEEN_OF_THE_KERNEL: [&str; 3] = ["exec", "fs", "net"];
+/// The same where no call is decided live.
+pub(in crate::policy) const UNSEEN_OF_THE_KERNEL: [&str; 2] = ["exec", "fs"];
+
+/// The same where no connection is.
+pub(in crate::policy) const UNSEEN_WITHOUT_WAY_OUT: [&str; 1] = ["net"];
 
 /// Kinds of events that are asked for by name. A layer that names none asks for what there is.
-fn events(layer: &Layer, live: bool, refusals: &mut Refusals) {
+fn events(layer: &Layer, (live, has_way_out): (bool, bool), refusals: &mut Refusals) {
     let asked = layer.audit.events.iter().map(String::as_str);
     let unseen: Vec<&str> = asked
-        .filter(|event| UNSEEN.contains(event) || (!live && UNSEEN_OF_THE_KERNEL.contains(event)))
+        .filter(|event| {
+            UNSEEN.contains(event)
+                || (!live && UNSEEN_OF_THE_KERNEL.contains(event))
+                || (!has_way_out && UNSEEN_WITHOUT_WAY_OUT.contains(event))
+        })
         .collect();
     if layer.audit.enabled && !unseen.is_empty() {
         refusals.add(
@@ -188,23 +198,15 @@ fn programs_without_namespaces(policy: &Policy, refusals: &mut Refusals) {
     }
 }
 
-/// Whether the launch can make a way out of the worker's network namespace.
-fn has_way_out(world: &World) -> bool {
-    world.namespaces && world.container.is_none()
-}
-
 /// Which network there is. What lets packets out is refused where there is no way for them, unless
 /// some layer closes the network as a whole.
 pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -> NetPlan {
     // Who wants to go somewhere is seen where there is a way out, though it lets nobody through.
-    let audit = policy.audit();
-    let is_seen = audit.enabled && audit.events.iter().any(|event| event == "net");
-    let mut lets_out = is_seen && has_way_out(world);
-    if !policy.layers.iter().any(closed) {
+    let lets_out = is_open(policy) || is_seen(policy) && world.namespaces;
+    if is_open(policy) {
         for layer in policy.layers.iter() {
             let rules = layer.net.iter().filter(|rule| rule.action != Verdict::Deny);
             for rule in rules {
-                lets_out = true;
                 if rule.pattern.proto == Some(Proto::Udp) {
                     refusals.add(
                         &rule.rule,
@@ -216,10 +218,12 @@ pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -
             }
             let default = layer.net_default.as_ref();
             if let Some(default) = default.filter(|default| default.verdict != Verdict::Deny) {
-                lets_out = true;
                 no_way_out(&default.rule, world, refusals);
             }
         }
+    }
+    if world.container.is_some() && lets_out {
+        of_container(policy, refusals);
     }
     let mut sealed = false;
     for layer in policy.layers.iter() {
@@ -247,16 +251,50 @@ pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -
     }
 }
 
+impl Policy {
+    /// Whether there is a network with a way out, where there can be one.
+    #[must_use]
+    pub fn has_way_out(&self) -> bool {
+        is_open(self) || is_seen(self)
+    }
+}
+
+/// Whether something is let out.
+fn is_open(policy: &Policy) -> bool {
+    let is_named = |layer: &Layer| {
+        let rules = layer.net.iter().map(|rule| rule.action);
+        let default = layer.net_default.iter().map(|default| default.verdict);
+        rules.chain(default).any(|verdict| verdict != Verdict::Deny)
+    };
+    let layers = || policy.layers.iter();
+    !layers().any(closed) && layers().any(is_named)
+}
+
+/// Whether everybody who wants to go somewhere is to be recorded.
+fn is_seen(policy: &Policy) -> bool {
+    let audit = policy.audit();
+    audit.enabled && audit.events.iter().any(|event| event == "net")
+}
+
+/// What the supervisor of a container does not do.
+fn of_container(policy: &Policy, refusals: &mut Refusals) {
+    for layer in policy.layers.iter() {
+        let requests = layer.http.iter().map(|rule| &rule.rule);
+        for rule in requests.chain(layer.secrets.iter().map(Secret::rule)) {
+            refusals.add(
+                rule,
+                "in a container requests are not read yet",
+                "decide by host and port (net.rules), or use buntime run",
+            );
+        }
+    }
+}
+
 fn no_way_out(rule: &RuleRef, world: &World, refusals: &mut Refusals) {
-    if !has_way_out(world) {
+    if !world.namespaces {
         refusals.add(
             rule,
-            match world.namespaces {
-                true => "a container's own network has no way out that is held to a policy yet",
-                false => {
-                    "without namespaces there is no network of its own whose way out could be held"
-                }
-            },
+            "without namespaces there is no network of its own whose way out could be held",
             "deny the network (--deny-net, or defaults.net deny and no rule that allows)",
         );
     }

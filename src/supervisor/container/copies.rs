@@ -3,7 +3,7 @@
 //! Each stream has one page in between, and nothing is taken from it before that page is gone: the
 //! caller's pace is the container's. A pipe that is ready takes a page without waiting (pipe(7)).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Copies {
     }
 
     /// What to wait for.
-    pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+    pub(super) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         self.streams.iter().map(Stream::watched)
     }
 
@@ -102,7 +102,10 @@ impl Copies {
             if self.streams.is_empty() {
                 break;
             }
-            let mut watched: Vec<PollFd<'_>> = self.watched().collect();
+            let watched = self.watched();
+            let mut watched: Vec<PollFd<'_>> = watched
+                .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))
+                .collect();
             match poll(&mut watched, patience.as_ref()) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
@@ -114,16 +117,17 @@ impl Copies {
 }
 
 impl Stream {
-    fn watched(&self) -> PollFd<'_> {
+    fn watched(&self) -> (BorrowedFd<'_>, PollFlags) {
         match self.waiting.is_empty() {
-            true => PollFd::new(&self.from, PollFlags::IN),
-            false => PollFd::new(&self.to, PollFlags::OUT),
+            true => (self.from.as_fd(), PollFlags::IN),
+            false => (self.to.as_fd(), PollFlags::OUT),
         }
     }
 
     fn is_ready(&self) -> bool {
         let now = rustix::time::Timespec::default();
-        let mut watched = [self.watched()];
+        let (fd, flags) = self.watched();
+        let mut watched = [PollFd::from_borrowed_fd(fd, flags)];
         poll(&mut watched, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 

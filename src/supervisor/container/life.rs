@@ -6,11 +6,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 
 use super::copies::Copies;
+use super::leaving::Exit;
 use super::talk::Talk;
-use super::{PATIENCE, hear, tell};
-use crate::audit::{Event, EventLog, LogError, Resources};
+use super::{PATIENCE, Records, hear, tell};
+use crate::audit::{Event, LogError, Resources};
+use crate::egress::Heard;
 use crate::launch::beside::{Watcher, exit_status_of};
 use crate::launch::group::OomEvents;
 use crate::oci::container::supervised::{Answer, Living, Request};
@@ -32,9 +35,10 @@ const TAKEN: Duration = Duration::from_secs(3);
 /// See the module.
 pub(super) struct Life {
     pub living: Living,
-    /// Where the container has a channel, that has the log.
-    pub log: Option<EventLog>,
+    pub records: Records,
     pub talk: Option<Talk>,
+    /// What leaves the container, where its policy lets something.
+    pub exit: Option<Exit>,
     pub listener: UnixListener,
     pub watcher: Watcher,
     pub masks: Option<MaskWatch>,
@@ -50,7 +54,7 @@ pub(super) struct Life {
 }
 
 /// What there is to do.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Due {
     ended: bool,
     unwatched: bool,
@@ -59,6 +63,7 @@ struct Due {
     kills: bool,
     channel: bool,
     output: bool,
+    leaving: Vec<Heard>,
 }
 
 impl Life {
@@ -93,6 +98,9 @@ impl Life {
             if due.channel {
                 self.hear_channel();
             }
+            for heard in due.leaving {
+                self.hear_leaving(heard);
+            }
             if due.output && self.copies.copy() {
                 self.limit_is_reached("output", "limit");
             }
@@ -102,19 +110,19 @@ impl Life {
         }
     }
 
-    fn wait(&self) -> io::Result<Due> {
+    fn wait(&mut self) -> io::Result<Due> {
         // What ends the container is heard of no more.
         let talk = self.talk.as_ref().filter(|_| self.cause.is_none());
         let rested = talk.and_then(|talk| talk.rested);
         let next = [self.deadline, rested].into_iter().flatten().min();
         let timeout = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now());
-            rustix::time::Timespec::try_from(left).unwrap_or_default()
+            Timespec::try_from(left).unwrap_or_default()
         });
         let first = self.living.first().pidfd();
         let mut watched = vec![
-            PollFd::from_borrowed_fd(first, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+            (first, PollFlags::IN),
+            (self.listener.as_fd(), PollFlags::IN),
         ];
         // What has ended stays readable, and is heard of once.
         let is_ending = self.cause.is_some();
@@ -126,18 +134,25 @@ impl Life {
             listener,
             connection,
         ];
-        let flags = PollFlags::IN;
-        watched.extend(
-            others
-                .iter()
-                .flatten()
-                .map(|fd| PollFd::from_borrowed_fd(*fd, flags)),
-        );
+        watched.extend(others.iter().flatten().map(|fd| (*fd, PollFlags::IN)));
         watched.extend(self.copies.watched());
-        match poll(&mut watched, timeout.as_ref()) {
-            Err(rustix::io::Errno::INTR) => return Ok(Due::default()),
-            other => other?,
+        let mut leaving = Vec::new();
+        let timeout = match &mut self.exit {
+            None => timeout,
+            Some(exit) => {
+                leaving.extend(exit.wait(&watched, timeout)?);
+                Some(Timespec::default())
+            }
         };
+        let mut watched: Vec<PollFd<'_>> = watched
+            .into_iter()
+            .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))
+            .collect();
+        match poll(&mut watched, timeout.as_ref()) {
+            // What was heard is not heard again.
+            Err(rustix::io::Errno::INTR) => {}
+            other => drop(other?),
+        }
         let mut ready = watched.iter().map(|one| !one.revents().is_empty());
         let mut next = |is_there: bool| is_there && ready.next().unwrap_or(false);
         let (ended, called) = (next(true), next(true));
@@ -151,15 +166,12 @@ impl Life {
             kills,
             channel: asked || said || rested.is_some_and(|at| at <= Instant::now()),
             output,
+            leaving,
         })
     }
 
     fn record(&mut self, event: &Event) -> Result<(), LogError> {
-        match (&mut self.talk, &mut self.log) {
-            (Some(talk), _) => talk.record(event),
-            (None, Some(log)) => log.append(event),
-            (None, None) => Ok(()),
-        }
+        self.records.record(event)
     }
 
     /// Ends the container. What cannot be ended now is tried again.
@@ -224,8 +236,30 @@ impl Life {
     }
 
     fn hear_channel(&mut self) {
-        let Some(talk) = &mut self.talk else { return };
-        if let Some(cause) = talk.take_turn(&self.living) {
+        let (Some(talk), Records::Gate(gate)) = (&mut self.talk, &mut self.records) else {
+            return;
+        };
+        if let Some(cause) = talk.take_turn(&self.living, gate) {
+            self.end(cause);
+        }
+    }
+
+    fn hear_leaving(&mut self, heard: Heard) {
+        let (Some(exit), Records::Gate(gate)) = (&mut self.exit, &mut self.records) else {
+            return;
+        };
+        let cause = exit.take(heard, gate);
+        if exit.is_spent() {
+            self.exit = None;
+            let limit = Event::Limit {
+                limit: "network",
+                ended: false,
+            };
+            if self.record(&limit).is_err() {
+                self.end("failure");
+            }
+        }
+        if let Some(cause) = cause {
             self.end(cause);
         }
     }
@@ -282,12 +316,16 @@ impl Life {
             false => Ok(()),
         };
         // What its processes have said at last.
-        if let Some(talk) = &mut self.talk {
+        if let (Some(talk), Records::Gate(gate)) = (&mut self.talk, &mut self.records) {
             for _ in 0..LAST_TURNS {
                 // It has ended before this is heard, and is not ended for it.
-                talk.take_turn(&self.living);
+                talk.take_turn(&self.living, gate);
             }
         }
+        let is_told = match (self.exit.take(), &mut self.records) {
+            (Some(exit), Records::Gate(gate)) => exit.close(gate),
+            _ => Ok(()),
+        };
         if self.copies.finish(TAKEN) {
             self.limit_is_reached("output", "limit");
         }
@@ -307,6 +345,7 @@ impl Life {
                 }),
             resources: Resources::wall(self.began.elapsed()),
         };
+        is_told?;
         self.record(&event)?;
         rest.map_err(|error| {
             RunError::io("end", "the rest of the container")(io::Error::other(error.to_string()))

@@ -6,11 +6,12 @@
 //! the supervisor ends before the container does, that is ended too.
 //!
 //! It trusts who can enter the container's directory. Nothing of the container's reaches it but the
-//! names in its mount namespace, which are resolved inside of that, and what is said over the channel
-//! that its configuration may ask for: allegations, which are answered and recorded and permit
-//! nothing.
+//! names in its mount namespace, which are resolved inside of that; what is said over the channel
+//! that its configuration may ask for, which are allegations, answered and recorded, and permit
+//! nothing; and what it wants to have of other hosts, which the egress plane carries.
 
 mod copies;
+mod leaving;
 mod life;
 mod masks;
 mod talk;
@@ -29,11 +30,12 @@ use serde::de::DeserializeOwned;
 use super::error::RunError;
 use super::gate::Gate;
 use super::start::{mechanism, session_name};
-use crate::audit::{Event, EventLog};
+use crate::audit::{Event, EventLog, LogError};
 use crate::launch::beside::{self, Watcher};
 use crate::launch::group::GroupError;
 use crate::oci::container::supervised::{Answer, Beginning, Judging, Living, SOCKET};
 use copies::Copies;
+use leaving::Exit;
 use life::Life;
 use talk::Talk;
 
@@ -78,13 +80,15 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
         .ok_or_else(gone)?;
     let watcher = Watcher::start(living.first().pidfd(), || living.kill())
         .map_err(RunError::io("start", "the supervisor's watcher"))?;
-    let mut log = match &beginning.events {
+    let log = match &beginning.events {
         Some(path) => Some(open_log(path)?.of_container(&beginning.id)),
         None => None,
     };
-    if let Some(log) = &mut log {
-        record_beginning(log, beginning)?;
-    }
+    let mut records = match (log, &beginning.judging) {
+        (log, Some(judging)) => Records::Gate(Box::new(gate(judging, log)?)),
+        (log, None) => Records::Log(log),
+    };
+    record_beginning(&mut records, beginning)?;
     let masks = masks::watch(&living, &beginning.masks, &beginning.absent)?;
     let kills = match living.group().oom_events() {
         Ok(events) => Some(events),
@@ -95,9 +99,15 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
             return Err(hear(io::Error::other(error.to_string())));
         }
     };
-    let talk = match &beginning.judging {
-        Some(judging) => Some(open_talk(judging, &mut log, &mut descriptors)?),
-        None => None,
+    let talk = match &records {
+        Records::Gate(gate) if beginning.channel => Some(open_talk(gate, &mut descriptors)?),
+        _ => None,
+    };
+    let exit = match (&beginning.way_out, &mut records) {
+        (Some(leading), Records::Gate(gate)) => {
+            Some(Exit::open(leading, gate, &mut descriptors)?)
+        }
+        _ => None,
     };
     let mut copies = Copies::new(beginning.output);
     copies
@@ -110,8 +120,9 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
     beside::drop_rights().map_err(RunError::io("give up", "rights"))?;
     Ok(Life {
         living,
-        log,
+        records,
         talk,
+        exit,
         listener,
         watcher,
         masks,
@@ -124,25 +135,40 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
     })
 }
 
-/// Takes the channel's ends from before the other descriptors, and the log.
-fn open_talk(
-    judging: &Judging,
-    log: &mut Option<EventLog>,
-    descriptors: &mut Vec<OwnedFd>,
-) -> Result<Talk, RunError> {
+/// What is recorded, and by what it is decided where there is anything to decide.
+enum Records {
+    Log(Option<EventLog>),
+    Gate(Box<Gate>),
+}
+
+impl Records {
+    fn record(&mut self, event: &Event) -> Result<(), LogError> {
+        match self {
+            Records::Gate(gate) => gate.record(event),
+            Records::Log(Some(log)) => log.append(event),
+            Records::Log(None) => Ok(()),
+        }
+    }
+}
+
+fn gate(judging: &Judging, log: Option<EventLog>) -> Result<Gate, RunError> {
+    let read = |cause: &dyn ToString| {
+        RunError::io("read", "the container's policy")(io::Error::other(cause.to_string()))
+    };
+    let layers = judging.texts.layers().map_err(|error| read(&error))?;
+    let policy = judging.oracle.policy(layers);
+    Ok(Gate::new(policy.map_err(|error| read(&error))?, log, false))
+}
+
+/// Takes the channel's ends from before the other descriptors.
+fn open_talk(gate: &Gate, descriptors: &mut Vec<OwnedFd>) -> Result<Talk, RunError> {
     let open = || RunError::io("open", "the container's channel");
     let mut ends = descriptors.drain(..descriptors.len().min(2));
     let (Some(listener), Some(segment)) = (ends.next(), ends.next()) else {
         return Err(open()(io::Error::other("it did not come")));
     };
     rustix::io::ioctl_fionbio(&listener, true).map_err(|errno| open()(errno.into()))?;
-    let layers = judging.texts.layers();
-    let layers = layers.map_err(|error| open()(io::Error::other(error.to_string())))?;
-    let policy = judging.oracle.policy(layers);
-    let policy = policy.map_err(|error| open()(io::Error::other(error.to_string())))?;
-    let on_violation = policy.on_violation();
-    let gate = Gate::new(policy, log.take(), false);
-    Ok(Talk::new(gate, on_violation, listener, segment.into()))
+    Ok(Talk::new(gate.on_violation(), listener, segment.into()))
 }
 
 fn open_log(path: &Path) -> Result<EventLog, RunError> {
@@ -156,8 +182,8 @@ fn open_log(path: &Path) -> Result<EventLog, RunError> {
     Ok(EventLog::open(path, &session_name()?)?)
 }
 
-fn record_beginning(log: &mut EventLog, beginning: &Beginning) -> Result<(), RunError> {
-    log.append(&Event::SessionStart {
+fn record_beginning(records: &mut Records, beginning: &Beginning) -> Result<(), RunError> {
+    records.record(&Event::SessionStart {
         id: None,
         version: env!("CARGO_PKG_VERSION"),
         supervisor: std::process::id(),
@@ -165,7 +191,7 @@ fn record_beginning(log: &mut EventLog, beginning: &Beginning) -> Result<(), Run
         layers: beginning.layers.clone(),
     })?;
     let mechanisms = beginning.mechanisms.iter().map(mechanism).collect();
-    log.append(&Event::LaunchEnforced {
+    records.record(&Event::LaunchEnforced {
         init: beginning.first.pid,
         mechanisms,
     })?;

@@ -34,7 +34,6 @@ const EVENT: u64 = 256;
 
 /// See the module.
 pub(super) struct Talk {
-    gate: Gate,
     on_violation: OnViolation,
     /// `None` once it is closed for good.
     ends: Option<(OwnedFd, File)>,
@@ -51,24 +50,17 @@ type Cause = &'static str;
 impl Talk {
     /// `listener` does not wait.
     pub(super) fn new(
-        gate: Gate,
         on_violation: OnViolation,
         listener: OwnedFd,
         segment: File,
     ) -> Talk {
         Talk {
-            gate,
             on_violation,
             ends: Some((listener, segment)),
             current: None,
             left: RECORDED,
             rested: None,
         }
-    }
-
-    /// Records an event of the container's life.
-    pub(super) fn record(&mut self, event: &Event) -> Result<(), LogError> {
-        self.gate.record(event)
     }
 
     /// What to wait for; nothing while it rests.
@@ -84,12 +76,12 @@ impl Talk {
     }
 
     /// Takes a turn; gives why the container is to be ended, if it is.
-    pub(super) fn take_turn(&mut self, living: &Living) -> Option<Cause> {
+    pub(super) fn take_turn(&mut self, living: &Living, gate: &mut Gate) -> Option<Cause> {
         self.rested = None;
         for _ in 0..TURN {
             let is_over = match self.current.is_some() {
-                true => self.hear(),
-                false => self.accept(living),
+                true => self.hear(gate),
+                false => self.accept(living, gate),
             };
             match is_over {
                 Ok(true) => {
@@ -105,7 +97,7 @@ impl Talk {
     }
 
     /// The next connection; gives whether there is none.
-    fn accept(&mut self, living: &Living) -> Result<bool, Option<Cause>> {
+    fn accept(&mut self, living: &Living, gate: &mut Gate) -> Result<bool, Option<Cause>> {
         let Some((connection, segment)) = self.next_connection() else {
             return Ok(true);
         };
@@ -121,7 +113,7 @@ impl Talk {
                 self.current = Some(channel);
                 Ok(false)
             }
-            Err(error) => Err(self.broken(&error)),
+            Err(error) => Err(self.broken(&error, gate)),
         }
     }
 
@@ -156,7 +148,7 @@ impl Talk {
     }
 
     /// The next message; gives whether there is none.
-    fn hear(&mut self) -> Result<bool, Option<Cause>> {
+    fn hear(&mut self, gate: &mut Gate) -> Result<bool, Option<Cause>> {
         let Some(channel) = &mut self.current else {
             return Ok(true);
         };
@@ -167,23 +159,23 @@ impl Talk {
                 self.current = None;
                 Ok(false)
             }
-            Ok(Heard::Said(message)) => self.take(message).map(|()| false),
-            Err(error) => Err(self.broken(&error)),
+            Ok(Heard::Said(message)) => self.take(message, gate).map(|()| false),
+            Err(error) => Err(self.broken(&error, gate)),
         }
     }
 
-    fn take(&mut self, message: Message) -> Result<(), Option<Cause>> {
+    fn take(&mut self, message: Message, gate: &mut Gate) -> Result<(), Option<Cause>> {
         match message {
             Message::Ready | Message::Closed => Ok(()),
             Message::Stdout(_) | Message::Stderr(_) => {
                 let reason = "output came through the ring of a worker that has its descriptors";
-                Err(self.violated(reason.to_owned()))
+                Err(self.violated(reason.to_owned(), gate))
             }
             Message::Check(check) => {
-                self.spend(check.target.len())?;
-                let ruling = self.gate.check(&check);
+                self.spend(check.target.len(), gate)?;
+                let ruling = gate.check(&check);
                 if check.kind.awaits_answer() {
-                    self.answer(check.id, &ruling)?;
+                    self.answer(check.id, &ruling, gate)?;
                 }
                 match ruling {
                     Ok(ruling) if ruling.answer == Told::Killed => Err(Some("policy")),
@@ -192,23 +184,28 @@ impl Talk {
                 }
             }
             Message::State { event, data } => {
-                self.spend(event.len() + data.to_string().len())?;
-                let recorded = self.gate.record(&Event::WorkerState { event, data });
+                self.spend(event.len() + data.to_string().len(), gate)?;
+                let recorded = gate.record(&Event::WorkerState { event, data });
                 recorded.map_err(|_| self.close())
             }
         }
     }
 
-    fn answer(&mut self, id: u32, ruling: &Result<Ruling, LogError>) -> Result<(), Option<Cause>> {
+    fn answer(
+        &mut self,
+        id: u32,
+        ruling: &Result<Ruling, LogError>,
+        gate: &mut Gate,
+    ) -> Result<(), Option<Cause>> {
         let Some(channel) = &mut self.current else {
             return Ok(());
         };
         let answered = channel.respond(id, told(ruling));
-        answered.map_err(|error| self.broken(&error))
+        answered.map_err(|error| self.broken(&error, gate))
     }
 
     /// Takes what is about to be recorded from what may be; the channel is over when that is spent.
-    fn spend(&mut self, bytes: usize) -> Result<(), Option<Cause>> {
+    fn spend(&mut self, bytes: usize, gate: &mut Gate) -> Result<(), Option<Cause>> {
         let cost = EVENT.saturating_add(bytes as u64);
         if let Some(left) = self.left.checked_sub(cost) {
             self.left = left;
@@ -218,20 +215,20 @@ impl Talk {
             limit: "channel",
             ended: false,
         };
-        if let Err(unrecorded) = self.gate.record(&limit) {
+        if let Err(unrecorded) = gate.record(&limit) {
             tracing::debug!(%unrecorded, "the channel is closed all the same");
         }
         Err(self.close())
     }
 
-    fn broken(&mut self, error: &ChannelError) -> Option<Cause> {
-        self.violated(error.to_string())
+    fn broken(&mut self, error: &ChannelError, gate: &mut Gate) -> Option<Cause> {
+        self.violated(error.to_string(), gate)
     }
 
     /// Who has broken the rules is not believed again, nor is anybody else who could have.
-    fn violated(&mut self, reason: String) -> Option<Cause> {
+    fn violated(&mut self, reason: String, gate: &mut Gate) -> Option<Cause> {
         self.close();
-        let recorded = self.gate.record(&Event::Violation { reason });
+        let recorded = gate.record(&Event::Violation { reason });
         match (recorded, self.on_violation) {
             (Err(_), _) => Some("failure"),
             (Ok(()), OnViolation::Kill) => Some("violation"),
@@ -272,7 +269,7 @@ mod tests {
     const COST: u64 = EVENT + 2;
 
     /// A channel of this very process, and its segment.
-    fn talk() -> (Talk, Living, UnixStream, File) {
+    fn talk() -> (Talk, Gate, Living, UnixStream, File) {
         let name = format!("buntime-talk-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(name).unwrap();
         let listener = UnixListener::bind_addr(&address).unwrap();
@@ -282,11 +279,12 @@ mod tests {
         segment.set_len(2 * HALF).unwrap();
         let gate = Gate::new(Policy::merge(Vec::new(), Vec::new()).unwrap(), None, false);
         let ends = segment.try_clone().unwrap();
-        let talk = Talk::new(gate, OnViolation::default(), listener.into(), ends);
+        let talk = Talk::new(OnViolation::default(), listener.into(), ends);
         let own = ProcessRecord::of(std::process::id().cast_signed()).unwrap();
         let living = Living::of(own, GroupRecord::default()).unwrap().unwrap();
         (
             talk,
+            gate,
             living,
             UnixStream::connect_addr(&address).unwrap(),
             segment,
@@ -295,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_turn_takes_so_much_and_the_rest_waits() {
-        let (mut talk, living, mut worker, segment) = talk();
-        assert_eq!(talk.take_turn(&living), None);
+        let (mut talk, mut gate, living, mut worker, segment) = talk();
+        assert_eq!(talk.take_turn(&living, &mut gate), None);
         assert!(talk.rested.is_none() && talk.current.is_some());
         let notice = [&7u32.to_le_bytes()[..], &[1, 0, 0, 0, 0], b"/x"].concat();
         let all = notice.repeat(NOTICES as usize);
@@ -306,14 +304,14 @@ mod tests {
         worker.write_all(b"READY\nCHECK\n").unwrap();
         let mut heard = 0;
         while heard < NOTICES {
-            assert_eq!(talk.take_turn(&living), None);
+            assert_eq!(talk.take_turn(&living, &mut gate), None);
             let now = (RECORDED - talk.left) / COST;
             assert!(now - heard <= 256, "{} in one turn", now - heard);
             heard = now;
             let watched = talk.watched().iter().flatten().count();
             assert!(heard == NOTICES || watched == 0, "it does not rest");
         }
-        assert_eq!((talk.take_turn(&living), talk.rested), (None, None));
+        assert_eq!((talk.take_turn(&living, &mut gate), talk.rested), (None, None));
         assert_eq!(talk.watched().iter().flatten().count(), 2);
     }
 }

@@ -1,32 +1,9 @@
 //! What leaves the sandbox: the plane carries it, and asks here before.
 
 use super::*;
-use crate::egress::{Denied, Ended, Question, Reading, Sockets};
-use crate::launch::Doors;
+use crate::egress::{Ended, Question};
 use crate::supervisor::gate::Leaves;
-
-/// Opens the plane at the sandbox's ways out. Inside the runtime.
-pub(super) fn open(doors: Doors, reading: Option<Reading>) -> Result<Plane, RunError> {
-    let redirected = std::iter::once((doors.redirected, false));
-    let of_v6 = doors.redirected_v6.map(|socket| (socket, true));
-    let sockets = Sockets {
-        redirected: redirected.chain(of_v6).collect(),
-        names: [doors.names, doors.names_elsewhere]
-            .into_iter()
-            .chain(doors.names_elsewhere_v6)
-            .collect(),
-        names_by_tcp: doors.names_by_tcp,
-        proxy: doors.proxy,
-    };
-    Plane::open(sockets, reading).map_err(RunError::io("open", "the sandbox's way out"))
-}
-
-/// What is not in the log is not done.
-pub(super) fn unrecorded() -> Denied {
-    Denied {
-        reason: "the decision could not be recorded".into(),
-    }
-}
+use crate::supervisor::plane::unrecorded;
 
 impl Drive {
     pub(super) fn take_leaving(&mut self, heard: Heard) {

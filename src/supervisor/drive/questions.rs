@@ -42,7 +42,7 @@ impl Drive {
                     Ok(ruling) => Err(Denied {
                         reason: ruling.reason.clone().into(),
                     }),
-                    Err(_) => Err(leaving::unrecorded()),
+                    Err(_) => Err(plane::unrecorded()),
                 });
                 self.obey(ruling);
             }

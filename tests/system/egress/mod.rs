@@ -2,6 +2,7 @@
 
 mod agree;
 mod asked;
+mod contained;
 mod host;
 mod hostile;
 mod read;

@@ -5,7 +5,7 @@ one link, to a namespace with a DNS server and hosts that answer HTTP, and its r
 connection that arrives there and each name that is asked for is a line of FOLDER/arrived. What is in
 FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; where there is
 FOLDER/key.pem, HTTP/2 over TLS is there as well. FOLDER/resident gets the KiB that any process of the
-command had resident at most.
+command had resident at most. BEYOND is the process whose network namespace that is.
 """
 
 import ctypes
@@ -242,6 +242,7 @@ def main():
     # Services of the host itself, which nobody may reach by what leads elsewhere.
     host = Listening(("::", 8000), Web)
     threading.Thread(target=host.serve_forever, daemon=True).start()
+    os.environ["BEYOND"] = str(child)
     code = subprocess.run(command).returncode
     with open(f"{folder}/resident", "w") as file:
         file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))

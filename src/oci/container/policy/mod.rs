@@ -1,6 +1,7 @@
 //! The policy of a container: what the caller and the configuration choose, kept beside the
 //! container from its creation on, so that later changes of the files change nothing.
 
+pub(super) mod egress;
 mod limits;
 mod mounts;
 
@@ -16,6 +17,8 @@ use crate::launch::container::{Confinement, ContainerPolicy};
 use crate::launch::{Mechanism, State};
 use crate::policy::{CHANNEL, Layer, LoadError, Policy, Vars, shipped_names, shipped_text};
 
+pub(super) use egress::Egress;
+pub use egress::EgressFrom;
 pub use limits::Bounds;
 
 /// The annotation by which a configuration names a policy. It can only narrow.
@@ -42,6 +45,8 @@ pub struct PolicyChoice {
     /// The log of events of containers with a policy; by itself [`default_events`] where a policy
     /// has `audit.enabled`.
     pub events: Option<PathBuf>,
+    /// In whose network connections are made.
+    pub egress: EgressFrom,
 }
 
 /// Where events are recorded when the caller names no file: root's log, or the user's own.
@@ -66,6 +71,7 @@ impl Default for PolicyChoice {
             allow_degraded: false,
             directory: PathBuf::from(DIRECTORY),
             events: None,
+            egress: EgressFrom::default(),
         }
     }
 }
@@ -202,6 +208,7 @@ impl PolicyRecord {
 pub(super) struct Chosen {
     pub texts: Texts,
     pub record: PolicyRecord,
+    pub egress: Egress,
     pub request: ContainerPolicy,
 }
 
@@ -227,6 +234,7 @@ impl PolicyChoice {
             .map_err(|error| refused(documents, error.to_string()))?;
         mounts::check(spec).map_err(|cause| refused(documents, cause))?;
         let channel = asks_for_channel(spec).map_err(|cause| refused(documents, cause))?;
+        let egress = Egress::of(self.egress, spec, &policy);
         let unheld = unheld(&policy, spec, landlock_abi);
         let bounds = Bounds::of(policy.limits(), has_terminal(spec));
         bounds.narrow_spec(spec);
@@ -258,6 +266,7 @@ impl PolicyChoice {
                 own_network: makes(spec, LinuxNamespaceType::Network),
                 channel,
             },
+            egress,
             texts,
         }))
     }
@@ -392,9 +401,13 @@ fn unheld(policy: &Policy, spec: &Spec, landlock_abi: u32) -> Vec<Mechanism> {
             LinuxNamespaceType::Network,
             LinuxNamespaceType::Ipc,
         ];
+        // One with a way out is made in any case.
+        let is_made = |kind: LinuxNamespaceType| {
+            makes(spec, kind) || kind == LinuxNamespaceType::Network && policy.has_way_out()
+        };
         let missing: Vec<String> = needed
             .into_iter()
-            .filter(|kind| !makes(spec, *kind))
+            .filter(|kind| !is_made(*kind))
             .map(|kind| kind.to_string())
             .collect();
         if !missing.is_empty() {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use super::outputs::Outputs;
 use super::send;
 use super::words::{Answer, Beginning};
-use crate::launch::container::ChannelEnds;
+use crate::launch::container::{Ends, WayOut};
 use crate::oci::container::record::ProcessRecord;
 
 /// Starts the supervisor of a container whose first process waits; gives what it is known by once
@@ -19,7 +19,7 @@ use crate::oci::container::record::ProcessRecord;
 /// Why there is none; nothing of it is left then.
 pub(in crate::oci::container) fn begin(
     beginning: &Beginning,
-    channel: Option<&ChannelEnds>,
+    ends: &Ends,
     outputs: Option<&Outputs>,
 ) -> io::Result<ProcessRecord> {
     let (ours, theirs) = UnixStream::pair()?;
@@ -36,11 +36,11 @@ pub(in crate::oci::container) fn begin(
     let mut child = command.spawn()?;
     // The command has a copy of its standard input, and the end of it is to be seen.
     drop(command);
-    let ends = channel
-        .iter()
-        .flat_map(|ends| [ends.listener.as_fd(), ends.segment.as_fd()]);
+    let channel = ends.channel.iter();
+    let channel = channel.flat_map(|ends| [ends.listener.as_fd(), ends.segment.as_fd()]);
+    let way_out = ends.way_out.iter().flat_map(WayOut::to_carry);
     let copied = outputs.map(Outputs::descriptors).unwrap_or_default();
-    let descriptors: Vec<_> = ends.chain(copied).collect();
+    let descriptors: Vec<_> = channel.chain(way_out).chain(copied).collect();
     match agree(ours, beginning, &descriptors, &child) {
         Ok(known) => Ok(known),
         Err(error) => {

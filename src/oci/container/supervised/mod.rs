@@ -24,7 +24,8 @@ use crate::sys::socket;
 
 pub(super) use begin::begin;
 pub use outputs::Outputs;
-pub use words::{Answer, Beginning, Judging, Request};
+pub use crate::oci::container::policy::EgressFrom;
+pub use words::{Answer, Beginning, Judging, Leading, Request};
 
 /// The socket's name in the container's directory.
 pub const SOCKET: &str = "supervisor.sock";

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::launch::Mechanism;
-use crate::launch::container::{Masked, Oracle};
+use crate::launch::container::{Masked, Oracle, WayOutShape};
 use crate::launch::group::GroupRecord;
-use crate::oci::container::policy::Texts;
+use crate::oci::container::policy::{EgressFrom, Texts};
 use crate::oci::container::record::ProcessRecord;
 use crate::policy::Absent;
 
@@ -41,9 +41,25 @@ pub struct Beginning {
     pub output: Option<u64>,
     /// The log of events, if anything is recorded.
     pub events: Option<PathBuf>,
-    /// What it answers by, where the container has a channel. The listener and the segment come as
-    /// the first descriptors beside this.
+    /// What it decides by, where the container has a channel or a network.
     pub judging: Option<Judging>,
+    /// Whether the container has a channel. The listener and the segment come as the first descriptors
+    /// beside this.
+    pub channel: bool,
+    /// What there is to know of the container's network, whose descriptors come next.
+    pub way_out: Option<Leading>,
+}
+
+/// Where a container's way out leads.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leading {
+    /// What comes by descriptors.
+    pub shape: WayOutShape,
+    /// In whose network its supervisor makes the connections.
+    pub from: EgressFrom,
+    /// The text of the resolv.conf(5) that the container was given.
+    pub resolvers: Option<String>,
 }
 
 /// A container's policy, and the world in which it decides.

@@ -1,0 +1,178 @@
+//! What leaves a container, as its supervisor carries it and decides about it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFlags, epoll};
+use rustix::time::Timespec;
+use tokio::io::Interest;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use crate::audit::{Answer, LogError};
+use crate::egress::{Ended, Heard, Plane, Question};
+use crate::launch::container::WayOut;
+use crate::oci::container::supervised::{EgressFrom, Leading};
+use crate::supervisor::descriptor::register;
+use crate::supervisor::error::RunError;
+use crate::supervisor::gate::{Gate, Leaves};
+use crate::supervisor::plane;
+
+/// About how many bytes may be recorded for it, of those that the log takes: the rest is for what the verbs do.
+const RECORDED: u64 = 192 << 20;
+
+/// Bytes of an event without its target, about.
+const EVENT: u64 = 512;
+
+/// How long what has arrived for the container may take to be handed on at its end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// What nobody beside a container can be asked.
+const NOBODY: &str = "nobody can be asked about it";
+
+/// See the module.
+pub(super) struct Exit {
+    plane: Plane,
+    /// What may still be recorded.
+    left: u64,
+    /// Dropped last: it has the plane's sockets.
+    runtime: Runtime,
+}
+
+/// What a container is to be ended for, in the words of [`Event::Exit`].
+type Cause = &'static str;
+
+impl Exit {
+    /// Takes the way out from before the other descriptors, and moves the calling process to where its
+    /// connections are made.
+    pub(super) fn open(
+        leading: &Leading,
+        gate: &mut Gate,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Result<Exit, RunError> {
+        let failed = |cause| RunError::io("open", "the container's way out")(cause);
+        let count = leading.shape.descriptors().min(descriptors.len());
+        let way_out = WayOut::from_carried(leading.shape, descriptors.drain(..count));
+        let Some(way_out) = way_out else {
+            return Err(failed(io::Error::other("it did not come")));
+        };
+        let outside = plane::host()?;
+        let outside = match leading.from {
+            EgressFrom::Container => {
+                let resolvers = leading.resolvers.clone();
+                let entered = outside.enter(way_out.outer.as_fd(), resolvers);
+                entered.map_err(RunError::io(
+                    "enter",
+                    "the container's network (--egress host has connections made in the host's)",
+                ))?
+            }
+            EgressFrom::Host => outside,
+        };
+        let mut sockets = plane::sockets(way_out.doors);
+        for (udp, tcp) in way_out.resolvers {
+            sockets.names.push(udp);
+            sockets.names_by_tcp.push(tcp);
+        }
+        plane::take_descriptors();
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let entered = runtime.enter();
+        let plane = plane::open(sockets, None, outside)?;
+        drop(entered);
+        gate.has_plane();
+        Ok(Exit {
+            plane,
+            left: RECORDED,
+            runtime,
+        })
+    }
+
+    /// Waits until one of these descriptors is ready, or so long, while what leaves is carried; gives what is
+    /// to be heard of that. What is ready is not said.
+    pub(super) fn wait(
+        &mut self,
+        watched: &[(BorrowedFd<'_>, PollFlags)],
+        patience: Option<Timespec>,
+    ) -> io::Result<Option<Heard>> {
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut patience = patience.map(Duration::try_from).transpose();
+        for (fd, flags) in watched {
+            let wanted = epoll::EventFlags::from_bits_truncate(flags.bits().into());
+            match epoll::add(&ready, fd, epoll::EventData::new_u64(0), wanted) {
+                // A file never has anybody wait.
+                Err(rustix::io::Errno::PERM) => patience = Ok(Some(Duration::ZERO)),
+                // One that is watched for two things.
+                Err(rustix::io::Errno::EXIST) => {}
+                added => added?,
+            }
+        }
+        let patience = patience.map_err(io::Error::other)?;
+        let plane = &mut self.plane;
+        self.runtime.block_on(async {
+            let ready = register(ready, Interest::READABLE)?;
+            let first = async {
+                tokio::select! {
+                    heard = plane.next() => Ok(heard),
+                    ready = ready.readable() => ready.map(|_| None),
+                }
+            };
+            match patience {
+                None => first.await,
+                Some(patience) => timeout(patience, first).await.unwrap_or(Ok(None)),
+            }
+        })
+    }
+
+    /// Deals with what was heard; gives why the container is to be ended, if it is.
+    pub(super) fn take(&mut self, heard: Heard, gate: &mut Gate) -> Option<Cause> {
+        match heard {
+            Heard::Asked(question) => self.answer(question, gate),
+            Heard::Ended(ended) => {
+                // What has happened and cannot be recorded is not gone over.
+                self.tell(&ended, gate).is_err().then_some("failure")
+            }
+        }
+    }
+
+    fn answer(&mut self, question: Question, gate: &mut Gate) -> Option<Cause> {
+        let denied = question.denied.as_deref();
+        let ruled = match gate.leaves(&question.asked, denied) {
+            Ok(Leaves::Ask(_)) => gate.leaves(&question.asked, Some(NOBODY)),
+            ruled => ruled,
+        };
+        let Ok(Leaves::Ruled(answer, ruling)) = ruled else {
+            question.answer(Err(plane::unrecorded()));
+            return None;
+        };
+        self.spend(question.asked.length());
+        question.answer(answer);
+        (ruling.answer == Answer::Killed).then_some("policy")
+    }
+
+    fn tell(&mut self, ended: &Ended, gate: &mut Gate) -> Result<(), LogError> {
+        self.spend(ended.connection.length());
+        gate.record(&gate.ended(ended))
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(EVENT + bytes as u64);
+    }
+
+    /// Whether no more may be recorded, so that nothing may leave any more.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Ends what leaves, and records how each connection ended.
+    pub(super) fn close(self, gate: &mut Gate) -> Result<(), LogError> {
+        let Exit { plane, runtime, .. } = self;
+        let ended = runtime.block_on(plane.close(LAST_WORDS));
+        let told = ended
+            .iter()
+            .try_for_each(|ended| gate.record(&gate.ended(ended)));
+        // A name that is being resolved is waited for no longer.
+        runtime.shutdown_background();
+        told
+    }
+}
