@@ -17,4 +17,4 @@ pub(crate) use log::tests::full_log;
 
 pub use event::{Answer, Event, Leaving, Mechanism, Operation, Origin, Reload, Resources};
 pub use log::{EventLog, LogError};
-pub use report::{Counted, Exit, RefusalReport, Report, ReportError, ReportFile, Tally};
+pub use report::{Counted, Exit, RefusalReport, Report, ReportError, ReportFile, Tally, Traffic};

@@ -36,6 +36,8 @@ pub struct Report {
     pub rules: Vec<RuleMechanism>,
     /// What the supervisor decided or was told, by rule.
     pub decisions: Vec<Counted>,
+    /// What has passed between the program and other hosts, by the way it took.
+    pub traffic: Vec<Traffic>,
     /// What is not in `decisions`, in words.
     pub not_recorded: &'static str,
     /// The channel rules that the worker broke.
@@ -103,6 +105,35 @@ pub struct Counted {
     pub count: u64,
     /// The first few targets.
     pub examples: Vec<String>,
+}
+
+/// The connections that took the same way out and are over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// The way, as the events name it.
+    pub ingress: &'static str,
+    /// How many were made.
+    pub connections: u64,
+    /// How many were permitted and could not be made.
+    pub failed: u64,
+    /// Bytes to other hosts.
+    pub sent_bytes: u64,
+    /// Bytes from there.
+    pub received_bytes: u64,
+}
+
+impl Traffic {
+    /// None by this way.
+    #[must_use]
+    pub fn by(ingress: &'static str) -> Traffic {
+        Traffic {
+            ingress,
+            connections: 0,
+            failed: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+        }
+    }
 }
 
 /// Counts decisions in a space bounded by the number of the policy's rules.

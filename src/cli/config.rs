@@ -45,7 +45,7 @@ pub(super) const WIDENING: [&str; 14] = [
     "quiet",
     "log-level",
 ];
-pub(super) const NARROWING: [&str; 12] = [
+pub(super) const NARROWING: [&str; 14] = [
     "policy",
     "deny-read",
     "deny-write",
@@ -57,6 +57,8 @@ pub(super) const NARROWING: [&str; 12] = [
     "pids",
     "max-output",
     "files",
+    "connections",
+    "bandwidth",
     "require",
 ];
 
@@ -225,6 +227,10 @@ impl File<'_> {
             "pids" => ceilings.pids = Some(limit::count(&number(value)?).map_err(said)?),
             "max-output" => ceilings.output = Some(limit::output(&number(value)?).map_err(said)?),
             "files" => ceilings.files = Some(limit::count(&number(value)?).map_err(said)?),
+            "connections" => {
+                ceilings.connections = Some(limit::count(&number(value)?).map_err(said)?);
+            }
+            "bandwidth" => ceilings.bandwidth = Some(limit::size(&number(value)?).map_err(said)?),
             "env" => settings.env = strings(value)?.into_iter().map(OsString::from).collect(),
             "workdir" => settings.workdir = Some(self.path(value)?),
             "python" => settings.python = Some(self.path(value)?),

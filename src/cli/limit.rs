@@ -67,7 +67,7 @@ pub(super) fn duration(text: &str) -> Result<Ceiling<Duration>, String> {
     })
 }
 
-/// The six limits, as far as they were given.
+/// The limits, as far as they were given.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Ceilings {
     pub memory: Option<Ceiling<u64>>,
@@ -76,6 +76,8 @@ pub(super) struct Ceilings {
     pub wall: Option<Ceiling<Duration>>,
     pub output: Option<Ceiling<u64>>,
     pub files: Option<Ceiling<u64>>,
+    pub connections: Option<Ceiling<u64>>,
+    pub bandwidth: Option<Ceiling<u64>>,
 }
 
 fn at<T>(ceiling: Option<Ceiling<T>>) -> Option<T> {
@@ -99,6 +101,8 @@ impl Ceilings {
             wall: self.wall.or(other.wall),
             output: self.output.or(other.output),
             files: self.files.or(other.files),
+            connections: self.connections.or(other.connections),
+            bandwidth: self.bandwidth.or(other.bandwidth),
         }
     }
 
@@ -111,6 +115,8 @@ impl Ceilings {
             wall: self.wall.filter(|_| other.wall.is_none()),
             output: self.output.filter(|_| other.output.is_none()),
             files: self.files.filter(|_| other.files.is_none()),
+            connections: self.connections.filter(|_| other.connections.is_none()),
+            bandwidth: self.bandwidth.filter(|_| other.bandwidth.is_none()),
         }
     }
 
@@ -123,6 +129,8 @@ impl Ceilings {
             ("timeout", is_lifted(&self.wall)),
             ("max-output", is_lifted(&self.output)),
             ("files", is_lifted(&self.files)),
+            ("connections", is_lifted(&self.connections)),
+            ("bandwidth", is_lifted(&self.bandwidth)),
         ]
         .into_iter()
         .find_map(|(name, lifted)| lifted.then_some(name))
@@ -136,11 +144,15 @@ impl Ceilings {
         flags.limits.wall = at(self.wall);
         flags.limits.output = at(self.output);
         flags.limits.files = at(self.files);
+        flags.limits.connections = at(self.connections);
+        flags.limits.bandwidth = at(self.bandwidth);
         flags.lifted.memory = is_lifted(&self.memory);
         flags.lifted.cpus = is_lifted(&self.cpus);
         flags.lifted.pids = is_lifted(&self.pids);
         flags.lifted.wall = is_lifted(&self.wall);
         flags.lifted.output = is_lifted(&self.output);
         flags.lifted.files = is_lifted(&self.files);
+        flags.lifted.connections = is_lifted(&self.connections);
+        flags.lifted.bandwidth = is_lifted(&self.bandwidth);
     }
 }

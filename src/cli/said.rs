@@ -166,6 +166,12 @@ pub(super) struct LimitArgs {
     /// Open files of one process
     #[arg(long, value_name = "N", value_parser = limit::count)]
     pub files: Option<Ceiling<u64>>,
+    /// Connections out of the sandbox at one time
+    #[arg(long, value_name = "N", value_parser = limit::count)]
+    pub connections: Option<Ceiling<u64>>,
+    /// Bytes that may leave and arrive in a second
+    #[arg(long, value_name = "SIZE", value_parser = limit::size)]
+    pub bandwidth: Option<Ceiling<u64>>,
 }
 
 /// What is around the program.

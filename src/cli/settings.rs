@@ -55,6 +55,8 @@ impl Settings {
             wall: said.limits.timeout,
             output: said.limits.max_output,
             files: said.limits.files,
+            connections: said.limits.connections,
+            bandwidth: said.limits.bandwidth,
         };
         Ok(Settings {
             policies: policy.policy.clone(),

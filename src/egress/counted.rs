@@ -1,12 +1,15 @@
 //! A connection to a host whose bytes are counted, for whoever reads and writes it as a stream.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::open::{Open, Opened};
 
@@ -15,17 +18,39 @@ use super::open::{Open, Opened};
 pub(super) struct Counted {
     stream: TcpStream,
     open: Arc<Open>,
+    /// Until then no more may pass.
+    wait: Option<Pin<Box<Sleep>>>,
 }
 
 impl Counted {
     pub(super) fn new((stream, open): Opened) -> Counted {
-        Counted { stream, open }
+        Counted {
+            stream,
+            open,
+            wait: None,
+        }
     }
 
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let written = ready!(written)?;
-        self.open.sent().add(written);
+        let wait = self.open.sent().add(written);
+        self.wait_for(wait);
         Poll::Ready(Ok(written))
+    }
+
+    fn wait_for(&mut self, wait: Option<Duration>) {
+        if let Some(wait) = wait {
+            self.wait = Some(Box::pin(sleep(wait)));
+        }
+    }
+
+    /// Is ready when more may pass.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(wait) = &mut self.wait {
+            ready!(wait.as_mut().poll(context));
+            self.wait = None;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -35,9 +60,11 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_wait(context));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.open.received().add(buffer.filled().len() - before);
+        let wait = self.open.received().add(buffer.filled().len() - before);
+        self.wait_for(wait);
         Poll::Ready(Ok(()))
     }
 }
@@ -48,6 +75,7 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_wait(context));
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.count(written)
     }
@@ -57,6 +85,7 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_wait(context));
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.count(written)
     }

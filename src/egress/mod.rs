@@ -32,6 +32,7 @@ mod proxy;
 mod relay;
 mod secrets;
 mod socks;
+mod throttle;
 mod tls;
 mod transparent;
 mod tunnel;
@@ -61,6 +62,16 @@ pub use self::open::{By, Ended};
 use self::pace::Pace;
 pub use self::secrets::Secret;
 use self::secrets::Secrets;
+use self::throttle::Throttle;
+
+/// How much may leave one sandbox.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Connections at the same time; by itself 1024.
+    pub connections: Option<usize>,
+    /// Bytes of all of them in a second, in both directions together.
+    pub bandwidth: Option<u64>,
+}
 
 /// Connections of one sandbox at the same time.
 const CONNECTIONS: usize = 1024;
@@ -334,6 +345,7 @@ impl Plane {
         sockets: Sockets,
         reading: Option<Reading>,
         outside: Outside,
+        limits: Limits,
     ) -> io::Result<Plane> {
         let (authority, secrets) = reading
             .map(|Reading { authority, secrets }| (authority, secrets))
@@ -341,13 +353,14 @@ impl Plane {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         // What ends is taken before the next question is, so that it is never long.
         let (over, ended) = mpsc::unbounded_channel();
+        let throttle = limits.bandwidth.map(Throttle::new).map(Arc::new);
         let shared = Arc::new(Shared {
             names: Names::default(),
             dialler: Dialler::new(outside)?,
             pace: Pace::new(NEW_NAMES, NEW_NAMES_PER_SECOND),
             questions,
-            live: Live::new(over),
-            places: Places::new(CONNECTIONS),
+            live: Live::new(over, throttle),
+            places: Places::new(limits.connections.unwrap_or(CONNECTIONS)),
             authority,
             secrets: Secrets::new(secrets.unwrap_or_default()),
             wanted: AtomicU64::new(0),

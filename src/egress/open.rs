@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::connection::{Connection, bare};
+use super::throttle::Throttle;
 use super::{Asked, Denied, RequestLine, Shared};
 
 /// Why a connection ends that is open when another policy comes.
@@ -99,6 +100,7 @@ pub(super) struct Live(Arc<Of>);
 struct Of {
     table: Mutex<Table>,
     ended: mpsc::UnboundedSender<Ended>,
+    throttle: Option<Arc<Throttle>>,
 }
 
 #[derive(Debug, Default)]
@@ -137,20 +139,43 @@ pub(super) struct Open {
 pub(super) type Opened = (TcpStream, Arc<Open>);
 
 /// Bytes that have passed.
-#[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+#[derive(Debug)]
+pub(super) struct Count {
+    bytes: AtomicU64,
+    throttle: Option<Arc<Throttle>>,
+}
 
 impl Count {
-    pub(super) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn new(throttle: Option<Arc<Throttle>>) -> Count {
+        let bytes = AtomicU64::new(0);
+        Count { bytes, throttle }
+    }
+
+    /// Adds these; gives for how long no more may pass now.
+    pub(super) fn add(&self, bytes: usize) -> Option<Duration> {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.throttle
+            .as_ref()
+            .and_then(|throttle| throttle.take(bytes))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
 impl Live {
-    /// None; `ended` is told of each that is over.
-    pub(super) fn new(ended: mpsc::UnboundedSender<Ended>) -> Live {
+    /// None; `ended` is told of each that is over, and what passes on all of them is held by `throttle`.
+    pub(super) fn new(
+        ended: mpsc::UnboundedSender<Ended>,
+        throttle: Option<Arc<Throttle>>,
+    ) -> Live {
         let table = Mutex::default();
-        Live(Arc::new(Of { table, ended }))
+        Live(Arc::new(Of {
+            table,
+            ended,
+            throttle,
+        }))
     }
 
     /// Of a connection that was made to one address; `is_read`: its requests are to be.
@@ -170,8 +195,8 @@ impl Live {
             is_read,
             ended,
             since: Instant::now(),
-            sent: Count::default(),
-            received: Count::default(),
+            sent: Count::new(self.0.throttle.clone()),
+            received: Count::new(self.0.throttle.clone()),
             end: OnceLock::new(),
         }
     }
@@ -324,13 +349,12 @@ impl Drop for Open {
         drop(table);
         let unsaid = if is_over { By::Run } else { By::Error };
         let (by, why) = self.end.take().unwrap_or((unsaid, None));
-        let of = |count: &Count| count.0.load(Ordering::Relaxed);
         self.live.tell(Ended {
             // With the name that was said on it.
             connection: known.map_or_else(|| self.made_for.clone(), |known| known.connection),
             address: Some(self.address),
-            sent: of(&self.sent),
-            received: of(&self.received),
+            sent: self.sent.bytes(),
+            received: self.received.bytes(),
             lasted: self.since.elapsed(),
             by,
             why,

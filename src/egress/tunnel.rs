@@ -4,11 +4,13 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, Shutdown, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use super::open::Count;
 
@@ -23,10 +25,15 @@ const SMALL: usize = 1 << 14;
 pub(super) struct End<'c>(pub &'c TcpStream, pub Option<&'c Count>);
 
 impl End<'_> {
-    fn passed(&self, bytes: usize) {
-        if let Some(count) = self.1 {
-            count.add(bytes);
+    /// Counts these, and waits until more may pass.
+    async fn passed(&self, bytes: usize) {
+        if let Some(wait) = self.counted(bytes) {
+            sleep(wait).await;
         }
+    }
+
+    fn counted(&self, bytes: usize) -> Option<Duration> {
+        self.1.and_then(|count| count.add(bytes))
     }
 }
 
@@ -37,7 +44,10 @@ impl End<'_> {
 pub(super) async fn one_way(from: End<'_>, to: End<'_>) -> io::Result<()> {
     // A connection that waits, or says little, takes no pipe.
     loop {
-        let Copied { taken, left } = copy(from, to).await?;
+        let Copied { taken, left, wait } = copy(from, to).await?;
+        if let Some(wait) = wait {
+            sleep(wait).await;
+        }
         if taken == 0 {
             return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
         }
@@ -52,6 +62,8 @@ pub(super) async fn one_way(from: End<'_>, to: End<'_>) -> io::Result<()> {
 struct Copied {
     taken: usize,
     left: Vec<u8>,
+    /// For how long no more may pass.
+    wait: Option<Duration>,
 }
 
 /// Copies what there is.
@@ -60,7 +72,7 @@ async fn copy(from: End<'_>, to: End<'_>) -> io::Result<Copied> {
         let mut space = [MaybeUninit::uninit(); SMALL];
         let ((read, _), _) = recv(from.0, &mut space, RecvFlags::empty())?;
         let read = &*read;
-        from.passed(read.len());
+        let before = from.counted(read.len());
         let written = match read {
             [] => Ok(0),
             read => to.0.try_write(read),
@@ -69,10 +81,10 @@ async fn copy(from: End<'_>, to: End<'_>) -> io::Result<Copied> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             written => written?,
         };
-        to.passed(written);
+        let wait = before.max(to.counted(written));
         let left = read[written..].to_vec();
         let taken = read.len();
-        Ok(Copied { taken, left })
+        Ok(Copied { taken, left, wait })
     };
     from.0.async_io(Interest::READABLE, copied).await
 }
@@ -85,7 +97,7 @@ pub(super) async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = || to.0.try_write(bytes);
         let written = to.0.async_io(Interest::WRITABLE, written).await?;
-        to.passed(written);
+        to.passed(written).await;
         bytes = &bytes[written..];
     }
     Ok(())
@@ -99,14 +111,14 @@ async fn splice_all(from: End<'_>, to: End<'_>) -> io::Result<()> {
     }
     loop {
         let taken = fill(from.0, &sink).await?;
-        from.passed(taken);
+        from.passed(taken).await;
         if taken == 0 {
             return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
         }
         let mut left = taken;
         while left > 0 {
             let moved = empty(&source, to.0, left).await?;
-            to.passed(moved);
+            to.passed(moved).await;
             left -= moved;
         }
     }

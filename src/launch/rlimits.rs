@@ -236,6 +236,8 @@ mod tests {
         wall: None,
         output: None,
         files: Some(128),
+        connections: None,
+        bandwidth: None,
     };
 
     fn values(plan: &ResourceLimits) -> Vec<(Resource, u64)> {

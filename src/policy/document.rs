@@ -182,6 +182,10 @@ pub(super) struct WrittenLimits {
     output: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bandwidth: Option<u64>,
 }
 
 impl From<Limits> for WrittenLimits {
@@ -193,6 +197,8 @@ impl From<Limits> for WrittenLimits {
             wall: limits.wall.map(|wall| wall.as_secs_f64()),
             output: limits.output,
             files: limits.files,
+            connections: limits.connections,
+            bandwidth: limits.bandwidth,
         }
     }
 }
@@ -384,6 +390,16 @@ impl Layer {
                 self.limits.output.map(|bytes| format!("{bytes} bytes")),
             ),
             ("files", self.limits.files.map(|files| files.to_string())),
+            (
+                "connections",
+                self.limits.connections.map(|most| most.to_string()),
+            ),
+            (
+                "bandwidth",
+                self.limits
+                    .bandwidth
+                    .map(|bytes| format!("{bytes} bytes in a second")),
+            ),
         ];
         for (name, limit) in limits {
             lines.extend(limit.map(|limit| format!("limit {name} {limit}")));

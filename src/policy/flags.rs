@@ -57,6 +57,10 @@ pub struct Lifted {
     pub output: bool,
     /// Open descriptors.
     pub files: bool,
+    /// Connections.
+    pub connections: bool,
+    /// Bytes in a second.
+    pub bandwidth: bool,
 }
 
 impl Lifted {
@@ -69,6 +73,8 @@ impl Lifted {
             wall: limits.wall.filter(|_| !self.wall),
             output: limits.output.filter(|_| !self.output),
             files: limits.files.filter(|_| !self.files),
+            connections: limits.connections.filter(|_| !self.connections),
+            bandwidth: limits.bandwidth.filter(|_| !self.bandwidth),
         }
     }
 }

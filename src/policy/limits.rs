@@ -20,6 +20,10 @@ pub struct Limits {
     pub output: Option<u64>,
     /// Open descriptors of one process.
     pub files: Option<u64>,
+    /// Connections out of the sandbox at one time.
+    pub connections: Option<u64>,
+    /// Bytes that may leave and arrive in a second, together.
+    pub bandwidth: Option<u64>,
 }
 
 fn seconds<S: Serializer>(wall: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
@@ -37,6 +41,8 @@ impl Limits {
             wall: smaller(self.wall, other.wall),
             output: smaller(self.output, other.output),
             files: smaller(self.files, other.files),
+            connections: smaller(self.connections, other.connections),
+            bandwidth: smaller(self.bandwidth, other.bandwidth),
         }
     }
 
@@ -50,6 +56,8 @@ impl Limits {
             wall: greater(self.wall, other.wall),
             output: greater(self.output, other.output),
             files: greater(self.files, other.files),
+            connections: greater(self.connections, other.connections),
+            bandwidth: greater(self.bandwidth, other.bandwidth),
         }
     }
 
@@ -63,6 +71,8 @@ impl Limits {
             wall: other.wall.or(self.wall),
             output: other.output.or(self.output),
             files: other.files.or(self.files),
+            connections: other.connections.or(self.connections),
+            bandwidth: other.bandwidth.or(self.bandwidth),
         }
     }
 }

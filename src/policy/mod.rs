@@ -10,6 +10,7 @@
 //! It never looks at the world. [`Layer::load`] opens the one file that it is told; everything
 //! else is given: directories to expand as [`Vars`], the state of paths as a [`World`].
 
+mod amounts;
 mod carry;
 mod compile;
 mod decide;

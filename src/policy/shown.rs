@@ -219,6 +219,8 @@ impl ShownPlan {
             ),
             ("output", number(limits.output)),
             ("files", number(limits.files)),
+            ("connections", number(limits.connections)),
+            ("bandwidth", number(limits.bandwidth)),
         ];
         let set =
             |(name, limit): (&str, Option<String>)| limit.map(|limit| format!("{name} {limit}"));

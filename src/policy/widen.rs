@@ -127,6 +127,18 @@ fn limits(flags: &Limits, files: &Policy) -> Result<(), MergeError> {
             number(held.output),
         ),
         ("--files", "files", number(flags.files), number(held.files)),
+        (
+            "--connections",
+            "connections",
+            number(flags.connections),
+            number(held.connections),
+        ),
+        (
+            "--bandwidth",
+            "bandwidth",
+            number(flags.bandwidth),
+            number(held.bandwidth),
+        ),
     ];
     for (flag, name, asked, held) in table {
         if let (Some(asked), Some(held)) = (asked, held)

@@ -6,7 +6,7 @@ mod leaving;
 mod question;
 mod summary;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,11 +16,13 @@ pub(super) use self::leaving::Leaves;
 pub(super) use self::question::{Course, Held, Waiting, wanted};
 use super::printable::printable;
 use super::remark::Remark;
-use crate::audit::{Answer, Counted, Event, EventLog, Leaving, LogError, Operation, Origin, Tally};
+use crate::audit::{
+    Answer, Counted, Event, EventLog, Leaving, LogError, Operation, Origin, Tally, Traffic,
+};
 use crate::ipc::{Answer as Told, Check};
 use crate::policy::{
-    Decision, HOST_NAME, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Request, RuleRef, UNNAMED,
-    Verdict,
+    Decision, HOST_NAME, Limits, OnViolation, PROGRAM_FOLDERS, Perm, Policy, Request, RuleRef,
+    UNNAMED, Verdict,
 };
 
 /// Denials that are said one by one; further ones are only counted.
@@ -97,6 +99,7 @@ pub(super) struct Gate {
     generation: u64,
     log: Option<EventLog>,
     tally: Tally,
+    traffic: BTreeMap<&'static str, Traffic>,
     /// Whether a flag can widen the policy, or only a change of its files.
     flags_widen: bool,
     /// Whether connections are the egress plane's to decide about.
@@ -114,6 +117,7 @@ impl Gate {
             generation: 1,
             log,
             tally: Tally::default(),
+            traffic: BTreeMap::new(),
             flags_widen,
             has_plane: false,
             denials: Said::default(),
@@ -131,6 +135,11 @@ impl Gate {
         self.policy = policy;
         self.generation += 1;
         self.generation
+    }
+
+    /// What the policy lets be used.
+    pub(super) fn limits(&self) -> Limits {
+        *self.policy.limits()
     }
 
     /// What the policy says is to be done to whoever does what is denied.

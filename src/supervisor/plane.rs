@@ -3,8 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::RunError;
-use crate::egress::{Denied, Outside, Plane, Reading, Sockets};
+use crate::egress::{Denied, Limits, Outside, Plane, Reading, Sockets};
 use crate::launch::Doors;
+use crate::policy;
 
 /// What a plane listens to at these doors.
 pub(super) fn sockets(doors: Doors) -> Sockets {
@@ -26,8 +27,16 @@ pub(super) fn open(
     sockets: Sockets,
     reading: Option<Reading>,
     outside: Outside,
+    limits: policy::Limits,
 ) -> Result<Plane, RunError> {
-    Plane::open(sockets, reading, outside).map_err(RunError::io("open", "the sandbox's way out"))
+    let limits = Limits {
+        connections: limits
+            .connections
+            .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+        bandwidth: limits.bandwidth,
+    };
+    Plane::open(sockets, reading, outside, limits)
+        .map_err(RunError::io("open", "the sandbox's way out"))
 }
 
 /// The host's network, as the calling thread has it.

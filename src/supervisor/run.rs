@@ -301,6 +301,7 @@ impl About {
                 enforced: begun.started.enforced.clone(),
                 rules: begun.started.rules.clone(),
                 decisions: Vec::new(),
+                traffic: Vec::new(),
                 not_recorded: Report::NOT_RECORDED,
                 violations: Vec::new(),
                 limits: begun.started.limits,
@@ -321,6 +322,7 @@ impl About {
         let report = Report {
             reloads,
             decisions: gate.counted(),
+            traffic: gate.traffic(),
             violations,
             limits_reached: outcome.limits_reached.clone(),
             resources: outcome.resources,

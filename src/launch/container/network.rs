@@ -122,10 +122,8 @@ pub(super) fn enclose(outer: OwnedFd, spec: &Spec, words: BorrowedFd<'_>) -> Res
     };
     let is_linked = Route::open().and_then(|mut route| route.has_a_link());
     let is_linked = is_linked.map_err(failed("look at", "the container's interfaces"))?;
-    namespace::unshare(kind::NETWORK).map_err(failed(
-        "make",
-        "a network namespace within the container's",
-    ))?;
+    namespace::unshare(kind::NETWORK)
+        .map_err(failed("make", "a network namespace within the container's"))?;
     interface::loopback_up().map_err(failed("bring up", "the loopback interface"))?;
     rootfs::set_network_sysctls(spec.linux().as_ref())?;
     let way_out = WayOut {

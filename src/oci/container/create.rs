@@ -13,8 +13,8 @@ use super::store::Entry;
 use super::supervised::{self, Beginning, Judging, Outputs};
 use super::{Runtime, VerbError, config, pid_file, readiness};
 use crate::launch::container::{
-    self, Confinement, ContainerError, Creation, Ends, Gate, Isolation, ProcessPlan, Steps,
-    WayOut, connect_console,
+    self, Confinement, ContainerError, Creation, Ends, Gate, Isolation, ProcessPlan, Steps, WayOut,
+    connect_console,
 };
 use crate::launch::group::{Group, GroupError, GroupRecord, GroupRequest};
 use crate::launch::rootfs::{Cgroups, Rootfs, RootfsFacts};
@@ -115,7 +115,9 @@ impl Recorder<'_> {
         };
         let oracle = confinement.oracle.take();
         if let Some(way_out) = &way_out {
-            confinement.mechanisms.push(policy::egress::mechanism(way_out));
+            confinement
+                .mechanisms
+                .push(policy::egress::mechanism(way_out));
         }
         let Some(confinement) = &policy.confinement else {
             return Ok(());

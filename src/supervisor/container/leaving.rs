@@ -78,7 +78,7 @@ impl Exit {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let entered = runtime.enter();
-        let plane = plane::open(sockets, None, outside)?;
+        let plane = plane::open(sockets, None, outside, gate.limits())?;
         drop(entered);
         gate.has_plane();
         Ok(Exit {
@@ -152,7 +152,8 @@ impl Exit {
 
     fn tell(&mut self, ended: &Ended, gate: &mut Gate) -> Result<(), LogError> {
         self.spend(ended.connection.length());
-        gate.record(&gate.ended(ended))
+        let event = gate.ended(ended);
+        gate.record(&event)
     }
 
     fn spend(&mut self, bytes: usize) {
@@ -168,9 +169,10 @@ impl Exit {
     pub(super) fn close(self, gate: &mut Gate) -> Result<(), LogError> {
         let Exit { plane, runtime, .. } = self;
         let ended = runtime.block_on(plane.close(LAST_WORDS));
-        let told = ended
-            .iter()
-            .try_for_each(|ended| gate.record(&gate.ended(ended)));
+        let told = ended.iter().try_for_each(|ended| {
+            let event = gate.ended(ended);
+            gate.record(&event)
+        });
         // A name that is being resolved is waited for no longer.
         runtime.shutdown_background();
         told

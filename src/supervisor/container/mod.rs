@@ -104,9 +104,7 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
         _ => None,
     };
     let exit = match (&beginning.way_out, &mut records) {
-        (Some(leading), Records::Gate(gate)) => {
-            Some(Exit::open(leading, gate, &mut descriptors)?)
-        }
+        (Some(leading), Records::Gate(gate)) => Some(Exit::open(leading, gate, &mut descriptors)?),
         _ => None,
     };
     let mut copies = Copies::new(beginning.output);

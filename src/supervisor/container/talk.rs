@@ -49,11 +49,7 @@ type Cause = &'static str;
 
 impl Talk {
     /// `listener` does not wait.
-    pub(super) fn new(
-        on_violation: OnViolation,
-        listener: OwnedFd,
-        segment: File,
-    ) -> Talk {
+    pub(super) fn new(on_violation: OnViolation, listener: OwnedFd, segment: File) -> Talk {
         Talk {
             on_violation,
             ends: Some((listener, segment)),
@@ -311,7 +307,10 @@ mod tests {
             let watched = talk.watched().iter().flatten().count();
             assert!(heard == NOTICES || watched == 0, "it does not rest");
         }
-        assert_eq!((talk.take_turn(&living, &mut gate), talk.rested), (None, None));
+        assert_eq!(
+            (talk.take_turn(&living, &mut gate), talk.rested),
+            (None, None)
+        );
         assert_eq!(talk.watched().iter().flatten().count(), 2);
     }
 }

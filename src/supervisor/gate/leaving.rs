@@ -189,8 +189,17 @@ impl Gate {
         }
     }
 
-    /// The event of a connection that is over.
-    pub(in crate::supervisor) fn ended(&self, ended: &Ended) -> Event {
+    /// Counts a connection that is over, and gives the event of it.
+    pub(in crate::supervisor) fn ended(&mut self, ended: &Ended) -> Event {
+        let ingress = ended.connection.ingress.name();
+        let by_it = self.traffic.entry(ingress);
+        let traffic = by_it.or_insert_with(|| Traffic::by(ingress));
+        match ended.address {
+            Some(_) => traffic.connections += 1,
+            None => traffic.failed += 1,
+        }
+        traffic.sent_bytes += ended.sent;
+        traffic.received_bytes += ended.received;
         let address: Vec<IpAddr> = ended.address.into_iter().collect();
         let why = ended.why.as_ref();
         Event::ConnectionEnd {
@@ -203,6 +212,11 @@ impl Gate {
             ended_by: ended.by.name(),
             why: why.map(|why| printable(why.as_bytes())),
         }
+    }
+
+    /// What has passed, by the way it took.
+    pub(in crate::supervisor) fn traffic(&mut self) -> Vec<Traffic> {
+        std::mem::take(&mut self.traffic).into_values().collect()
     }
 
     /// Whether a connection that is open may stay so, where the requests on it are read or not.

@@ -5,6 +5,7 @@ mod asked;
 mod contained;
 mod host;
 mod hostile;
+mod limited;
 mod read;
 mod recorded;
 mod requests;

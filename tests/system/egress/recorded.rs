@@ -1,5 +1,7 @@
 //! What the log says of what leaves, and that nothing leaves of which it says nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{RESET, Seen, TRIES, WEB, WEB_6, on_host, policy, request, run, to};
@@ -9,6 +11,7 @@ use crate::support::{self, PYTHON, Scratch, alone, is_root};
 struct Recorded {
     seen: Seen,
     events: Vec<Value>,
+    report: Value,
 }
 
 impl Recorded {
@@ -42,10 +45,18 @@ fn recorded(policy: &Value, tries: &[Value]) -> Recorded {
 fn recorded_of(policy: &Value, command: &[&str]) -> Recorded {
     let scratch = Scratch::new();
     let log = scratch.entry("events.jsonl");
-    let seen = run(policy, None, &["--quiet", "--events", &log], command);
+    let report = scratch.entry("report.json");
+    let flags = ["--quiet", "--events", &log, "--report", &report];
+    let seen = run(policy, None, &flags, command);
     assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
     let events = support::recorded(&log);
-    Recorded { seen, events }
+    let report = std::fs::read_to_string(&report).expect("the report is there");
+    let report = serde_json::from_str(&report).expect("the report is JSON");
+    Recorded {
+        seen,
+        events,
+        report,
+    }
 }
 
 /// Each connection is in the log when it is decided about and when it is over, with what passed, by
@@ -143,6 +154,25 @@ fn each_connection_is_recorded_with_what_passed() {
         );
     }
     assert_eq!(recorded.of_type("connection-end").count(), tries.len());
+    // The report has the sums.
+    let mut sums = BTreeMap::new();
+    for ended in recorded.of_type("connection-end") {
+        let sum: &mut [u64; 4] = sums.entry(ended["net"]["ingress"].as_str()).or_default();
+        let number = |field: &str| ended[field].as_u64().unwrap_or_default();
+        sum[usize::from(ended["address"].is_null())] += 1;
+        sum[2] += number("sent_bytes");
+        sum[3] += number("received_bytes");
+    }
+    let sums: Vec<Value> = sums
+        .into_iter()
+        .map(|(ingress, [connections, failed, sent, received])| {
+            json!({
+                "ingress": ingress, "connections": connections, "failed": failed,
+                "sent_bytes": sent, "received_bytes": received,
+            })
+        })
+        .collect();
+    assert_eq!(recorded.report["traffic"], Value::from(sums));
 }
 
 /// Whatever carries a connection counts all of it.

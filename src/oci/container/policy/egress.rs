@@ -56,7 +56,7 @@ impl Egress {
 fn resolvers(spec: &Spec, policy: &Policy) -> Option<String> {
     let path = Path::new(RESOLV_CONF);
     let mounts = spec.mounts().iter().flatten();
-    let given = mounts.filter(|mount| mount.destination() == path).last()?;
+    let given = mounts.rev().find(|mount| mount.destination() == path)?;
     let perms = [Perm::WriteFile, Perm::RemoveFile];
     let is_writable = perms.into_iter().any(|perm| {
         let write = Request::Fs { path, perm };

@@ -22,9 +22,9 @@ use super::record::{Found, Held, ProcessRecord};
 use crate::launch::group::{Group, GroupRecord};
 use crate::sys::socket;
 
+pub use crate::oci::container::policy::EgressFrom;
 pub(super) use begin::begin;
 pub use outputs::Outputs;
-pub use crate::oci::container::policy::EgressFrom;
 pub use words::{Answer, Beginning, Judging, Leading, Request};
 
 /// The socket's name in the container's directory.
