@@ -14,7 +14,7 @@ use rustix::net::{
 pub const MAX_RECORD: usize = 128 * 1024;
 
 /// The most descriptors in one record.
-pub const MAX_DESCRIPTORS: usize = 8;
+pub const MAX_DESCRIPTORS: usize = 16;
 
 /// Two connected sockets of type `SOCK_SEQPACKET`, close-on-exec.
 ///

@@ -7,17 +7,22 @@ use crate::supervisor::gate::Leaves;
 
 /// Opens the plane at the sandbox's ways out. Inside the runtime.
 pub(super) fn open(doors: Doors, reading: Option<Reading>) -> Result<Plane, RunError> {
-    let redirected = std::iter::once((doors.redirected, false));
-    let of_v6 = doors.redirected_v6.map(|socket| (socket, true));
-    let sockets = Sockets {
-        redirected: redirected.chain(of_v6).collect(),
-        names: [doors.names, doors.names_elsewhere]
-            .into_iter()
-            .chain(doors.names_elsewhere_v6)
-            .collect(),
+    let mut sockets = Sockets {
+        redirected: Vec::new(),
+        names: vec![doors.names],
         names_by_tcp: doors.names_by_tcp,
         proxy: doors.proxy,
+        datagrams: Vec::new(),
     };
+    let of_v6 = doors.elsewhere_v6.map(|elsewhere| (elsewhere, true));
+    for (elsewhere, is_v6) in [(doors.elsewhere, false)].into_iter().chain(of_v6) {
+        sockets.redirected.push((elsewhere.redirected, is_v6));
+        sockets.names.push(elsewhere.names);
+        let datagrams = elsewhere.datagrams.into_iter();
+        sockets
+            .datagrams
+            .extend(datagrams.map(|both| (both.out, both.back)));
+    }
     Plane::open(sockets, reading).map_err(RunError::io("open", "the sandbox's way out"))
 }
 
