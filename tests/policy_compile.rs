@@ -1,5 +1,8 @@
 //! What rules compile to, and what is refused by name.
 
+#[path = "policy_compile/datagrams.rs"]
+mod datagrams;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -506,54 +509,6 @@ fn a_network_has_a_way_out_unless_a_layer_closes_it() {
     refuses(&policy(parts), &world(), "net[0]", "not in parts");
     let private = json!({"net": {"rules": [{"action": "deny", "cidr": "10.0.0.0/8"}]}});
     assert_eq!(plan(&policy(private)).net, NetPlan::None);
-}
-
-#[test]
-fn there_is_a_way_for_datagrams_where_a_rule_could_let_one_out() {
-    let rule =
-        |action: &str, proto: &str| json!({"action": action, "proto": proto, "host": "a.example"});
-    let with = |rules: Value| policy(json!({"net": {"rules": rules}}));
-    let unsaid = json!({"action": "allow", "host": "a.example"});
-    for (rules, expected) in [
-        (json!([rule("allow", "udp")]), true),
-        (json!([rule("ask", "any")]), true),
-        (json!([unsaid]), true),
-        (json!([rule("allow", "tcp"), rule("warn", "udp")]), true),
-        (json!([rule("allow", "tcp")]), false),
-        (json!([rule("allow", "tcp"), rule("deny", "udp")]), false),
-        (json!([]), false),
-    ] {
-        assert_eq!(plan(&with(rules.clone())).datagrams, expected, "{rules}");
-    }
-    assert!(plan(&policy(json!({"defaults": {"net": "allow"}}))).datagrams);
-    // Each layer has a say.
-    let parsed =
-        |document: Value| Layer::parse(document.to_string().as_bytes(), "p.json", &vars()).unwrap();
-    let wide = json!({"version": 1, "defaults": {"net": "allow"}});
-    let tcp = json!({"version": 1, "defaults": {"net": "deny"}, "net": {"rules": [rule("allow", "tcp")]}});
-    let silent = json!({"version": 1, "net": {"rules": [rule("deny", "udp")]}});
-    for (other, expected) in [(tcp, false), (silent, true)] {
-        let layers = vec![parsed(wide.clone()), parsed(other)];
-        let both = Policy::merge(layers, bundle()).unwrap();
-        assert_eq!(plan(&both).datagrams, expected);
-    }
-}
-
-#[test]
-fn a_running_worker_gets_no_way_for_datagrams() {
-    let with = |proto: &str| {
-        policy(
-            json!({"net": {"rules": [{"action": "allow", "proto": proto, "host": "a.example"}]}}),
-        )
-    };
-    let began = plan(&with("tcp"));
-    let refused = with("udp").reload(&world(), &began, &[]).unwrap_err();
-    let missing: Vec<&str> = refused.rules.iter().map(|rule| &*rule.missing).collect();
-    assert!(missing.iter().any(|one| one.contains("UDP")), "{missing:?}");
-    let began = plan(&with("any"));
-    for proto in ["tcp", "udp", "any"] {
-        assert!(with(proto).reload(&world(), &began, &[]).is_ok(), "{proto}");
-    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::accept::SCARCE;
@@ -40,6 +40,9 @@ const NEW_FLOWS_PER_SECOND: u32 = 64;
 const WAITING: usize = 64;
 const WAITING_BYTES: usize = 8 << 20;
 const KEEPING: usize = 256;
+
+/// Datagrams that are taken before flows have their turn.
+const AT_ONCE: u64 = WAITING as u64 / 2;
 
 /// How long nothing may pass on a flow: as long as nobody has answered, and after that (RFC 4787, REQ-5).
 const UNANSWERED: Duration = Duration::from_secs(30);
@@ -203,8 +206,12 @@ pub(super) async fn serve(out: UdpSocket, back: OwnedFd, flows: Arc<Flows>) {
     let back = Arc::new(Back::by(back));
     let mut tasks = JoinSet::new();
     let mut space = vec![0; LONGEST];
-    loop {
+    for number in 1_u64.. {
         while tasks.try_join_next().is_some() {}
+        // Before more has come than a flow has place for.
+        if number.is_multiple_of(AT_ONCE) {
+            yield_now().await;
+        }
         let taken = out.async_io(Interest::READABLE, || {
             datagrams::take(out.as_fd(), &mut space)
         });

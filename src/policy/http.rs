@@ -305,12 +305,19 @@ mod tests {
     /// By HTTP/3 a host could be asked unread.
     #[test]
     fn no_datagram_goes_to_a_host_to_whom_requests_are_read() {
+        let vars = Vars {
+            home: "/home".into(),
+            pwd: "/".into(),
+            workspace: "/".into(),
+        };
         let open = r#"{"version": 1, "defaults": {"net": "allow"}}"#;
         let rule =
             r#"{"version": 1, "http": {"rules": [{"action": "allow", "host": "*.a.example"}]}}"#;
         let secret = r#"{"version": 1, "http": {"secrets": [
             {"name": "TOKEN", "host": "b.example", "from": {"env": "TOKEN"}}]}}"#;
-        let policy = policy(&[open, rule, secret]);
+        let layers = [open, rule, secret]
+            .map(|text| Layer::parse(text.as_bytes(), "p.json", &vars).expect("a policy"));
+        let policy = Policy::merge(layers.into(), Vec::new()).expect("it merges");
         let decided = |proto, host| {
             let addr = Some([8, 8, 8, 8].into());
             let request = Request::Net {

@@ -61,6 +61,7 @@ fn datagrams_go_where_a_rule_says_and_nowhere_else() {
             json!({ "to": [WEB_6, 7], "sizes": sizes_6, "connected": false }),
             // Another one answers too, whom nobody has asked.
             json!({ "to": ["allowed.example", 19], "sizes": [5, 5, 5] }),
+            json!({ "to": ["allowed.example", 7], "burst": 60 }),
             one("allowed.example", 9),
             json!({ "time": ["allowed.example", 123] }),
             json!({ "several": [[WEB, 7], ["45.80.0.80", 7], [WEB, 7]] }),
@@ -68,17 +69,17 @@ fn datagrams_go_where_a_rule_says_and_nowhere_else() {
         let seen = sent_as(user.as_deref(), &policy, &[], &tries);
         let answers = seen.answers();
         assert!(
-            answers[..5].iter().all(|one| one == "echoed"),
+            answers[..6].iter().all(|one| one == "echoed"),
             "{answers:?}"
         );
-        assert_eq!(answers[5], NOBODY);
-        assert_eq!(answers[6], json!([4, true, 3_900_000_000_u64]));
+        assert_eq!(answers[6], NOBODY);
+        assert_eq!(answers[7], json!([4, true, 3_900_000_000_u64]));
         assert_eq!(
-            answers[7],
+            answers[8],
             json!([["0", WEB, 7], ["1", WEB, 7], ["2", WEB, 7]])
         );
         let arrived = seen.datagrams();
-        assert_eq!(arrived.len(), 10 + 10 + 3 + 1 + 3, "{arrived:?}");
+        assert_eq!(arrived.len(), 10 + 10 + 3 + 60 + 1 + 3, "{arrived:?}");
         let is_meant = |one: &String| place.iter().any(|place| one.starts_with(place));
         assert!(arrived.iter().all(is_meant), "{arrived:?}");
     }

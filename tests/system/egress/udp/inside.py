@@ -2,7 +2,7 @@
 
 {"to": [host, port]}: random bytes of each of "sizes" (by default one), which have to come back from there
 by a socket that is "connected" or not, of IPv6 where "six". {"say": hexadecimal} sends just that. {"from":
-[address, port]} binds before. {"many": count}: so many sockets, each of which is answered in the end. {"time"}: NTP.
+[address, port]} binds before. {"burst": count}: so many at once. {"many": count}: so many sockets, each of which is answered in the end. {"time"}: NTP.
 """
 
 import errno
@@ -46,6 +46,11 @@ def told(wanted):
     connected = wanted.get("connected", True)
     end, where = opened(wanted)
     with end:
+        if "burst" in wanted:
+            said = [b"%d" % number for number in range(wanted["burst"])]
+            for one in said:
+                end.send(one)
+            return "echoed" if sorted(end.recv(100) for _ in said) == sorted(said) else "others"
         if "say" in wanted:
             echoed(end, bytes.fromhex(wanted["say"]), where, connected)
         else:
