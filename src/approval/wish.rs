@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
-use crate::policy::{Perm, RuleRef, Scope};
+use crate::policy::{Perm, Proto, RuleRef, Scope};
 
 /// A kind of operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Site {
     pub addresses: BTreeSet<IpAddr>,
     /// The port.
     pub port: u16,
+    /// By which transport.
+    pub proto: Proto,
     /// The method, path and query, where it is about one request there.
     pub request: Option<String>,
 }
@@ -161,7 +163,7 @@ pub enum Answer {
     /// lives and the same rule asks. The path is that of the wish, or one above it.
     Path(PathBuf),
     /// Yes, to this kind of operation wherever the same rule asks, as long as the session lives; of a
-    /// connection, to the same name, addresses and port.
+    /// connection, to the same name, addresses and port by the same transport.
     Session,
 }
 

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use tokio::net::UdpSocket;
 
 use super::dial::Unresolved;
 use super::names::Meaning;
-use super::open::{By, Ended, NO_MORE, Opened};
-use super::{Asked, Denied, Ingress, Shared, Way};
+use super::open::{By, Ended, NO_MORE, Open, Opened};
+use super::{Asked, Denied, Ingress, Permitted, Shared, Way};
+use crate::policy::Proto;
 
-/// A connection that a program wants.
+/// A connection that a program wants, or a flow of datagrams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Its number in this sandbox, from 1.
@@ -25,6 +28,8 @@ pub struct Connection {
     pub own: Vec<IpAddr>,
     /// The port.
     pub port: u16,
+    /// Whether it is a connection (TCP) or a flow (UDP).
+    pub proto: Proto,
 }
 
 /// Why there is no connection.
@@ -84,6 +89,7 @@ impl Connection {
             addresses: Vec::new(),
             own: Vec::new(),
             port,
+            proto: Proto::Tcp,
         }
     }
 
@@ -110,8 +116,30 @@ impl Connection {
         ingress: Ingress,
         shared: &Shared,
     ) -> Result<Connection, Refused> {
-        let address = address.to_canonical();
         let wanted = Connection::by(ingress, port, shared);
+        wanted.meant(address, shared).await
+    }
+
+    /// What is meant by datagrams to an address inside the sandbox.
+    pub(super) async fn by_datagrams(
+        there: SocketAddr,
+        shared: &Shared,
+    ) -> Result<Connection, Refused> {
+        let wanted = Connection {
+            proto: Proto::Udp,
+            ..Connection::by(Ingress::Transparent, there.port(), shared)
+        };
+        let wanted = wanted.meant(there.ip(), shared).await?;
+        // Whatever a rule says: of those nobody answers for what leaves.
+        if wanted.addresses.iter().any(is_for_many) {
+            let reason = "a datagram to many at once does not leave";
+            return Err(shared.deny(Asked::Connect(wanted), reason).await.into());
+        }
+        Ok(wanted)
+    }
+
+    async fn meant(self, address: IpAddr, shared: &Shared) -> Result<Connection, Refused> {
+        let (address, wanted) = (address.to_canonical(), self);
         let reason = match shared.names.meaning(address) {
             Meaning::Name(name) => return wanted.resolved(name, shared).await,
             Meaning::Nothing => "its address is no name's",
@@ -170,19 +198,49 @@ impl Connection {
     /// Asks for it, and makes it.
     pub(super) async fn open(self, shared: &Shared) -> Result<Opened, Refused> {
         let permitted = shared.ask(Asked::Connect(self.clone())).await?;
-        let way = permitted.way;
-        let dialled = shared.dialler.connect(&way.addresses, self.port);
+        let dialled = shared.dialler.connect(&permitted.way.addresses, self.port);
         let made = dialled.await.and_then(|(upstream, address)| {
             upstream.set_nodelay(true)?;
             Ok((upstream, address))
         });
-        let (upstream, address) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                shared.live.tell(Ended::unmade(self, By::Error, &error));
-                return Err(Refused::Unreachable(error));
+        match made {
+            Ok((upstream, address)) => {
+                let open = self.made(address, &permitted, shared).await?;
+                Ok((upstream, Arc::new(open)))
             }
-        };
+            Err(error) => Err(self.unmade(error, shared)),
+        }
+    }
+
+    /// Asks for a flow, and makes it. Also gives whether nothing may be said on it that would have to be read.
+    pub(super) async fn open_flow(
+        self,
+        shared: &Shared,
+    ) -> Result<(UdpSocket, Open, bool), Refused> {
+        let permitted = shared.ask(Asked::Connect(self.clone())).await?;
+        let addresses = &permitted.way.addresses;
+        match shared.dialler.open_flow(addresses, self.port).await {
+            Ok((upstream, address)) => {
+                let open = self.made(address, &permitted, shared).await?;
+                Ok((upstream, open, permitted.way.is_read))
+            }
+            Err(error) => Err(self.unmade(error, shared)),
+        }
+    }
+
+    fn unmade(self, error: io::Error, shared: &Shared) -> Refused {
+        shared.live.tell(Ended::unmade(self, By::Error, &error));
+        Refused::Unreachable(error)
+    }
+
+    /// It leads to this address, as was permitted.
+    async fn made(
+        self,
+        address: IpAddr,
+        permitted: &Permitted,
+        shared: &Shared,
+    ) -> Result<Open, Refused> {
+        let way = &permitted.way;
         let open = shared.live.enter(self.clone(), address, way.is_read);
         if way.addresses.len() > 1 {
             let led = shared.ask(Asked::Led(self.clone(), address)).await;
@@ -203,7 +261,15 @@ impl Connection {
                 return Err(denied.into());
             }
         }
-        Ok((upstream, Arc::new(open)))
+        Ok(open)
+    }
+}
+
+/// Whether it is an address of a group, or of everybody on a link.
+fn is_for_many(address: &IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
     }
 }
 

@@ -13,7 +13,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::system_conf::parse_resolv_conf;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::policy::HOST_NAME;
@@ -179,6 +179,36 @@ impl Dialler {
                 Ok(Ok(stream)) => return Ok((stream, *address)),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// A socket that sends datagrams to the first of these addresses to which there is a way, and hears
+    /// nobody else.
+    ///
+    /// # Errors
+    /// What the host says of the last one.
+    pub(super) async fn open_flow(
+        &self,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> io::Result<(UdpSocket, IpAddr)> {
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            let canonical = address.to_canonical();
+            let any: IpAddr = match canonical {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0)).await?;
+            match socket.connect((canonical, port)).await {
+                Ok(()) => {
+                    // Until then it heard everybody, and there is nothing yet that is an answer.
+                    while socket.try_recv(&mut [0; 1]).is_ok() {}
+                    return Ok((socket, *address));
+                }
+                Err(error) => last = error,
             }
         }
         Err(last)

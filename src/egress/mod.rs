@@ -4,7 +4,8 @@
 //! The sandbox's network has a loopback and nothing else. Every TCP connection to another address is
 //! redirected to [`transparent`], and names are resolved by [`dns`], which gives each name an address
 //! of its own that exists in this sandbox alone: so whoever connects says which name it means.
-//! Programs that like a proxy find [`proxy`]. All of them end in one [`Connection`]: the supervisor
+//! Datagrams to another address are taken by [`udp`], where the policy could let some out. Programs that
+//! like a proxy find [`proxy`]. All of them end in one [`Connection`]: the supervisor
 //! resolves the name itself, asks whether that name with that address at that port is permitted, and
 //! dials just this address. What is said on it has to be for the same name ([`relay`], [`http`]).
 //!
@@ -18,6 +19,7 @@ mod accept;
 mod authority;
 mod connection;
 mod counted;
+mod datagram;
 mod dial;
 mod dns;
 mod guarded;
@@ -36,6 +38,7 @@ mod throttle;
 mod tls;
 mod transparent;
 mod tunnel;
+mod udp;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -47,7 +50,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -63,6 +66,7 @@ use self::pace::Pace;
 pub use self::secrets::Secret;
 use self::secrets::Secrets;
 use self::throttle::Throttle;
+use self::udp::Flows;
 
 /// How much may leave one sandbox.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,6 +99,9 @@ pub struct Sockets {
     pub names_by_tcp: Vec<OwnedFd>,
     /// Where programs find a proxy.
     pub proxy: Option<OwnedFd>,
+    /// Where datagrams arrive that are for others, each with the socket by which answers go back as whole
+    /// packets.
+    pub datagrams: Vec<(OwnedFd, OwnedFd)>,
 }
 
 /// What it takes to read requests.
@@ -109,7 +116,7 @@ pub struct Reading {
 /// How somebody inside asks for something outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ingress {
-    /// By connecting to it.
+    /// By connecting to it, or sending it datagrams.
     Transparent,
     /// By a request to the proxy.
     Http,
@@ -140,7 +147,7 @@ impl Ingress {
 pub enum Asked {
     /// To know whether there is a host of this name.
     Name(String, Ingress),
-    /// A connection.
+    /// A connection, or a flow of datagrams.
     Connect(Connection),
     /// To have something of a host to whom requests are read, over a connection that is permitted.
     Request(Connection, RequestLine),
@@ -270,6 +277,8 @@ struct Shared {
     secrets: Secrets,
     /// How many connections were wanted.
     wanted: AtomicU64,
+    /// Whether the program has ended, so that nothing more is to come.
+    is_leaving: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -364,6 +373,7 @@ impl Plane {
             authority,
             secrets: Secrets::new(secrets.unwrap_or_default()),
             wanted: AtomicU64::new(0),
+            is_leaving: watch::Sender::new(false),
         });
         let mut tasks = JoinSet::new();
         for (socket, is_v6) in sockets.redirected {
@@ -385,6 +395,13 @@ impl Plane {
         if let Some(socket) = sockets.proxy {
             tasks.spawn(proxy::serve(listener(socket)?, Arc::clone(&shared)));
         }
+        let flows = Flows::new(&shared);
+        for (out, back) in sockets.datagrams {
+            let out = std::net::UdpSocket::from(out);
+            out.set_nonblocking(true)?;
+            let out = UdpSocket::from_std(out)?;
+            tasks.spawn(udp::serve(out, back, Arc::clone(&flows)));
+        }
         Ok(Plane {
             asked,
             ended,
@@ -405,6 +422,7 @@ impl Plane {
     /// Ends everything, and gives what has not been told of yet. Whatever ends by itself may take as
     /// long as `patience` for that.
     pub async fn close(mut self, patience: Duration) -> Vec<Ended> {
+        self.shared.is_leaving.send_replace(true);
         self.emptied(patience).await;
         self.shared.live.is_over();
         self.tasks.shutdown().await;

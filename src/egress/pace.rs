@@ -30,6 +30,11 @@ impl Pace {
         }
     }
 
+    /// Whether it is the turn of one more, without waiting.
+    pub(super) fn is_turn(&self) -> bool {
+        self.wait().is_none()
+    }
+
     /// For how long to wait at least; nothing once one was taken.
     fn wait(&self) -> Option<Duration> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);

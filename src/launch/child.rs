@@ -27,7 +27,7 @@ use super::rlimits::ResourceLimits;
 use super::root::{ROOT_NAME, Root};
 use super::seccomp::Filters;
 use super::start::{LaunchError, Sources};
-use crate::policy::{Intercept, NetPlan, Policy};
+use crate::policy::{Intercept, Policy};
 use crate::sys::{interface, mount, process, socket, terminal};
 
 /// Everything the child was born with.
@@ -147,10 +147,7 @@ fn build(birth: &mut Birth) -> Result<Stage, Failure> {
         .map(|asked| open_channel(&mut root, asked))
         .transpose()?;
     let (terminal, stdio) = open_stdio(birth, &root)?;
-    let egress = birth.request.plan.net == NetPlan::Egress;
-    let doors = egress
-        .then(|| Doors::open(birth.request.proxy))
-        .transpose()?;
+    let doors = birth.request.doors().map(Doors::open).transpose()?;
     let (filters, rlimits) = be_confined(birth)?;
     Ok(Stage {
         terminal,

@@ -1,123 +1,221 @@
 //! The sandbox's ways to the egress plane: sockets inside its network namespace, which its supervisor
-//! listens to, and the redirect that leads every connection to them.
+//! listens to, and what leads every connection and every datagram to them.
 //!
 //! Made by the launch before the program starts. The namespace has a loopback and no other device:
 //! whatever does not arrive here goes nowhere.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::notice::Failure;
-use crate::sys::netfilter::{self, Family};
+use crate::sys::datagrams;
+use crate::sys::netfilter::{self, Family, Ports};
 use crate::sys::route::Route;
 
 /// Where names are resolved inside, as the root's `/etc/resolv.conf` says.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
+const NAMES: &str = "the sandbox's resolver";
+
 /// The supervisor's sockets inside the sandbox.
 #[derive(Debug)]
 pub struct Doors {
-    /// Hears every TCP connection to an IPv4 address that is not the sandbox's own loopback.
-    pub redirected: OwnedFd,
+    /// To IPv4 addresses that are not the sandbox's own loopback.
+    pub elsewhere: Elsewhere,
     /// The same for IPv6; `None` where the kernel has none.
-    pub redirected_v6: Option<OwnedFd>,
+    pub elsewhere_v6: Option<Elsewhere>,
     /// DNS by UDP at [`RESOLVER`].
     pub names: OwnedFd,
-    /// DNS by UDP to any other address.
-    pub names_elsewhere: OwnedFd,
-    /// The same for IPv6.
-    pub names_elsewhere_v6: Option<OwnedFd>,
     /// DNS by TCP.
     pub names_by_tcp: OwnedFd,
     /// Where programs find a proxy, if they are to.
     pub proxy: Option<OwnedFd>,
 }
 
+/// What is for addresses of one version of IP.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// Hears every TCP connection.
+    pub redirected: OwnedFd,
+    /// DNS by UDP.
+    pub names: OwnedFd,
+    /// All other UDP, where the policy could let some of it out.
+    pub datagrams: Option<Datagrams>,
+}
+
+/// Both ways of datagrams.
+#[derive(Debug)]
+pub struct Datagrams {
+    /// Hears each of them.
+    pub out: OwnedFd,
+    /// Takes whole packets, to be put into the sandbox's network.
+    pub back: OwnedFd,
+}
+
+/// Which doors there are beside those that there always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::launch) struct Asked {
+    /// The port of the proxy.
+    pub proxy: Option<u16>,
+    /// Whether there are those of datagrams.
+    pub datagrams: bool,
+}
+
 impl Doors {
     /// Makes them in the calling process's network namespace, of which it has CAP_NET_ADMIN.
-    pub(in crate::launch) fn open(proxy: Option<u16>) -> Result<Doors, Failure> {
-        let failed =
-            |object: &'static str| move |cause: io::Error| Failure::new("open", object, cause);
-        let names = "the sandbox's resolver";
-        let by_udp = UdpSocket::bind((RESOLVER, 53)).map_err(failed(names))?;
-        let by_tcp = TcpListener::bind((RESOLVER, 53)).map_err(failed(names))?;
-        let way = "the sandbox's way out (it takes nf_tables with nft_redir and nft_chain_nat: see buntime doctor)";
-        let mut route = Route::open().map_err(failed(way))?;
-        let loopback = route.index("lo").map_err(failed(way))?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed(way))?;
-        let elsewhere = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed(names))?;
-        route
-            .keep_all_addresses(loopback, libc::AF_INET)
-            .map_err(failed(way))?;
-        redirect(Family::V4, &listener, &elsewhere).map_err(failed(way))?;
-        let of_v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
-            Ok(listener) => {
-                route
-                    .keep_all_addresses(loopback, libc::AF_INET6)
-                    .map_err(failed(way))?;
-                let elsewhere = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).map_err(failed(names))?;
-                redirect(Family::V6, &listener, &elsewhere).map_err(failed(way))?;
-                Some((listener, elsewhere))
+    pub(in crate::launch) fn open(asked: Asked) -> Result<Doors, Failure> {
+        let way = match asked.datagrams {
+            true => {
+                "the sandbox's way out, with UDP (it takes nf_tables with nft_redir, nft_chain_nat and nft_tproxy: see buntime doctor)"
             }
+            false => {
+                "the sandbox's way out (it takes nf_tables with nft_redir and nft_chain_nat: see buntime doctor)"
+            }
+        };
+        let names = UdpSocket::bind((RESOLVER, 53)).map_err(failed(NAMES))?;
+        let names_by_tcp = TcpListener::bind((RESOLVER, 53)).map_err(failed(NAMES))?;
+        if asked.datagrams {
+            mark(&names)?;
+        }
+        let mut route = Route::open().map_err(failed(way))?;
+        let localhost = Ipv4Addr::LOCALHOST;
+        let listener = TcpListener::bind((localhost, 0)).map_err(failed(way))?;
+        let elsewhere =
+            Elsewhere::open(localhost.into(), listener, asked, &mut route).map_err(failed(way))?;
+        let localhost = Ipv6Addr::LOCALHOST;
+        let elsewhere_v6 = match TcpListener::bind((localhost, 0)) {
+            Ok(listener) => Some(
+                Elsewhere::open(localhost.into(), listener, asked, &mut route)
+                    .map_err(failed(way))?,
+            ),
             // Nobody inside can connect by it either.
             Err(error) if is_without(&error) => None,
             Err(error) => return Err(failed(way)(error)),
         };
-        let proxy = proxy
+        let proxy = asked
+            .proxy
             .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
             .transpose()
             .map_err(failed("the sandbox's proxy (--proxy-port)"))?;
-        let (redirected_v6, names_elsewhere_v6) = of_v6
-            .map(|(listener, elsewhere)| (OwnedFd::from(listener), OwnedFd::from(elsewhere)))
-            .unzip();
         Ok(Doors {
-            redirected: listener.into(),
-            redirected_v6,
-            names: by_udp.into(),
-            names_elsewhere: elsewhere.into(),
-            names_elsewhere_v6,
-            names_by_tcp: by_tcp.into(),
+            elsewhere,
+            elsewhere_v6,
+            names: names.into(),
+            names_by_tcp: names_by_tcp.into(),
             proxy: proxy.map(OwnedFd::from),
         })
     }
 
     /// In the order in which [`Doors::from_carried`] takes them.
     pub(in crate::launch) fn to_carry(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let always = [
-            &self.redirected,
-            &self.names,
-            &self.names_elsewhere,
-            &self.names_by_tcp,
-        ];
-        always
+        [&self.names, &self.names_by_tcp]
             .into_iter()
             .chain(&self.proxy)
-            .chain(&self.redirected_v6)
-            .chain(&self.names_elsewhere_v6)
+            .chain(self.elsewhere.to_carry())
+            .chain(self.elsewhere_v6.iter().flat_map(Elsewhere::to_carry))
             .map(AsFd::as_fd)
     }
 
     /// `None` when one is missing.
     pub(in crate::launch) fn from_carried(
-        has_proxy: bool,
+        asked: Asked,
         carried: &mut impl Iterator<Item = OwnedFd>,
     ) -> Option<Doors> {
+        let (names, names_by_tcp) = (carried.next()?, carried.next()?);
+        let proxy = match asked.proxy {
+            Some(_) => Some(carried.next()?),
+            None => None,
+        };
+        let elsewhere = Elsewhere::from_carried(carried.next()?, asked, carried)?;
+        let elsewhere_v6 = match carried.next() {
+            Some(first) => Some(Elsewhere::from_carried(first, asked, carried)?),
+            None => None,
+        };
         Some(Doors {
-            redirected: carried.next()?,
-            names: carried.next()?,
-            names_elsewhere: carried.next()?,
-            names_by_tcp: carried.next()?,
-            proxy: has_proxy.then(|| carried.next()).flatten(),
-            redirected_v6: carried.next(),
-            names_elsewhere_v6: carried.next(),
+            elsewhere,
+            elsewhere_v6,
+            names,
+            names_by_tcp,
+            proxy,
         })
     }
 }
 
-fn redirect(family: Family, listener: &TcpListener, names: &UdpSocket) -> io::Result<()> {
-    let (connections, names) = (listener.local_addr()?.port(), names.local_addr()?.port());
-    netfilter::redirect_all(family, connections, names)
+impl Elsewhere {
+    /// Leads everything there that is for another address than the loopback, on which `localhost` is.
+    fn open(
+        localhost: IpAddr,
+        listener: TcpListener,
+        asked: Asked,
+        route: &mut Route,
+    ) -> io::Result<Elsewhere> {
+        let (family, number) = match localhost {
+            IpAddr::V4(_) => (Family::V4, libc::AF_INET),
+            IpAddr::V6(_) => (Family::V6, libc::AF_INET6),
+        };
+        let names = UdpSocket::bind((localhost, 0))?;
+        let mut ports = Ports {
+            connections: listener.local_addr()?.port(),
+            names: names.local_addr()?.port(),
+            datagrams: None,
+        };
+        let datagrams = match asked.datagrams {
+            true => {
+                // Its answers are for addresses that would be taken for places elsewhere.
+                datagrams::mark(names.as_fd())?;
+                let out = datagrams::door(localhost)?;
+                ports.datagrams = Some(out.local_addr()?.port());
+                let back = datagrams::packets(localhost.is_ipv6())?;
+                let out = out.into();
+                Some(Datagrams { out, back })
+            }
+            false => None,
+        };
+        let loopback = route.index("lo")?;
+        route.keep_all_addresses(loopback, number)?;
+        netfilter::redirect_all(family, ports)?;
+        Ok(Elsewhere {
+            redirected: listener.into(),
+            names: names.into(),
+            datagrams,
+        })
+    }
+
+    fn to_carry(&self) -> impl Iterator<Item = &OwnedFd> {
+        let datagrams = self.datagrams.iter();
+        let both = datagrams.flat_map(|datagrams| [&datagrams.out, &datagrams.back]);
+        [&self.redirected, &self.names].into_iter().chain(both)
+    }
+
+    fn from_carried(
+        redirected: OwnedFd,
+        asked: Asked,
+        carried: &mut impl Iterator<Item = OwnedFd>,
+    ) -> Option<Elsewhere> {
+        let names = carried.next()?;
+        let datagrams = match asked.datagrams {
+            true => Some(Datagrams {
+                out: carried.next()?,
+                back: carried.next()?,
+            }),
+            false => None,
+        };
+        Some(Elsewhere {
+            redirected,
+            names,
+            datagrams,
+        })
+    }
+}
+
+/// An answer to an address that is not of the loopback would be taken for what is to go there.
+fn mark(names: &UdpSocket) -> Result<(), Failure> {
+    datagrams::mark(names.as_fd()).map_err(failed(NAMES))
+}
+
+fn failed(object: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |cause| Failure::new("open", object, cause)
 }
 
 /// Whether there is no such version of IP here.

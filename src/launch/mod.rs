@@ -38,7 +38,7 @@ mod start;
 pub use bare::{Bare, BareRequest, Layout, Place, PlaceError, UserError};
 pub use cgroup::Cgroup;
 pub use demand::{Less, Require};
-pub use doors::{Doors, RESOLVER};
+pub use doors::{Datagrams, Doors, Elsewhere, RESOLVER};
 pub use enforced::{Enforced, Mechanism, State};
 pub use features::Features;
 pub use notice::{Failure, FailureKind, Notice};

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use super::bare::BareRequest;
 use super::demand::Require;
+use super::doors::Asked;
 use super::enforced::Mechanism;
 use super::features::Features;
 use super::rlimits::AskedLimit;
-use crate::policy::{Plan, Policy};
+use crate::policy::{NetPlan, Plan, Policy};
 
 /// Everything that one launch needs.
 #[derive(Debug)]
@@ -48,6 +49,16 @@ pub struct LaunchRequest {
     pub allow_degraded: bool,
     /// Set for a launch without namespaces; of the pieces nothing is used then.
     pub bare: Option<BareRequest>,
+}
+
+impl LaunchRequest {
+    /// Which doors to the egress plane there are.
+    pub(super) fn doors(&self) -> Option<Asked> {
+        (self.plan.net == NetPlan::Egress).then_some(Asked {
+            proxy: self.proxy,
+            datagrams: self.plan.datagrams,
+        })
+    }
 }
 
 /// The program and what it starts with.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::child::{self, Birth};
-use super::doors::Doors;
+use super::doors::{Asked, Doors};
 use super::features;
 use super::filter::{seccomp_request, unix_sockets};
 use super::identity::{self, Identity};
@@ -181,7 +181,7 @@ fn launch_in<T>(
         .map_err(system("find a base directory"))?
         .to_owned();
     let channel_asked = request.channel.is_some();
-    let egress_asked = (request.plan.net == NetPlan::Egress).then_some(request.proxy.is_some());
+    let egress_asked = request.doors();
     let terminal_asked = matches!(request.stdio, StdioRequest::Terminal { .. });
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -286,10 +286,9 @@ struct Carried {
 }
 
 impl Carried {
-    /// `asked`: whether there is to be a terminal, a channel, and a way out, that with a proxy or
-    /// without. Exactly what was asked
-    /// for came.
-    fn sort(asked: (bool, bool, Option<bool>), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
+    /// `asked`: whether there is to be a terminal, a channel, and a way out, that with which doors.
+    /// Exactly what was asked for came.
+    fn sort(asked: (bool, bool, Option<Asked>), carried: Vec<OwnedFd>) -> Result<Carried, Failure> {
         let mut carried = carried.into_iter();
         let terminal = asked.0.then(|| carried.next()).flatten();
         let channel = asked
@@ -298,9 +297,9 @@ impl Carried {
             .flatten();
         let doors = asked
             .2
-            .and_then(|has_proxy| Doors::from_carried(has_proxy, &mut carried));
-        let has_proxy = doors.as_ref().map(|doors| doors.proxy.is_some());
-        let came = (terminal.is_some(), channel.is_some(), has_proxy);
+            .and_then(|asked| Doors::from_carried(asked, &mut carried));
+        let came = (terminal.is_some(), channel.is_some(), doors.is_some());
+        let asked = (asked.0, asked.1, asked.2.is_some());
         if came == asked && carried.next().is_none() {
             Ok(Carried {
                 terminal,
@@ -435,6 +434,9 @@ fn describe(
     enforced.full(
         "network namespace",
         match request.plan.net {
+            NetPlan::Egress if request.plan.datagrams => {
+                "loopback; every connection and every datagram elsewhere is the egress plane's to make"
+            }
             NetPlan::Egress => "loopback; every connection elsewhere is the egress plane's to make",
             NetPlan::None | NetPlan::Sealed => "loopback only",
         },

@@ -12,6 +12,10 @@ use super::special::HOST_NAME;
 /// What is in the place of a rule where a special address is denied because none names it.
 pub const UNNAMED: &str = "no rule names this address";
 
+/// What is in the place of a rule where UDP is denied because requests to the host are read, and by HTTP/3
+/// they would be made unread.
+pub const UNREAD: &str = "requests to this host are read, and nothing is read of UDP";
+
 impl Policy {
     /// The answer to a request about an address of the host itself, which no rule permits but one that
     /// names it.
@@ -121,6 +125,25 @@ impl Policy {
     }
 
     fn decide_net(&self, query: &NetQuery<'_>) -> Decision {
+        let decision = self.decide_by_rules(query);
+        let is_read = |name| {
+            self.layers
+                .iter()
+                .find(|layer| layer.reads_requests_to(name))
+        };
+        match query.name.filter(|_| query.proto == Proto::Udp) {
+            Some(name) if decision.verdict != Verdict::Deny => match is_read(name) {
+                Some(layer) => Decision {
+                    verdict: Verdict::Deny,
+                    rule: RuleRef::named(&layer.name, UNREAD),
+                },
+                None => decision,
+            },
+            _ => decision,
+        }
+    }
+
+    fn decide_by_rules(&self, query: &NetQuery<'_>) -> Decision {
         // The worker's own loopback is part of the bundle's world.
         let is_loopback = query.addr.is_some_and(|addr| addr.is_loopback());
         let own = self.own_loopback && !query.of_host && is_loopback;

@@ -35,16 +35,15 @@ impl Policy {
         let mut buffer = NameBuffer::new();
         let name = canonical(host, &mut buffer);
         name.is_some_and(|name| {
-            let is_for_it = |layer: &Layer| {
-                layer
-                    .secrets
-                    .iter()
-                    .any(|secret| secret.host.is_about(name))
-            };
-            self.layers
-                .iter()
-                .any(|layer| layer.is_about(name) || is_for_it(layer))
+            let mut layers = self.layers.iter();
+            layers.any(|layer| layer.reads_requests_to(name))
         })
+    }
+
+    /// Whether the requests to some host are read.
+    #[must_use]
+    pub fn reads_requests(&self) -> bool {
+        self.layers.iter().any(Layer::reads_requests)
     }
 
     /// The answer to one request; that there may be a connection to its host is another decision.
@@ -86,6 +85,11 @@ impl Layer {
     #[must_use]
     pub fn reads_requests(&self) -> bool {
         !self.http.is_empty() || !self.secrets.is_empty()
+    }
+
+    /// Whether some rule or credential of it is about the requests to this host.
+    pub(super) fn reads_requests_to(&self, name: &str) -> bool {
+        self.is_about(name) || self.secrets.iter().any(|secret| secret.host.is_about(name))
     }
 
     fn is_about(&self, name: &str) -> bool {
@@ -184,6 +188,7 @@ fn hexadecimal(high: u8, low: u8) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::policy::layer::Vars;
+    use crate::policy::{Request, UNREAD};
 
     fn policy(documents: &[&str]) -> Policy {
         let vars = Vars {
@@ -287,5 +292,42 @@ mod tests {
         assert_eq!(verdict(&policy, "GET", "a.example", "/x/y"), Verdict::Ask);
         assert_eq!(verdict(&policy, "GET", "a.example", "/y"), Verdict::Deny);
         assert_eq!(verdict(&policy, "GET", "b.example", "/"), Verdict::Deny);
+    }
+
+    /// By HTTP/3 a host could be asked unread.
+    #[test]
+    fn no_datagram_goes_to_a_host_to_whom_requests_are_read() {
+        let vars = Vars {
+            home: "/home".into(),
+            pwd: "/".into(),
+            workspace: "/".into(),
+        };
+        let open = r#"{"version": 1, "defaults": {"net": "allow"}}"#;
+        let rule =
+            r#"{"version": 1, "http": {"rules": [{"action": "allow", "host": "*.a.example"}]}}"#;
+        let secret = r#"{"version": 1, "http": {"secrets": [
+            {"name": "TOKEN", "host": "b.example", "from": {"env": "TOKEN"}}]}}"#;
+        let layers = [open, rule, secret]
+            .map(|text| Layer::parse(text.as_bytes(), "p.json", &vars).expect("a policy"));
+        let policy = Policy::merge(layers.into(), Vec::new()).expect("it merges");
+        let decided = |proto, host| {
+            let addr = Some([8, 8, 8, 8].into());
+            let request = Request::Net {
+                proto,
+                host: Some(host),
+                addr,
+                port: 443,
+            };
+            policy.decide(&request)
+        };
+        for host in ["x.a.example", "X.A.EXAMPLE.", "b.example"] {
+            assert_eq!(decided(Proto::Tcp, host).verdict, Verdict::Allow, "{host}");
+            let decision = decided(Proto::Udp, host);
+            assert_eq!(decision.verdict, Verdict::Deny, "{host}");
+            assert_eq!(decision.rule.what, UNREAD);
+        }
+        for host in ["a.example", "c.example", "8.8.8.8"] {
+            assert_eq!(decided(Proto::Udp, host).verdict, Verdict::Allow, "{host}");
+        }
     }
 }

@@ -46,7 +46,7 @@ mod shown;
 mod special;
 mod widen;
 
-pub use decide::UNNAMED;
+pub use decide::{UNNAMED, UNREAD};
 pub use degrade::{Degraded, degrade};
 pub use explain::{Answer, Explanation};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};

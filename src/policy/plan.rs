@@ -142,6 +142,8 @@ pub struct Plan {
     pub exec: ExecPlan,
     /// Which network there is.
     pub net: NetPlan,
+    /// Whether UDP may leave too, where the policy lets it.
+    pub datagrams: bool,
     /// System calls that fail with EPERM, sorted.
     pub deny_syscalls: Vec<String>,
     /// What is decided as each call is made; `None` where no rule needs that.
@@ -266,7 +268,8 @@ pub enum NetPlan {
     None,
     /// Not even loopback: no internet socket at all.
     Sealed,
-    /// Loopback, and connections elsewhere that the egress plane makes where the policy lets it.
+    /// Loopback, and connections elsewhere, and flows of datagrams, that the egress plane makes where the
+    /// policy lets it.
     Egress,
 }
 

@@ -184,7 +184,13 @@ impl ShownPlan {
         match plan.net {
             NetPlan::None => writeln!(out, "net: its own loopback")?,
             NetPlan::Sealed => writeln!(out, "net: none")?,
-            NetPlan::Egress => writeln!(out, "net: its own loopback, and out by the egress plane")?,
+            NetPlan::Egress => {
+                let with = if plan.datagrams { ", UDP too" } else { "" };
+                writeln!(
+                    out,
+                    "net: its own loopback, and out by the egress plane{with}"
+                )?;
+            }
         }
         match &plan.intercept {
             None => writeln!(out, "interceptor: none")?,

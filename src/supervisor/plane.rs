@@ -9,17 +9,22 @@ use crate::policy;
 
 /// What a plane listens to at these doors.
 pub(super) fn sockets(doors: Doors) -> Sockets {
-    let redirected = std::iter::once((doors.redirected, false));
-    let of_v6 = doors.redirected_v6.map(|socket| (socket, true));
-    Sockets {
-        redirected: redirected.chain(of_v6).collect(),
-        names: [doors.names, doors.names_elsewhere]
-            .into_iter()
-            .chain(doors.names_elsewhere_v6)
-            .collect(),
+    let mut sockets = Sockets {
+        redirected: Vec::new(),
+        names: vec![doors.names],
         names_by_tcp: vec![doors.names_by_tcp],
         proxy: doors.proxy,
+        datagrams: Vec::new(),
+    };
+    let of_v6 = doors.elsewhere_v6.map(|elsewhere| (elsewhere, true));
+    for (elsewhere, is_v6) in [(doors.elsewhere, false)].into_iter().chain(of_v6) {
+        sockets.redirected.push((elsewhere.redirected, is_v6));
+        sockets.names.push(elsewhere.names);
+        let datagrams = elsewhere.datagrams.into_iter();
+        let datagrams = datagrams.map(|both| (both.out, both.back));
+        sockets.datagrams.extend(datagrams);
     }
+    sockets
 }
 
 /// Opens the plane, whose connections are made outside. Inside the runtime.

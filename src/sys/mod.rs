@@ -9,6 +9,7 @@ pub mod beneath;
 pub mod bpf;
 pub mod capabilities;
 pub mod clone;
+pub mod datagrams;
 #[cfg(test)]
 pub mod forked;
 pub mod handover;

@@ -1,4 +1,4 @@
-//! nf_tables over nfnetlink: redirects, in one batch, for the calling thread's network namespace.
+//! nf_tables over nfnetlink: where packets are led, in one batch, for the calling thread's network namespace.
 //!
 //! Numbers of netlink itself are in the byte order of the machine, those of nf_tables in that of the
 //! network (`linux/netfilter/nf_tables.h`).
@@ -20,6 +20,8 @@ const NESTED: u16 = 1 << 15;
 const HEADER: usize = 16;
 /// Both the names of the table and of its chain.
 const NAME: &[u8] = b"buntime\0";
+/// The chain of the datagrams in it.
+const OF_DATAGRAMS: &[u8] = b"datagrams\0";
 
 /// A version of IP, and where its own loopback is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,13 @@ impl Family {
         }
     }
 
+    fn localhost(self) -> &'static [u8] {
+        match self {
+            Family::V4 => &[127, 0, 0, 1],
+            Family::V6 => self.loopback().1,
+        }
+    }
+
     /// Where in a packet its destination begins, and the first bytes of it by which a loopback
     /// address is known.
     fn loopback(self) -> (u32, &'static [u8]) {
@@ -48,13 +57,27 @@ impl Family {
     }
 }
 
-/// Sends what begins in this network, and is not for its loopback, to ports on the loopback: every TCP
-/// connection to `connections`, and what goes by UDP to port 53 to `names`.
+/// The ports on the loopback to which everything is led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// TCP connections.
+    pub connections: u16,
+    /// What goes by UDP to port 53.
+    pub names: u16,
+    /// All other UDP, where somebody takes it: as it is, with the addresses that it has.
+    pub datagrams: Option<u16>,
+}
+
+/// Packets that have this mark are not led anywhere: answers of whoever takes them. To give a packet a
+/// mark takes CAP_NET_ADMIN or CAP_NET_RAW.
+pub const MARK: u32 = 0x6275_6e74;
+
+/// Sends what begins in this network, and is not for its loopback, to ports on the loopback.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN over the namespace, `EPROTONOSUPPORT` without nfnetlink, `EINVAL`
 /// or `ENOENT` where the kernel lacks nf_tables or an expression.
-pub fn redirect_all(family: Family, connections: u16, names: u16) -> io::Result<()> {
+pub fn redirect_all(family: Family, ports: Ports) -> io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -63,23 +86,37 @@ pub fn redirect_all(family: Family, connections: u16, names: u16) -> io::Result<
     )?;
     let mut batch = Vec::new();
     message(&mut batch, BATCH_BEGIN, (0, 0), (0, SUBSYSTEM), &[]);
-    let rules = [
-        rule(family, Of::Connections, connections),
-        rule(family, Of::Names, names),
+    let mut made = vec![
+        (NEW_TABLE, table()),
+        (NEW_CHAIN, chain(NAME)),
+        (NEW_RULE, rule(family, Of::Connections, ports.connections)),
+        (NEW_RULE, rule(family, Of::Names, ports.names)),
     ];
-    let made: Vec<Vec<u8>> = [table(), chain()].into_iter().chain(rules).collect();
-    let kinds = [NEW_TABLE, NEW_CHAIN, NEW_RULE, NEW_RULE];
-    for (sequence, (kind, body)) in (1..).zip(kinds.into_iter().zip(&made)) {
+    if let Some(port) = ports.datagrams {
+        made.extend([
+            (NEW_CHAIN, chain(OF_DATAGRAMS)),
+            (NEW_RULE, rule(family, Of::Datagrams, port)),
+        ]);
+    }
+    let mut sequence = 0;
+    for (kind, body) in &made {
+        sequence += 1;
         let flags = libc::NLM_F_CREATE | libc::NLM_F_ACK;
         message(
             &mut batch,
-            kind,
+            *kind,
             (flags, sequence),
             (family.number(), 0),
             body,
         );
     }
-    message(&mut batch, BATCH_END, (0, 5), (0, SUBSYSTEM), &[]);
+    message(
+        &mut batch,
+        BATCH_END,
+        (0, sequence + 1),
+        (0, SUBSYSTEM),
+        &[],
+    );
     rustix::net::send(&socket, &batch, SendFlags::empty())?;
     let mut space = vec![0; 1 << 16];
     let mut taken = 0;
@@ -156,21 +193,25 @@ fn table() -> Vec<u8> {
     attribute(1, NAME)
 }
 
-/// Of the type nat, at the hook for what begins here.
-fn chain() -> Vec<u8> {
+/// At the hook for what begins here, where destinations are changed; of datagrams at the one for what
+/// arrives, where sockets are chosen.
+fn chain(name: &[u8]) -> Vec<u8> {
+    const ARRIVING: u32 = 0;
     const LOCAL_OUT: u32 = 3;
-    const BEFORE_ROUTING: i32 = -100;
+    const MANGLE: i32 = -150;
+    const DESTINATION_NAT: i32 = -100;
+    let (kind, at, priority): (&[u8], _, _) = match name == OF_DATAGRAMS {
+        true => (b"filter\0", ARRIVING, MANGLE),
+        false => (b"nat\0", LOCAL_OUT, DESTINATION_NAT),
+    };
     // NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY
-    let hook = [
-        number(1, LOCAL_OUT),
-        number(2, BEFORE_ROUTING.cast_unsigned()),
-    ];
+    let hook = [number(1, at), number(2, priority.cast_unsigned())];
     // NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_TYPE
     [
         attribute(1, NAME),
-        attribute(3, NAME),
+        attribute(3, name),
         nested(4, &hook),
-        attribute(7, b"nat\0"),
+        attribute(7, kind),
     ]
     .concat()
 }
@@ -178,81 +219,119 @@ fn chain() -> Vec<u8> {
 /// What a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
-    /// `meta l4proto tcp ip daddr != 127.0.0.0/8`
+    /// `meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :port`
     Connections,
-    /// `meta l4proto udp ip daddr != 127.0.0.0/8 udp dport 53`
+    /// `meta l4proto udp ip daddr != 127.0.0.0/8 udp dport 53 redirect to :port`
     Names,
+    /// `meta mark != MARK meta l4proto udp ip daddr != 127.0.0.0/8 tproxy to 127.0.0.1:port`. Names have
+    /// another destination by then.
+    Datagrams,
 }
 
-/// [`Of`], and `redirect to :port`.
+const REGISTER: u32 = 1;
+const SECOND_REGISTER: u32 = 2;
+const EQUAL: u32 = 0;
+const DIFFERENT: u32 = 1;
+
+fn expression(name: &[u8], data: &[Vec<u8>]) -> Vec<u8> {
+    // NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA
+    nested(1, &[attribute(1, name), nested(2, data)])
+}
+
+/// What is known beside the packet's contents, into the register.
+fn meta(key: u32) -> Vec<u8> {
+    // NFTA_META_DREG, NFTA_META_KEY
+    expression(b"meta\0", &[number(1, REGISTER), number(2, key)])
+}
+
+fn payload(base: u32, offset: u32, length: usize) -> Vec<u8> {
+    // NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN
+    let data = [
+        number(1, REGISTER),
+        number(2, base),
+        number(3, offset),
+        number(4, length as u32),
+    ];
+    expression(b"payload\0", &data)
+}
+
+fn compare(how: u32, with: &[u8]) -> Vec<u8> {
+    // NFTA_CMP_SREG, NFTA_CMP_OP, NFTA_CMP_DATA
+    let data = [
+        number(1, REGISTER),
+        number(2, how),
+        nested(3, &[attribute(1, with)]),
+    ];
+    expression(b"cmp\0", &data)
+}
+
+fn immediate(register: u32, value: &[u8]) -> Vec<u8> {
+    // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA
+    let data = [number(1, register), nested(2, &[attribute(1, value)])];
+    expression(b"immediate\0", &data)
+}
+
+/// [`Of`], which leads to this port.
 fn rule(family: Family, of: Of, port: u16) -> Vec<u8> {
-    const REGISTER: u32 = 1;
+    const META_MARK: u32 = 3;
     const PROTOCOL: u32 = 16;
     const NETWORK_HEADER: u32 = 1;
     const TRANSPORT_HEADER: u32 = 2;
-    const EQUAL: u32 = 0;
-    const DIFFERENT: u32 = 1;
     /// Where in a header of UDP the destination's port begins.
     const DESTINATION_PORT: u32 = 2;
     const DOMAIN: u16 = 53;
-    let expression = |name: &[u8], data: &[Vec<u8>]| {
-        // NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA
-        nested(1, &[attribute(1, name), nested(2, data)])
-    };
-    let value = |bytes: &[u8]| attribute(1, bytes);
-    let compare = |how: u32, with: &[u8]| {
-        // NFTA_CMP_SREG, NFTA_CMP_OP, NFTA_CMP_DATA
-        let data = [
-            number(1, REGISTER),
-            number(2, how),
-            nested(3, &[value(with)]),
-        ];
-        expression(b"cmp\0", &data)
-    };
-    let payload = |base: u32, offset: u32, length: usize| {
-        // NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN
-        let data = [
-            number(1, REGISTER),
-            number(2, base),
-            number(3, offset),
-            number(4, length as u32),
-        ];
-        expression(b"payload\0", &data)
-    };
     let (destination, loopback) = family.loopback();
     let protocol = match of {
         Of::Connections => libc::IPPROTO_TCP,
-        Of::Names => libc::IPPROTO_UDP,
+        Of::Names | Of::Datagrams => libc::IPPROTO_UDP,
     };
-    let mut expressions = vec![
-        // NFTA_META_DREG, NFTA_META_KEY
-        expression(b"meta\0", &[number(1, REGISTER), number(2, PROTOCOL)]),
+    let mut expressions = Vec::new();
+    if of == Of::Datagrams {
+        // A mark is a number of the machine.
+        expressions.extend([meta(META_MARK), compare(DIFFERENT, &MARK.to_ne_bytes())]);
+    }
+    expressions.extend([
+        meta(PROTOCOL),
         compare(EQUAL, &[protocol as u8]),
         payload(NETWORK_HEADER, destination, loopback.len()),
         compare(DIFFERENT, loopback),
-    ];
+    ]);
     if of == Of::Names {
         expressions.extend([
             payload(TRANSPORT_HEADER, DESTINATION_PORT, 2),
             compare(EQUAL, &DOMAIN.to_be_bytes()),
         ]);
     }
-    expressions.extend([
-        // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA
-        expression(
-            b"immediate\0",
-            &[
-                number(1, REGISTER),
-                nested(2, &[value(&port.to_be_bytes())]),
-            ],
-        ),
-        // NFTA_REDIR_REG_PROTO_MIN
-        expression(b"redir\0", &[number(1, REGISTER)]),
-    ]);
+    let port = port.to_be_bytes();
+    match of {
+        Of::Connections | Of::Names => expressions.extend([
+            immediate(REGISTER, &port),
+            // NFTA_REDIR_REG_PROTO_MIN
+            expression(b"redir\0", &[number(1, REGISTER)]),
+        ]),
+        Of::Datagrams => expressions.extend([
+            immediate(REGISTER, family.localhost()),
+            immediate(SECOND_REGISTER, &port),
+            // NFTA_TPROXY_FAMILY, NFTA_TPROXY_REG_ADDR, NFTA_TPROXY_REG_PORT
+            expression(
+                b"tproxy\0",
+                &[
+                    number(1, family.number().into()),
+                    number(2, REGISTER),
+                    number(3, SECOND_REGISTER),
+                ],
+            ),
+        ]),
+    }
+    let chain = if of == Of::Datagrams {
+        OF_DATAGRAMS
+    } else {
+        NAME
+    };
     // NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS
     [
         attribute(1, NAME),
-        attribute(2, NAME),
+        attribute(2, chain),
         nested(4, &expressions),
     ]
     .concat()

@@ -50,6 +50,8 @@ for which, host in zip(("", "_by_version_6"), DENIED_AT):
     define("datagram" + which, datagram, host, 9)
     define("quic" + which, lambda host: datagram(host, 443, initial()), host)
     define("port_of_names" + which, datagram, host, 53)
+for name, host in (("inside", INSIDE_AT[0]), ("to_the_host", OWN_AT[0]), ("to_metadata", METADATA_AT[0])):
+    define(f"datagram_{name}", datagram, host, 9)
 define("stream_inside", stream, INSIDE_AT[0])
 define("stream_to_the_host", stream, OWN_AT[0])
 
@@ -81,6 +83,27 @@ def raw_chosen_link():
     end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     end.setsockopt(socket.SOL_IP, 50, struct.pack("!i", socket.if_nametoindex("lo")))
     answered(end, tag().encode(), (DENIED_AT[0], 9))
+
+
+@reach
+def datagram_out_of_a_bound_socket():
+    """From a port of one's own choice."""
+    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    end.bind(("0.0.0.0", 5454))
+    answered(end, tag().encode(), (DENIED_AT[0], 9))
+
+
+@reach
+def datagram_from_an_address_of_the_host():
+    """Which the packet says, and not the socket (IP_PKTINFO)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.settimeout(SHORT)
+        source = struct.pack("=i4s4s", 0, socket.inet_aton(OWN_AT[0]), bytes(4))
+        end.sendmsg([tag().encode()], [(socket.SOL_IP, 8, source)], 0, (DENIED_AT[0], 9))
+        try:
+            end.recv(65536)
+        except TimeoutError:
+            raise TimeoutError(errno.ETIMEDOUT, "nobody answers") from None
 
 
 @reach

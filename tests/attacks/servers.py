@@ -340,3 +340,5 @@ def serve_all():
     for where in DENIED_AT:
         for port in (53, 443, 5353, 9):
             serve(Datagrams, (where, port), Receiving)
+    for where in (INSIDE_AT[0], OWN_AT[0], METADATA_AT[0]):
+        serve(Datagrams, (where, 9), Receiving)

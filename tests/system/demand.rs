@@ -122,7 +122,7 @@ fn a_degraded_start_denies_more_and_says_what() {
         "{{\"version\": 1, \"fs\": {{\"rules\": [
             {{\"action\": \"allow\", \"path\": \"{home}/data\", \"perms\": [\"read_file\", \"read_dir\"]}},
             {{\"action\": \"deny\", \"path\": \"{home}/data/keys\"}}]}},
-          \"net\": {{\"rules\": [{{\"action\": \"allow\", \"proto\": \"udp\"}}]}},
+          \"net\": {{\"rules\": [{{\"action\": \"deny\", \"cidr\": \"127.0.0.0/8\"}}]}},
           \"limits\": {{\"cpus\": 1}}}}"
     );
     let policy = scratch.file("policy.json", policy.as_bytes());
@@ -156,7 +156,7 @@ fn a_degraded_start_denies_more_and_says_what() {
     for (place, words) in [("stderr", &said), ("report", &text), ("log", &log)] {
         for expected in [
             "net[0] of",
-            "it allows no connection",
+            "every connection is denied, loopback too",
             "cpus limit",
             "not enforced",
         ] {

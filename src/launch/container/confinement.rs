@@ -27,6 +27,9 @@ pub struct Confinement {
     /// Whether there is a network, with a way out that is held to the policy.
     #[serde(default)]
     pub network: bool,
+    /// Whether some UDP may leave.
+    #[serde(default)]
+    pub(super) datagrams: bool,
     /// System calls that are denied by name.
     pub(super) deny: Vec<String>,
     /// Whether nothing runs but one program.

@@ -10,7 +10,6 @@ use oci_spec::runtime::{Hook, Hooks, Spec};
 
 use super::become_program::{self, chain, join_keyring, take_terminal};
 use super::channel;
-use super::confinement::Confinement;
 use super::console;
 use super::gate::Gate;
 use super::hooks::run_hooks;
@@ -157,8 +156,10 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     let confinement = confinement.transpose()?;
     let words = birth.words.as_fd();
     let network = birth.network.take();
-    if let (Some(outer), Some(Confinement { network: true, .. })) = (network, &confinement) {
-        network::enclose(outer, birth.spec, words)?;
+    if let (Some(outer), Some(held)) = (network, &confinement)
+        && held.network
+    {
+        network::enclose(outer, held.datagrams, birth.spec, words)?;
     }
     let program = become_program::restrict(
         &birth.process,

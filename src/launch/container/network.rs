@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::namespaces::kind;
 use super::word::{Word, tell_with};
-use crate::launch::doors::{Doors, RESOLVER};
+use crate::launch::doors::{Asked, Doors, RESOLVER};
 use crate::launch::{Failure, rootfs};
 use crate::sys::route::Route;
 use crate::sys::{interface, namespace};
@@ -49,6 +49,8 @@ pub struct WayOut {
 pub struct WayOutShape {
     /// Whether the container's own network has an interface besides its loopback.
     pub is_linked: bool,
+    /// Whether some UDP may leave.
+    datagrams: bool,
     /// How many descriptors the doors are.
     doors: usize,
     /// How many further resolvers there are.
@@ -69,6 +71,7 @@ impl WayOut {
     pub fn shape(&self) -> WayOutShape {
         WayOutShape {
             is_linked: self.is_linked,
+            datagrams: self.doors.elsewhere.datagrams.is_some(),
             doors: self.doors.to_carry().count(),
             resolvers: self.resolvers.len(),
         }
@@ -90,7 +93,11 @@ impl WayOut {
     ) -> Option<WayOut> {
         let outer = carried.next()?;
         let mut doors = carried.by_ref().take(shape.doors);
-        let doors = Doors::from_carried(false, &mut doors)?;
+        let asked = Asked {
+            proxy: None,
+            datagrams: shape.datagrams,
+        };
+        let doors = Doors::from_carried(asked, &mut doors)?;
         let mut resolvers = Vec::new();
         for _ in 0..shape.resolvers {
             resolvers.push((carried.next()?, carried.next()?));
@@ -112,11 +119,16 @@ pub(super) fn outer() -> Result<OwnedFd, Failure> {
 }
 
 /// Moves the calling process, which is in its root, into a network namespace of its own within `outer`,
-/// and gives the runtime what leads out of there.
+/// and gives the runtime what leads out of there, for datagrams too where some may leave.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn enclose(outer: OwnedFd, spec: &Spec, words: BorrowedFd<'_>) -> Result<(), Failure> {
+pub(super) fn enclose(
+    outer: OwnedFd,
+    datagrams: bool,
+    spec: &Spec,
+    words: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     let failed = |operation: &'static str, object: &'static str| {
         move |cause: io::Error| Failure::new(operation, object, cause)
     };
@@ -129,7 +141,10 @@ pub(super) fn enclose(outer: OwnedFd, spec: &Spec, words: BorrowedFd<'_>) -> Res
     let way_out = WayOut {
         outer,
         is_linked,
-        doors: Doors::open(None)?,
+        doors: Doors::open(Asked {
+            proxy: None,
+            datagrams,
+        })?,
         resolvers: resolvers().map_err(failed("open", "the container's resolver"))?,
     };
     let descriptors: Vec<_> = way_out.to_carry().collect();

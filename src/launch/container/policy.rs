@@ -68,6 +68,7 @@ impl ContainerPolicy {
             },
             unix_sockets: unix_sockets(&plan, &volumes),
             network: plan.net == NetPlan::Egress,
+            datagrams: plan.datagrams,
             deny: plan.deny_syscalls.clone(),
             once: plan.exec == ExecPlan::Once,
             kill: policy.on_violation() == OnViolation::Kill,

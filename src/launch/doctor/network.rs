@@ -1,7 +1,8 @@
-//! What a network namespace of its own can be given: a route that keeps everything inside, and a
-//! redirect of every connection to one listener.
+//! What a network namespace of its own can be given: a route that keeps everything inside, a
+//! redirect of every connection to one listener, and one socket that takes every datagram.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Probe;
@@ -9,9 +10,9 @@ use super::namespaces::enter;
 use super::place::Place;
 use super::remedy::Remedy;
 use super::stop::Stop;
-use crate::sys::interface;
-use crate::sys::netfilter::{self, Family};
+use crate::sys::netfilter::{self, Family, Ports};
 use crate::sys::route::Route;
+use crate::sys::{datagrams, interface};
 
 /// A documentation address (RFC 5737), which no host has.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -38,6 +39,13 @@ pub(super) fn probes() -> Vec<Probe> {
             "Linux 4.18 or newer with CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_REDIR (modprobe \
              nf_tables nft_redir nft_chain_nat)",
             |_| redirected(),
+        ),
+        probe(
+            "datagrams (nftables)",
+            "rules that allow UDP",
+            "Linux 4.19 or newer with CONFIG_NF_TABLES, CONFIG_NFT_NAT, CONFIG_NFT_REDIR and CONFIG_NFT_TPROXY \
+             (modprobe nf_tables nft_redir nft_chain_nat nft_tproxy)",
+            |_| taken(),
         ),
     ]
 }
@@ -76,7 +84,12 @@ fn redirected() -> Result<(), Stop> {
         .local_addr()
         .map_err(Stop::unprepared("listening"))?
         .port();
-    netfilter::redirect_all(Family::V4, port, port)
+    let ports = Ports {
+        connections: port,
+        names: port,
+        datagrams: None,
+    };
+    netfilter::redirect_all(Family::V4, ports)
         .map_err(Stop::refused("adding a redirect over nfnetlink"))?;
     let other = SocketAddr::from((ELSEWHERE, if port == 80 { 81 } else { 80 }));
     match TcpStream::connect_timeout(&other, PATIENCE) {
@@ -84,5 +97,38 @@ fn redirected() -> Result<(), Stop> {
         Err(error) => Err(Stop::NoEffect(format!(
             "a connection is not redirected: {error}"
         ))),
+    }
+}
+
+fn taken() -> Result<(), Stop> {
+    drop(kept_inside()?);
+    let opening = "opening a socket for datagrams to others";
+    let door = datagrams::door(Ipv4Addr::LOCALHOST.into()).map_err(Stop::refused(opening))?;
+    datagrams::packets(false).map_err(Stop::refused("opening a socket for packets"))?;
+    let port = door
+        .local_addr()
+        .map_err(Stop::unprepared("listening"))?
+        .port();
+    let ports = Ports {
+        connections: port,
+        names: port,
+        datagrams: Some(port),
+    };
+    netfilter::redirect_all(Family::V4, ports)
+        .map_err(Stop::refused("adding a rule for datagrams over nfnetlink"))?;
+    let program =
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(Stop::unprepared("listening"))?;
+    let there = SocketAddr::from((ELSEWHERE, 9));
+    program
+        .send_to(b"x", there)
+        .map_err(Stop::refused("sending to an address outside"))?;
+    // On the loopback it is there by now.
+    match datagrams::take(door.as_fd(), &mut [0; 1]) {
+        Ok(taken) if taken.to == there => Ok(()),
+        Ok(taken) => Err(Stop::NoEffect(format!(
+            "a datagram is taken for one to {}",
+            taken.to
+        ))),
+        Err(error) => Err(Stop::NoEffect(format!("a datagram is not taken: {error}"))),
     }
 }

@@ -69,6 +69,7 @@ impl Policy {
             private_executable: outline.private_executable,
             exec,
             net,
+            datagrams: unsupported::datagrams(&policy, net),
             intercept,
             deny_syscalls: deny_syscalls(&policy),
             limits: *policy.limits(),

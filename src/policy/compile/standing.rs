@@ -201,6 +201,10 @@ impl Standing<'_> {
         if net != self.in_force.net && !closes {
             self.refuse_whole("net", "which network there is is settled at the start");
         }
+        if unsupported::datagrams(policy, net) && !self.in_force.datagrams {
+            let missing = "it lets UDP out, and there is no way for that since the start";
+            self.refuse_whole("net", missing);
+        }
         if *policy.limits() != self.in_force.limits {
             self.refuse_whole("limits", "they are set at the start, and these are others");
         }

@@ -207,13 +207,6 @@ pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -
         for layer in policy.layers.iter() {
             let rules = layer.net.iter().filter(|rule| rule.action != Verdict::Deny);
             for rule in rules {
-                if rule.pattern.proto == Some(Proto::Udp) {
-                    refusals.add(
-                        &rule.rule,
-                        "the way out carries TCP, and of UDP nothing but the resolver's DNS yet",
-                        "leave proto out, or write tcp",
-                    );
-                }
                 no_way_out(&rule.rule, world, refusals);
             }
             let default = layer.net_default.as_ref();
@@ -288,6 +281,26 @@ fn of_container(policy: &Policy, refusals: &mut Refusals) {
             );
         }
     }
+}
+
+/// Whether some UDP could be let out, where each layer has a say.
+pub(super) fn datagrams(policy: &Policy, net: NetPlan) -> bool {
+    let layers = policy.layers.iter();
+    let lets = |layer: &Layer| {
+        let default = layer.net_default.as_ref();
+        default.is_some_and(|default| default.verdict != Verdict::Deny)
+            || layer.net.iter().any(lets_datagrams)
+    };
+    net == NetPlan::Egress
+        && layers.clone().any(lets)
+        && !layers.into_iter().any(|layer| {
+            let default = layer.net_default.as_ref();
+            default.is_some_and(|it| it.verdict == Verdict::Deny) && !lets(layer)
+        })
+}
+
+fn lets_datagrams(rule: &NetRule) -> bool {
+    rule.action != Verdict::Deny && rule.pattern.proto != Some(Proto::Tcp)
 }
 
 fn no_way_out(rule: &RuleRef, world: &World, refusals: &mut Refusals) {

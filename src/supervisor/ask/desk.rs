@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Approver, AskRequest, Reply};
 use crate::approval::{Admission, Answer, Case, Queue, Refusal, Site};
 use crate::audit::Event;
-use crate::policy::{Approval, Scope};
+use crate::policy::{Approval, Proto, Scope};
 use crate::supervisor::gate::Held;
 use crate::supervisor::printable::{printable, quoted};
 use crate::supervisor::remark::Audience;
@@ -236,7 +236,7 @@ fn target(held: &Held) -> String {
     }
 }
 
-/// `name.example, port 443, at 192.0.2.1 or 192.0.2.2`; of a request `POST /x, to name.example, port 443`.
+/// `name.example, port 443, at 192.0.2.1 or 192.0.2.2`, and `UDP port` of datagrams; of a request `POST /x, to name.example, port 443`.
 fn place(site: &Site) -> String {
     if let Some(request) = &site.request {
         let host = site.host.as_deref().unwrap_or_default();
@@ -245,12 +245,16 @@ fn place(site: &Site) -> String {
     }
     let addresses: Vec<String> = site.addresses.iter().map(IpAddr::to_string).collect();
     let (addresses, port) = (addresses.join(" or "), site.port);
+    let kind = match site.proto {
+        Proto::Tcp => "port",
+        Proto::Udp => "UDP port",
+    };
     match &site.host {
         Some(host) => format!(
-            "{}, port {port}, at {addresses}",
+            "{}, {kind} {port}, at {addresses}",
             printable(host.as_bytes())
         ),
-        None => format!("{addresses}, port {port}"),
+        None => format!("{addresses}, {kind} {port}"),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::audit::Leaving;
 use crate::egress::{
     Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question, RequestLine, Way,
 };
-use crate::policy::{AMBIGUOUS, HttpRequest, Proto, RuleOrigin};
+use crate::policy::{AMBIGUOUS, HttpRequest, Proto, RuleOrigin, UNREAD};
 
 /// What is to be done about a name or a connection.
 pub(in crate::supervisor) enum Leaves {
@@ -66,7 +66,7 @@ impl Gate {
         let unfit = self.unfit_secret(asked);
         let denied = denied
             .or(unfit.as_deref())
-            .or((decision.rule.what == AMBIGUOUS).then_some(AMBIGUOUS));
+            .or(UNRULED.into_iter().find(|why| decision.rule.what == *why));
         if let Some(reason) = denied {
             return self.denied_by_plane(target, reason);
         }
@@ -91,6 +91,7 @@ impl Gate {
                     host: connection.host.clone(),
                     addresses: way.addresses.iter().copied().collect(),
                     port: connection.port,
+                    proto: connection.proto,
                     request,
                 };
                 return Ok(Leaves::Ask(Box::new(Asking {
@@ -179,13 +180,12 @@ impl Gate {
     }
 
     fn way(&self, asked: &Asked, addresses: Vec<IpAddr>) -> Way {
-        let host = match asked {
-            Asked::Connect(connection) => connection.host.as_deref(),
-            Asked::Name(..) | Asked::Led(..) | Asked::Request(..) => None,
-        };
         Way {
             addresses,
-            is_read: host.is_some_and(|host| self.policy.reads_requests_to(host)),
+            is_read: match asked {
+                Asked::Connect(connection) => is_read(&self.policy, connection),
+                Asked::Name(..) | Asked::Led(..) | Asked::Request(..) => false,
+            },
         }
     }
 
@@ -225,8 +225,7 @@ impl Gate {
         (connection, address): (&Connection, IpAddr),
         is_read: bool,
     ) -> bool {
-        let host = connection.host.as_deref();
-        let is_to_be_read = host.is_some_and(|host| policy.reads_requests_to(host));
+        let is_to_be_read = self::is_read(policy, connection);
         decide(policy, connection, Some(address)).verdict.permits() && (is_read || !is_to_be_read)
     }
 
@@ -260,9 +259,21 @@ impl Gate {
     }
 }
 
+/// Whether what is said has to be read: of connections to hosts to whom requests are, and of every flow where
+/// there are such hosts. By HTTP/3 one of them could be spoken to at another's address.
+fn is_read(policy: &Policy, connection: &Connection) -> bool {
+    match connection.proto {
+        Proto::Tcp => {
+            let host = connection.host.as_deref();
+            host.is_some_and(|host| policy.reads_requests_to(host))
+        }
+        Proto::Udp => policy.reads_requests(),
+    }
+}
+
 fn decide(policy: &Policy, connection: &Connection, address: Option<IpAddr>) -> Decision {
     let request = Request::Net {
-        proto: Proto::Tcp,
+        proto: connection.proto,
         host: connection.host.as_deref(),
         addr: address.filter(|_| connection.host.as_deref() != Some(HOST_NAME)),
         port: connection.port,
@@ -272,6 +283,9 @@ fn decide(policy: &Policy, connection: &Connection, address: Option<IpAddr>) -> 
         false => policy.decide(&request),
     }
 }
+
+/// What no rule is the reason of.
+const UNRULED: [&str; 2] = [AMBIGUOUS, UNREAD];
 
 /// What is in the place of a rule where the plane denies by itself.
 const PLANE: &str = "the way out";
@@ -334,14 +348,20 @@ fn leaving(connection: &Connection, permitted: &[IpAddr]) -> Leaving {
         host: host.map(|host| printable(host.as_bytes())),
         addresses: addresses.to_vec(),
         port: Some(connection.port),
-        proto: Some(Proto::Tcp),
+        proto: Some(connection.proto),
         secrets: Vec::new(),
     }
 }
 
-/// `name:443 (192.0.2.1)`, or the address alone.
+/// `name:443 (192.0.2.1)`, or the address alone; of datagrams `name:443/udp (192.0.2.1)`.
 fn shown(connection: &Connection, permitted: &[IpAddr]) -> String {
-    let Connection { host, port, .. } = connection;
+    let Connection {
+        host, port, proto, ..
+    } = connection;
+    let port = match proto {
+        Proto::Tcp => port.to_string(),
+        Proto::Udp => format!("{port}/udp"),
+    };
     let address = permitted.first().or(connection.addresses.first());
     match (host, address) {
         (Some(host), Some(address)) => format!("{}:{port} ({address})", printable(host.as_bytes())),
@@ -371,7 +391,7 @@ fn flag(asked: &Asked) -> String {
         Asked::Request(..) => String::new(),
         Asked::Name(name, _) => format!("--allow-net={name}"),
         Asked::Connect(connection) | Asked::Led(connection, _) => Request::Net {
-            proto: Proto::Tcp,
+            proto: connection.proto,
             host: connection.host.as_deref(),
             addr: connection.addresses.first().copied(),
             port: connection.port,

@@ -168,6 +168,33 @@ def read_from_now_on():
     ended(terminal)
 
 
+def datagrams():
+    """What is said on a flow waits with it, and an answer about UDP is for nothing else."""
+    terminal = run("where = socket.getaddrinfo('allowed.example', 7, socket.AF_INET)[0][4]\n"
+                   "for said in b'first', b'second':\n"
+                   "    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                   "    end.settimeout(60)\n"
+                   "    end.connect(where)\n"
+                   "    end.send(said)\n"
+                   "    print('<', end.recv(9).decode(), '>')\n"
+                   "attempt('allowed.example', 7)")
+    asked(terminal, f"allowed.example, UDP port 7, at {BOTH}", "session")
+    terminal.expect("< first >")
+    terminal.expect("< second >")
+    asked(terminal, f"allowed.example, port 7, at {BOTH}", "deny")
+    terminal.expect(f"<allowed.example 7: {RESET}>")
+    ended(terminal)
+    terminal = run("end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                   "end.settimeout(60)\n"
+                   "end.connect(('45.80.0.81', 7))\n"
+                   "end.send(b'first')\n"
+                   "try: end.recv(9)\n"
+                   "except OSError as error: print('<', error.errno, '>')")
+    asked(terminal, "45.80.0.81, UDP port 7", "deny")
+    terminal.expect("< 113 >")
+    ended(terminal)
+
+
 def unanswered():
     """Nobody in time, and nobody at all."""
     terminal = run("attempt('allowed.example', 7)", policy="short.json")
@@ -191,6 +218,6 @@ def reloaded():
         ended(terminal)
 
 
-for scene in once, session, never, together, proxied, requests, read_from_now_on, unanswered, reloaded:
+for scene in once, session, never, together, proxied, requests, read_from_now_on, datagrams, unanswered, reloaded:
     scene()
 print("all asked")

@@ -10,6 +10,7 @@ mod read;
 mod recorded;
 mod requests;
 mod tools;
+mod udp;
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,6 +63,15 @@ impl Seen {
         let lines = self.arrived.iter();
         lines
             .filter_map(|line| line.strip_prefix("connection "))
+            .collect()
+    }
+
+    /// The datagrams that arrived, as address, port and length.
+    fn datagrams(&self) -> Vec<String> {
+        let lines = self.arrived.iter();
+        let datagrams = lines.filter_map(|line| line.strip_prefix("datagram "));
+        datagrams
+            .map(|line| line.split(' ').take(3).collect::<Vec<_>>().join(" "))
             .collect()
     }
 

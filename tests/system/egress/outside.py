@@ -2,7 +2,7 @@
 
 Usage: outside.py FOLDER COMMAND [ARGS...], in a network and a mount namespace of its own. The host has
 one link, to a namespace with a DNS server and hosts that answer HTTP, and its resolver is there. Each
-connection that arrives there and each name that is asked for is a line of FOLDER/arrived. What is in
+connection and each datagram that arrives there, and each name that is asked for, is a line of FOLDER/arrived. What is in
 FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; where there is
 FOLDER/key.pem, HTTP/2 over TLS is there as well. FOLDER/resident gets the KiB that any process of the
 command had resident at most. BEYOND is the process whose network namespace that is.
@@ -14,6 +14,7 @@ import http.server
 import json
 import os
 import resource
+import selectors
 import signal
 import socket
 import socketserver
@@ -40,10 +41,14 @@ NAMES = {
     "loopback.example": (["127.0.0.1"], ["::1", "::ffff:127.0.0.1"]),
     "metadata.example": (["169.254.169.254"], ["fd00:ec2::254"]),
     "mixed.example": (["10.9.0.80", "45.80.0.80"], []),
+    # One of a group, by whose name it is left to the host to whom that goes.
+    "group.example": (["224.0.0.251"], []),
 }
 HOST = [("45.80.0.1/24", "2a0e:aaaa::1/64"), ("10.9.0.1/24", "fd00:ec2::1/64"), ("169.254.169.1/24", None)]
 BEYOND = ["45.80.0.53/24", "45.80.0.80/24", "45.80.0.81/24", "10.9.0.80/24", "169.254.169.254/24",
           "2a0e:aaaa::80/64", "2a0e:aaaa::81/64", "fd00:ec2::254/64"]
+# At any other port, as 9, nobody is.
+DATAGRAM_PORTS = (7, 19, 80, 123, 443)
 A, AAAA = 1, 28
 CLONE_NEWNET, PR_SET_PDEATHSIG = 0x40000000, 1
 
@@ -181,8 +186,32 @@ class Listening(socketserver.ThreadingTCPServer):
         return True
 
 
+def answer_datagrams(addresses, ports):
+    """Says each datagram again, at port 123 the time, and at port 19 also what nobody has asked for."""
+    waiting = selectors.DefaultSelector()
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        for port in ports:
+            end = socket.socket(family, socket.SOCK_DGRAM)
+            end.bind((address, port))
+            waiting.register(end, selectors.EVENT_READ, (family, address, port))
+    while True:
+        for key, _ in waiting.select():
+            family, address, port = key.data
+            said, asker = key.fileobj.recvfrom(65536)
+            record("datagram", address, port, len(said), said[:16].hex())
+            if port == 123:
+                said = b"\x24\x02" + said[2:24] + said[40:48] + bytes(8) + struct.pack("!II", 3_900_000_000, 0)
+            if port == 19:
+                with socket.socket(family, socket.SOCK_DGRAM) as other:
+                    other.sendto(b"from elsewhere", asker)
+            key.fileobj.sendto(said, asker)
+
+
 def beyond(ready):
     """Serves inside the other namespace."""
+    at = [address.split("/")[0] for address in BEYOND]
+    threading.Thread(target=answer_datagrams, args=(at, DATAGRAM_PORTS), daemon=True).start()
     resolver = socketserver.ThreadingUDPServer(("45.80.0.53", 53), Resolver)
     servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo),
                Listening(("::", 8080), Reading)]
@@ -243,6 +272,8 @@ def main():
     host = Listening(("::", 8000), Web)
     threading.Thread(target=host.serve_forever, daemon=True).start()
     os.environ["BEYOND"] = str(child)
+    at = [address.split("/")[0] for address in of_host] + ["127.0.0.1", "::1"]
+    threading.Thread(target=answer_datagrams, args=(at, (8000,)), daemon=True).start()
     code = subprocess.run(command).returncode
     with open(f"{folder}/resident", "w") as file:
         file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
