@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::dial::Unresolved;
+use super::message::WEB;
 use super::names::Meaning;
 use super::open::{By, Ended, NO_MORE, Opened};
 use super::{Asked, Denied, Ingress, Shared, Way};
@@ -77,6 +78,12 @@ impl Connection {
             own: Vec::new(),
             port,
         }
+    }
+
+    /// Has it recorded that the proxy was asked for what it does not understand, for this reason.
+    pub(super) async fn malformed(reason: String, shared: &Shared) {
+        let wanted = Connection::by(Ingress::Http, WEB, shared);
+        shared.deny(Asked::Connect(wanted), reason).await;
     }
 
     /// What is meant by a name or an address that a program says, as in a URI.

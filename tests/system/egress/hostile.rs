@@ -1,6 +1,8 @@
 //! Requests and queries that are wrong in many ways: none stops the way out, makes it grow, or reaches a
 //! server so that it could be read in two ways.
 
+mod shapes;
+
 use serde_json::json;
 
 use super::{policy, run};
