@@ -1,6 +1,7 @@
 //! Requests and queries that are wrong in many ways: none stops the way out, makes it grow, or reaches a
 //! server so that it could be read in two ways.
 
+mod names;
 mod shapes;
 
 use serde_json::json;

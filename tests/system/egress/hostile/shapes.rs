@@ -160,9 +160,12 @@ fn agree(scratch: &Scratch, arrived: &[Arrived]) {
         let read: Vec<Vec<Read>> = serde_json::from_slice(&done.stdout)
             .unwrap_or_else(|why| panic!("{by}: {why}: {done}"));
         for (one, read) in whole.iter().zip(read) {
-            assert_eq!(
-                read, one.requests,
-                "{by} reads it otherwise: {:?}",
+            // Of those that are not ours some are for methods that a server does not take.
+            let is_more = one.requests[0].1.starts_with("/more-");
+            let is_same = read == one.requests || (is_more && one.requests.starts_with(&read));
+            assert!(
+                is_same,
+                "{by} reads it otherwise: {:?}: {read:?}",
                 one.bytes
             );
         }
