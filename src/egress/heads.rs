@@ -126,9 +126,10 @@ impl<S> Heads<S> {
         (self.stream, self.held)
     }
 
-    /// Looks at what is held, as far as that is known to be whole.
+    /// Looks at what is held, as far as that is known to be whole, and not beyond the end of a request: so
+    /// nothing is kept of those that nobody serves yet.
     fn look(&mut self) {
-        while self.passes < self.held.len() {
+        while self.passes < self.held.len() && (self.passes == 0 || self.at != At::Head) {
             let before = (self.passes, self.line, self.held.len());
             match self.at {
                 At::Head => self.head(),
@@ -255,9 +256,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
                 buffer.put_slice(&self.held[..length]);
                 self.held.drain(..length);
                 self.passes -= length;
+                if self.held.is_empty() {
+                    self.held = Vec::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             let this = &mut *self;
+            this.look();
+            if this.passes > 0 {
+                continue;
+            }
             let direct = match this.at {
                 At::End => return Poll::Ready(Ok(())),
                 At::Broken(why) => {
@@ -291,7 +299,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
                 return Poll::Ready(Ok(()));
             }
             this.held.extend_from_slice(piece.filled());
-            this.look();
         }
     }
 }

@@ -6,7 +6,8 @@ mod shapes;
 
 use serde_json::json;
 
-use super::{policy, run};
+use super::policy;
+use super::read::{planted, run};
 use crate::support::chance::given;
 use crate::support::{PYTHON, alone, is_root};
 
@@ -27,14 +28,18 @@ fn no_mutated_request_is_read_in_two_ways() {
         given("BUNTIME_HOSTILE").unwrap_or(3000),
     );
     eprintln!("BUNTIME_SEED={seed}");
-    let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
-    let (seed, words) = (seed.to_string(), number.to_string());
-    let seen = run(
-        &policy("deny", &rules),
-        None,
-        &["--quiet"],
-        &[PYTHON, "-I", "-c", MUTATED, &seed, &words],
+    let mut policy = policy(
+        "deny",
+        &json!([
+            { "action": "allow", "host": "allowed.example" },
+            { "action": "allow", "host": "six.example" },
+            { "action": "allow", "host": "*.below.example" },
+        ]),
     );
+    policy["http"] = json!({ "rules": [{ "action": "allow", "host": "six.example" }] });
+    let (seed, words) = (seed.to_string(), number.to_string());
+    let command = [PYTHON, "-I", "-c", MUTATED, &seed, &words];
+    let seen = run(&planted(), &policy, &["--quiet"], &command);
     assert_eq!(
         seen.done.stdout(),
         "[0, 0] HTTP/1.1 200 OK\n",
@@ -50,14 +55,20 @@ fn no_mutated_request_is_read_in_two_ways() {
         .into_iter()
         .find(|to| !to.starts_with("45.80.0.80 ") && !to.starts_with("2a0e:aaaa::80 "));
     assert_eq!(denied, None);
-    let served = all("served ")
-        .last()
-        .and_then(|last| last.parse::<u64>().ok());
+    let coded = "mfzwizlsnf2gq2ltnfzw65dimvzhg3dp.below.example";
+    assert!(!seen.names().contains(&coded), "{coded} was not denied");
+    let count = |kind| {
+        all(kind)
+            .last()
+            .and_then(|last| last.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let (served, securely) = (count("served "), count("served-securely "));
     let peak = seen.resident;
-    eprintln!("{number} sent, {served:?} served, {peak} KiB resident at most");
-    assert!(
-        served.is_some_and(|served| served * 20 > number),
-        "{served:?}"
+    eprintln!(
+        "{number} sent, {served} served and {securely} over TLS, {peak} KiB resident at most"
     );
+    assert!(served * 20 > number, "{served}");
+    assert!(securely * 500 > number, "{securely}");
     assert!(peak < PEAK, "{peak} KiB");
 }

@@ -5,7 +5,7 @@ one link, to a namespace with a DNS server and hosts that answer HTTP, and its r
 connection that arrives there and each name that is asked for is a line of FOLDER/arrived. What is in
 FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; on port 8081 they are recorded
 byte by byte, and on port 8082 answered badly. Where there is FOLDER/key.pem, HTTP/2 over TLS is there as well,
-and on port 8444 what is recorded. FOLDER/resident gets the KiB that any process of the
+and on ports 8443 and 8444 what is of one reading and what is recorded. FOLDER/resident gets the KiB that any process of the
 command had resident at most.
 """
 
@@ -161,7 +161,7 @@ class Echo(socketserver.BaseRequestHandler):
 
 
 class Reading(Strict):
-    count = 0
+    count, label, each = 0, "served", 20
 
     @staticmethod
     def violation(said):
@@ -170,8 +170,12 @@ class Reading(Strict):
     @classmethod
     def served(cls):
         cls.count += 1
-        if cls.count % 100 == 0:
-            record("served", cls.count)
+        if cls.count % cls.each == 0:
+            record(cls.label, cls.count)
+
+
+class ReadingSecurely(Reading):
+    count, label, each = 0, "served-securely", 1
 
 
 class Recording(Recorder):
@@ -214,7 +218,7 @@ def beyond(ready):
     servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo),
                Listening(("::", 8080), Reading), Listening(("::", 8081), Recording), Listening(("::", 8082), Misleading)]
     if os.path.exists(f"{folder}/key.pem"):
-        servers.append(Securely(("::", 8444), Recording))
+        servers += [Securely(("::", 8443), ReadingSecurely), Securely(("::", 8444), Recording)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     if os.path.exists(f"{folder}/key.pem"):

@@ -36,16 +36,18 @@ def asked(name, way):
     method = "HEAD" if name.startswith("head-") else "GET"
     before = f"http://{HOST}:{PORT}" if way == "proxy" else ""
     end = socket.create_connection(PROXY if way == "proxy" else (HOST, PORT), PATIENCE)
+    heads = [f"{method} {before}/{name} HTTP/1.1\r\nHost: {HOST}:{PORT}\r\n\r\n",
+             f"GET {before}/second HTTP/1.1\r\nHost: {HOST}:{PORT}\r\nConnection: close\r\n\r\n"]
     said = b""
     with end:
-        try:
-            for method_, path in [(method, name), ("GET", "second")]:
-                end.sendall(f"{method_} {before}/{path} HTTP/1.1\r\nHost: {HOST}:{PORT}\r\n\r\n".encode())
-            end.shutdown(socket.SHUT_WR)
-            while piece := end.recv(65536):
-                said += piece
-        except ConnectionError:
-            pass
+        end.sendall("".join(heads).encode())
+        # What has been answered before it broke is still to be heard.
+        for _ in range(2):
+            try:
+                while piece := end.recv(65536):
+                    said += piece
+            except ConnectionError:
+                pass
     heard = Said(said)
     first = answer(heard, method)
     return [name, way, first, answer(heard, "GET") if first else None]

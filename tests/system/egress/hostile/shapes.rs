@@ -181,7 +181,7 @@ fn no_answer_hides_in_another() {
     }
     let rules = json!([{ "action": "allow", "host": "allowed.example" }]);
     let names = format!("{MISLED}\n{HEARS}\nmain()\n");
-    let seen = super::run(
+    let seen = super::super::run(
         &policy("deny", &rules),
         None,
         &["--quiet"],
