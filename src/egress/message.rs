@@ -384,4 +384,23 @@ mod tests {
         assert!(to_server(&mut request));
         assert_eq!(request.headers()[header::CONNECTION], "upgrade");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_stops_it(host: Vec<u8>, target in "[/:@.a-z0-9\\[\\]]{0,30}") {
+            let known = ["a.example", "http://a.example", "/"];
+            let targets = known.iter().map(|known| format!("{known}{target}"));
+            for target in targets.chain([target.clone()]) {
+                let (Ok(host), Ok(uri)) = (HeaderValue::from_bytes(&host), target.parse::<Uri>()) else {
+                    continue;
+                };
+                let request = Request::builder().uri(uri).header("Host", host);
+                let mut request = request.body(()).expect("a request");
+                if let Ok(Some(named)) = host_of(&request) {
+                    assert!(!named.host.is_empty() && !named.host.contains('@'));
+                }
+                let _any = to_server(&mut request);
+            }
+        }
+    }
 }

@@ -25,6 +25,12 @@ const SECOND_PY: &str = concat!(
 /// A request, as somebody read it: the method, the target and the content.
 type Read = (String, String, String);
 
+/// What came of a shape: its name, the way, what is expected with which content, and the statuses of the answers.
+type Told = (String, String, String, Option<String>, Vec<String>);
+
+/// What was heard of a server: the name of its answer, the way, what is expected, and two answers.
+type Heard = (String, String, String, Option<String>, Option<String>);
+
 /// What arrived on one connection.
 struct Arrived {
     bytes: String,
@@ -86,9 +92,8 @@ fn each_shape_is_refused_or_has_one_meaning() {
     );
     let arrived = arrived(&seen);
     let read = || arrived.iter().flat_map(|one| &one.requests);
-    let told: Vec<(String, String, String, Option<String>, Vec<String>)> =
-        serde_json::from_slice(&seen.done.stdout)
-            .unwrap_or_else(|why| panic!("{why}: {}", seen.done));
+    let told: Vec<Told> = serde_json::from_slice(&seen.done.stdout)
+        .unwrap_or_else(|why| panic!("{why}: {}", seen.done));
     assert!(told.len() > 600, "{}", told.len());
     let mut refused = 0;
     for (name, way, expected, content, statuses) in &told {
@@ -187,9 +192,8 @@ fn no_answer_hides_in_another() {
         &["--quiet"],
         &[PYTHON, "-I", "-c", &names],
     );
-    let told: Vec<(String, String, String, Option<String>, Option<String>)> =
-        serde_json::from_slice(&seen.done.stdout)
-            .unwrap_or_else(|why| panic!("{why}: {}", seen.done));
+    let told: Vec<Heard> = serde_json::from_slice(&seen.done.stdout)
+        .unwrap_or_else(|why| panic!("{why}: {}", seen.done));
     assert!(told.len() > 60, "{}", told.len());
     for (name, way, expected, first, second) in told {
         let shown = format!("it was not denied: {name} by {way}: {first:?}, {second:?}");
