@@ -60,6 +60,7 @@ ONE = {
     "upgrade-websocket-post": (post("Connection: Upgrade\r\nUpgrade: websocket\r\n"), ""),
     "empty-lines-before": ("\r\n\r\n" + post(""), ""),
     "values-of-letters": (post("X: \x80\xff\r\nY:\r\nZ:z\r\n"), ""),
+    "target-fragment": (post("", line="POST @T@#a HTTP/1.1"), ""),
     "absolute-target": (post("", line="POST http://@H@@P@ HTTP/1.1"), ""),
 }
 # What is answered with 400, and of which nothing reaches a server.
@@ -97,7 +98,6 @@ REFUSED = {
     "target-other": post("", line="POST gopher://@H@/ HTTP/1.1"),
     "target-authority": post("", line="POST @H@ HTTP/1.1"),
     "target-star": post("", line="POST * HTTP/1.1"),
-    "target-fragment": post("", line="POST @T@#a HTTP/1.1"),
     "target-spaces": post("", line="POST @T@ x HTTP/1.1"),
     "target-tab": post("", line="POST\t@T@ HTTP/1.1"),
     "target-nul": post("", line="POST @T@\0 HTTP/1.1"),
