@@ -122,8 +122,11 @@ fn named(authority: &str) -> Option<Named> {
         }
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
-    let is_number =
-        |port: &&str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    // Servers differ about zeros before a number.
+    let is_number = |port: &&str| {
+        let is_plain = *port == "0" || !port.starts_with('0');
+        is_plain && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => None,
         Some(port) => Some(Some(port).filter(is_number)?.parse().ok()?),
@@ -299,6 +302,7 @@ mod tests {
             ("/", &["u@a.example"]),
             ("/", &["a.example:x"]),
             ("/", &["a.example:"]),
+            ("/", &["a.example:080"]),
             ("/", &["a.example:65536"]),
             ("a.example:80", &["a.example:80"]),
             ("https://a.example/", &["a.example"]),

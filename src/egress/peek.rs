@@ -72,9 +72,21 @@ fn http(stream: &[u8]) -> Said {
 /// The first line that has something in it, without what stands before, and whether it has its end. A CR
 /// alone is none: there are servers that take it for a blank (RFC 9112 section 2.2).
 fn first_line(stream: &[u8]) -> (&[u8], bool) {
-    let stream = stream.trim_ascii_start();
-    let end = stream.iter().position(|byte| *byte == b'\n');
-    (&stream[..end.unwrap_or(stream.len())], end.is_some())
+    let mut rest = stream.trim_ascii_start();
+    loop {
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            return (rest, false);
+        };
+        if !rest[..end].iter().all(is_nothing) {
+            return (&rest[..end], true);
+        }
+        rest = rest[end + 1..].trim_ascii_start();
+    }
+}
+
+/// What some servers take for a blank, so that a line of nothing else is empty to them.
+fn is_nothing(byte: &u8) -> bool {
+    matches!(byte, 0..=b' ' | 0x7f | 0x85 | 0xa0)
 }
 
 /// Whether a line could still become that of a request: a method (RFC 9110 section 5.6.2) and what servers
@@ -116,6 +128,8 @@ mod tests {
             ("POST\r/s\r", Said::Partial),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Said::Ambiguous),
             (" \r\nGET  / HTTP/1.1\r\n", Said::Requests),
+            ("\u{b}\r\n\u{1}\nGET / HTTP/1.1\r\n", Said::Requests),
+            ("\u{b}\r\n", Said::Partial),
             ("GET /", Said::Partial),
             ("\r\n", Said::Partial),
             ("GET  ", Said::Partial),

@@ -10,7 +10,7 @@ import socketserver
 LINE = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+) (?:/[\x21-\x7e]*|\*) HTTP/1\.[01]\Z")
 FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff\t]*[\x21-\x7e\x80-\xff])?)?)[ \t]*\Z")
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})\Z")
-HOST = re.compile(rb"(?:allowed\.example(?::80(?:80|81)|:8444)?|six\.example(?::8443)?)\Z")
+HOST = re.compile(rb"(?:allowed\.example(?::80(?:80|81)|:8444)?|six\.example(?::8443)?)\Z", re.IGNORECASE)
 
 
 class Ambiguous(Exception):
