@@ -6,8 +6,8 @@ mod shapes;
 
 use serde_json::json;
 
-use super::policy;
 use super::read::{planted, run};
+use super::{RESET, policy, says, tried};
 use crate::support::chance::given;
 use crate::support::{PYTHON, alone, is_root};
 
@@ -71,4 +71,43 @@ fn no_mutated_request_is_read_in_two_ways() {
     assert!(served * 20 > number, "{served}");
     assert!(securely * 500 > number, "{securely}");
     assert!(peak < PEAK, "{peak} KiB");
+}
+
+/// What does not begin as a request, to a host to whom nothing is read, becomes none behind that.
+#[test]
+fn a_first_line_is_looked_at_to_its_end() {
+    let _alone = alone();
+    if !is_root("a_first_line_is_looked_at_to_its_end") {
+        return;
+    }
+    let policy = policy(
+        "deny",
+        &json!([{ "action": "allow", "host": "allowed.example" }]),
+    );
+    let path = "a".repeat(100);
+    let rest = format!("/{path} HTTP/1.1\r\nHost: denied.example\r\n\r\n");
+    for by in 0..3 {
+        let to = |port, text: &str| says(by, ("allowed.example", port), text);
+        let seen = tried(&policy, &[to(8080, &format!("G:T {rest}"))]);
+        seen.all_fail_with(RESET);
+        let seen_as_empty = ["\u{b}\r\n", "\0\r\n", "\u{1}\n\u{a0}\n"];
+        let tries = seen_as_empty.map(|line| to(8080, &format!("{line}GET {rest}")));
+        let refused = tried(&policy, &tries);
+        for answer in refused.answers() {
+            let said = answer.as_str().unwrap_or_default();
+            assert!(
+                said.starts_with("HTTP/1.1 400 "),
+                "it was not denied: {answer}"
+            );
+        }
+        for line in seen.arrived.iter().chain(&refused.arrived) {
+            assert!(!line.starts_with("violation "), "it was not denied: {line}");
+        }
+        // Another protocol goes on, though its first line has no end.
+        let mut other = to(7, &format!("{{ \"{path}\": 1 }}"));
+        other["half"] = true.into();
+        let answer = tried(&policy, &[other]).answers().remove(0);
+        let said = answer.as_str().unwrap_or_default();
+        assert!(said.contains(&path) && said.ends_with("bye\n"), "{answer}");
+    }
 }
