@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 
 use super::dial::Unresolved;
+use super::message::WEB;
 use super::names::Meaning;
 use super::open::{By, Ended, NO_MORE, Open, Opened};
 use super::{Asked, Denied, Ingress, Permitted, Shared, Way};
@@ -91,6 +92,12 @@ impl Connection {
             port,
             proto: Proto::Tcp,
         }
+    }
+
+    /// Has it recorded that the proxy was asked for what it does not understand, for this reason.
+    pub(super) async fn malformed(reason: String, shared: &Shared) {
+        let wanted = Connection::by(Ingress::Http, WEB, shared);
+        shared.deny(Asked::Connect(wanted), reason).await;
     }
 
     /// What is meant by a name or an address that a program says, as in a URI.

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::Either;
@@ -14,12 +15,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::connection::{Refused, bare};
 use super::counted::Counted;
 use super::guarded::{Guarded, told};
-use super::message::{Body, Refusal, host_of, to_program, to_server};
+use super::heads::{Heads, LONGEST_HEAD};
+use super::message::{Body, Refusal, has_one_length, host_of, last, to_program, to_server};
 use super::open::{By, Open, Opened};
 use super::secrets::Kept;
 use super::{Denied, RequestLine, Shared};
@@ -88,20 +91,29 @@ impl Upstream {
         &self.open
     }
 
-    /// Sends a request that is decided about.
+    /// Sends a request that is decided about. `may_switch`: what comes behind it is no request, so that it
+    /// goes on as something else or is the last.
     pub(super) async fn send(
         &mut self,
         mut request: Request<Incoming>,
+        may_switch: bool,
         switched: &Slot<Switched>,
     ) -> io::Result<Response<Body>> {
         let here = hyper::upgrade::on(&mut request);
-        let may_switch = to_server(&mut request);
+        let wants = to_server(&mut request);
         if self.kept.is_some() {
             Kept::asks_plainly(&mut request);
         }
+        let flood = Arc::new(Notify::new());
+        count_interim(&mut request, Arc::clone(&flood));
         let request = request.map(|content| Either::Left(Guarded::open(content)));
-        let sent = self.sender.send_request(request).await;
-        let mut response = sent.map_err(io::Error::other)?;
+        let mut response = tokio::select! {
+            sent = self.sender.send_request(request) => sent.map_err(io::Error::other)?,
+            () = flood.notified() => return Ok(self.misled("the host says what comes before an answer for ever")),
+        };
+        if let Err(why) = has_one_length(&mut response) {
+            return Ok(self.misled(why));
+        }
         if self
             .kept
             .as_ref()
@@ -109,24 +121,51 @@ impl Upstream {
         {
             let why = told();
             self.open.failed(&why);
-            return Ok(Refusal {
-                status: StatusCode::BAD_GATEWAY,
-                error: "http_protocol_error",
-                why: why.to_string(),
-            }
-            .response());
+            return Ok(protocol_error(why.to_string()));
         }
-        to_program(&mut response);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            if !may_switch {
-                return Err(io::Error::other("the server goes on as nobody asked"));
+        let goes_on_as = to_program(&mut response);
+        match (response.status(), may_switch && wants) {
+            (StatusCode::SWITCHING_PROTOCOLS, true) if goes_on_as => {
+                let there = hyper::upgrade::on(&mut response);
+                let open = Arc::clone(&self.open);
+                put(switched, Switched { here, there, open });
             }
-            let there = hyper::upgrade::on(&mut response);
-            let open = Arc::clone(&self.open);
-            put(switched, Switched { here, there, open });
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                return Ok(self.misled("the host goes on as nobody asked"));
+            }
+            _ if may_switch => last(response.headers_mut()),
+            _ => {}
         }
         Ok(response.map(|content| Either::Left(Guarded::keeping(content, self.kept.clone()))))
     }
+
+    /// The response where a host answers so that it could be read in two ways. Nothing more comes of it.
+    fn misled(&self, why: &'static str) -> Response<Body> {
+        self.open
+            .failed(&io::Error::new(io::ErrorKind::InvalidData, why));
+        protocol_error(why.to_owned())
+    }
+}
+
+fn protocol_error(why: String) -> Response<Body> {
+    let refusal = Refusal {
+        status: StatusCode::BAD_GATEWAY,
+        error: "http_protocol_error",
+        why,
+    };
+    refusal.response()
+}
+
+/// Responses that come before the one to a request (RFC 9110 section 15.2), of which nothing is handed on.
+const MOST_INTERIM: usize = 64;
+
+fn count_interim<B>(request: &mut Request<B>, flood: Arc<Notify>) {
+    let count = AtomicUsize::new(0);
+    hyper::ext::on_informational(request, move |_| {
+        if count.fetch_add(1, Ordering::Relaxed) >= MOST_INTERIM {
+            flood.notify_one();
+        }
+    });
 }
 
 pub(super) fn put<T>(slot: &Slot<T>, what: T) {
@@ -165,10 +204,7 @@ impl Switched {
     }
 }
 
-/// Bytes that the head of a request may have, and that are kept of one that is not whole.
-const LONGEST_HEAD: usize = 64 << 10;
-
-/// Reads requests as strictly as there is need to, since each is written anew.
+/// Reads requests that [`Heads`] has looked at. Each is written anew.
 pub(super) fn builder() -> server::Builder {
     let mut builder = server::Builder::new();
     // A program may keep its connection as long as it likes, and end what it sends before it hears.
@@ -197,27 +233,39 @@ where
     let mut first = By::Program;
     let upstream = tokio::sync::Mutex::new(upstream);
     let switched = Slot::default();
+    let (inside, verdicts) = Heads::new(inside);
     let service = service_fn(async |mut request: Request<Incoming>| {
         let mut upstream = upstream.lock().await;
+        let may_switch = match verdicts.of(&request) {
+            Ok(may_switch) => may_switch,
+            Err(why) => {
+                upstream.open().denied(why.to_owned(), shared).await;
+                return Ok(Refusal::malformed(why).response());
+            }
+        };
         let agreed = agrees(&mut request, (upstream.open(), proven), shared).await;
         match agreed {
-            Ok(()) => upstream.send(request, &switched).await,
+            Ok(()) => upstream.send(request, may_switch, &switched).await,
             Err(refusal) => Ok(refusal.response()),
         }
     });
     let serving = builder().serve_connection(TokioIo::new(inside), service);
     let serving = serving.with_upgrades();
     let mut serving = std::pin::pin!(serving);
-    loop {
+    let served = loop {
         tokio::select! {
-            done = &mut serving => break done.map_err(io::Error::other)?,
+            served = &mut serving => break served,
             // Its last response is still to be handed on.
             Some(_) = driver.join_next() => {
                 first = By::Host;
                 serving.as_mut().graceful_shutdown();
             }
         }
+    };
+    if let Some(why) = verdicts.refused(&served) {
+        open.denied(why.to_owned(), shared).await;
     }
+    served.map_err(io::Error::other)?;
     match take(&switched) {
         Some(switched) => switched.carry().await,
         None => {

@@ -14,7 +14,7 @@ pub(super) type Body = Either<Guarded, Full<Bytes>>;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Headers that are about one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
-const OF_CONNECTION: [HeaderName; 9] = [
+const OF_CONNECTION: [HeaderName; 10] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -22,6 +22,7 @@ const OF_CONNECTION: [HeaderName; 9] = [
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
@@ -121,8 +122,11 @@ fn named(authority: &str) -> Option<Named> {
         }
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
-    let is_number =
-        |port: &&str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    // Servers differ about zeros before a number.
+    let is_number = |port: &&str| {
+        let is_plain = *port == "0" || !port.starts_with('0');
+        is_plain && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => None,
         Some(port) => Some(Some(port).filter(is_number)?.parse().ok()?),
@@ -160,17 +164,76 @@ pub(super) fn to_server<B>(request: &mut Request<B>) -> bool {
     wants
 }
 
-/// Makes a response one to the program. Of a response that goes on as something else it stays said.
-pub(super) fn to_program<B>(response: &mut Response<B>) {
+/// Whether a response says in one way how much content it has. Whoever serves has said it so, and a program
+/// that hears it otherwise could take a part of one response for another.
+///
+/// # Errors
+/// It does not, for this reason.
+pub(super) fn has_one_length<B>(response: &mut Response<B>) -> Result<(), &'static str> {
+    let has_none =
+        response.status() == StatusCode::NO_CONTENT || response.status().is_informational();
+    let headers = response.headers_mut();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some() || coding.is_some_and(|coding| !is_plain(coding)) {
+        return Err("the host encodes its content otherwise than in chunks");
+    }
+    let is_chunked = coding.is_some();
+    let said = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths: Vec<&str> = Vec::new();
+    for value in said {
+        let value = value
+            .to_str()
+            .map_err(|_| "the length that the host says is none")?;
+        lengths.extend(value.split(',').map(|one| one.trim_matches([' ', '\t'])));
+    }
+    lengths.dedup();
+    let length = match lengths[..] {
+        [] => None,
+        [length] if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => Some(
+            length
+                .parse::<u64>()
+                .map_err(|_| "the length that the host says is none")?,
+        ),
+        _ => return Err("the length that the host says is none"),
+    };
+    match length {
+        Some(_) if is_chunked => Err("the host says a length, and that its content is in chunks"),
+        _ if has_none && (is_chunked || length.is_some_and(|length| length != 0)) => {
+            Err("the host says a length where there is no content")
+        }
+        Some(length) if !has_none => {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+            Ok(())
+        }
+        _ => {
+            headers.remove(header::CONTENT_LENGTH);
+            Ok(())
+        }
+    }
+}
+
+/// Nothing comes on the connection of a response behind it.
+pub(super) fn last(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// Makes a response one to the program. Of a response that goes on as a WebSocket it stays said, and is given.
+pub(super) fn to_program<B>(response: &mut Response<B>) -> bool {
     let upgrade = response.headers().get(header::UPGRADE).cloned();
+    let upgrade = upgrade.filter(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let closes = names(response.headers()).any(|name| name == "close");
     end_connection_headers(response.headers_mut());
-    let headers = response.headers_mut();
     if closes {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        last(response.headers_mut());
     }
-    if let (StatusCode::SWITCHING_PROTOCOLS, Some(to)) = (response.status(), upgrade) {
-        go_on_as(response.headers_mut(), to);
+    match upgrade.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        Some(to) => {
+            go_on_as(response.headers_mut(), to);
+            true
+        }
+        None => false,
     }
 }
 
@@ -239,6 +302,7 @@ mod tests {
             ("/", &["u@a.example"]),
             ("/", &["a.example:x"]),
             ("/", &["a.example:"]),
+            ("/", &["a.example:080"]),
             ("/", &["a.example:65536"]),
             ("a.example:80", &["a.example:80"]),
             ("https://a.example/", &["a.example"]),
@@ -253,6 +317,50 @@ mod tests {
         }
         let old = request("/", &[], Version::HTTP_10);
         assert_eq!(host_of(&old), Ok(None));
+    }
+
+    #[test]
+    fn a_response_has_one_length() {
+        let of = |status: u16, headers: &[(&str, &str)]| {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(*name, *value);
+            }
+            let mut response = response.body(()).expect("a response");
+            let framed = has_one_length(&mut response);
+            let length = response.headers().get("content-length");
+            framed.map(|()| length.map(|length| length.to_str().expect("text").to_owned()))
+        };
+        let (length, coding) = ("Content-Length", "Transfer-Encoding");
+        for (status, headers, says) in [
+            (200, &[][..], None),
+            (200, &[(length, "3")], Some("3")),
+            (200, &[(length, "3"), (length, "3")], Some("3")),
+            (200, &[(coding, "Chunked")], None),
+            (204, &[(length, "0")], None),
+            (304, &[(length, "3")], Some("3")),
+        ] {
+            assert_eq!(
+                of(status, headers),
+                Ok(says.map(str::to_owned)),
+                "{headers:?}"
+            );
+        }
+        for (status, headers) in [
+            (200, &[(length, "3"), (length, "4")][..]),
+            (200, &[(length, "3, 4")]),
+            (200, &[(length, "+3")]),
+            (200, &[(length, "")]),
+            (200, &[(length, "99999999999999999999")]),
+            (200, &[(length, "3"), (coding, "chunked")]),
+            (200, &[(coding, "gzip, chunked")]),
+            (200, &[(coding, "chunked"), (coding, "chunked")]),
+            (200, &[(coding, "identity")]),
+            (204, &[(length, "3")]),
+            (204, &[(coding, "chunked")]),
+        ] {
+            assert!(of(status, headers).is_err(), "{headers:?}");
+        }
     }
 
     #[test]
@@ -279,5 +387,24 @@ mod tests {
             .insert(header::UPGRADE, HeaderValue::from_static("WebSocket"));
         assert!(to_server(&mut request));
         assert_eq!(request.headers()[header::CONNECTION], "upgrade");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_stops_it(host: Vec<u8>, target in "[/:@.a-z0-9\\[\\]]{0,30}") {
+            let known = ["a.example", "http://a.example", "/"];
+            let targets = known.iter().map(|known| format!("{known}{target}"));
+            for target in targets.chain([target.clone()]) {
+                let (Ok(host), Ok(uri)) = (HeaderValue::from_bytes(&host), target.parse::<Uri>()) else {
+                    continue;
+                };
+                let request = Request::builder().uri(uri).header("Host", host);
+                let mut request = request.body(()).expect("a request");
+                if let Ok(Some(named)) = host_of(&request) {
+                    assert!(!named.host.is_empty() && !named.host.contains('@'));
+                }
+                let _any = to_server(&mut request);
+            }
+        }
     }
 }

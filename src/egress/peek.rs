@@ -54,6 +54,31 @@ pub(super) fn said_in_answer(stream: &[u8]) -> Said {
     }
 }
 
+/// How a stream goes on that is neither TLS nor HTTP as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Later {
+    /// Its first line may still say that it is a request.
+    Unknown,
+    /// It says so.
+    Request,
+    /// It does not, or is none.
+    Other,
+}
+
+/// Bytes of a first line that are looked at: servers have read no longer one by far.
+const LONGEST_LINE: usize = 16 << 10;
+
+/// Looks at a first line that was not whole when it was clear that no request begins so that keeps to the
+/// rules: servers are lenient about methods too.
+pub(super) fn later(stream: &[u8]) -> Later {
+    let (_, is_whole) = first_line(stream);
+    match (is_of_http(stream), is_whole || stream.len() > LONGEST_LINE) {
+        (true, _) => Later::Request,
+        (false, true) => Later::Other,
+        (false, false) => Later::Unknown,
+    }
+}
+
 fn http(stream: &[u8]) -> Said {
     if stream.starts_with(HTTP_2) {
         return Said::Ambiguous;
@@ -72,9 +97,21 @@ fn http(stream: &[u8]) -> Said {
 /// The first line that has something in it, without what stands before, and whether it has its end. A CR
 /// alone is none: there are servers that take it for a blank (RFC 9112 section 2.2).
 fn first_line(stream: &[u8]) -> (&[u8], bool) {
-    let stream = stream.trim_ascii_start();
-    let end = stream.iter().position(|byte| *byte == b'\n');
-    (&stream[..end.unwrap_or(stream.len())], end.is_some())
+    let mut rest = stream.trim_ascii_start();
+    loop {
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            return (rest, false);
+        };
+        if !rest[..end].iter().all(is_nothing) {
+            return (&rest[..end], true);
+        }
+        rest = rest[end + 1..].trim_ascii_start();
+    }
+}
+
+/// What some servers take for a blank, so that a line of nothing else is empty to them.
+fn is_nothing(byte: &u8) -> bool {
+    matches!(byte, 0..=b' ' | 0x7f | 0x85 | 0xa0)
 }
 
 /// Whether a line could still become that of a request: a method (RFC 9110 section 5.6.2) and what servers
@@ -116,6 +153,8 @@ mod tests {
             ("POST\r/s\r", Said::Partial),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Said::Ambiguous),
             (" \r\nGET  / HTTP/1.1\r\n", Said::Requests),
+            ("\u{b}\r\n\u{1}\nGET / HTTP/1.1\r\n", Said::Requests),
+            ("\u{b}\r\n", Said::Partial),
             ("GET /", Said::Partial),
             ("\r\n", Said::Partial),
             ("GET  ", Said::Partial),
@@ -130,6 +169,20 @@ mod tests {
         ] {
             assert_eq!(said(stream.as_bytes()), says, "{stream:?}");
         }
+    }
+
+    #[test]
+    fn a_first_line_is_looked_at_to_its_end() {
+        for (stream, says) in [
+            ("G:T / HTTP", Later::Unknown),
+            ("G:T / HTTP/1.1\r\n", Later::Request),
+            ("{\"a\": 1}", Later::Unknown),
+            ("{\"a\": 1}\nGET / HTTP/1.1\r\n", Later::Other),
+            ("\u{b}\r\nG:T / http/1.1", Later::Request),
+        ] {
+            assert_eq!(later(stream.as_bytes()), says, "{stream:?}");
+        }
+        assert_eq!(later(&vec![b'{'; LONGEST_LINE + 1]), Later::Other);
     }
 
     #[test]

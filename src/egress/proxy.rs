@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
 use super::connection::{Connection, Refused};
+use super::heads::Heads;
 use super::http::{self, Driver, Slot, Switched, Upstream};
 use super::message::{Body, Refusal, WEB, host_of};
 use super::open::{By, Opened};
@@ -67,21 +68,36 @@ async fn requests(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (tunnel, switched) = (Slot::default(), Slot::default());
     let kept = Mutex::<Option<Kept>>::default();
+    let (stream, verdicts) = Heads::new(stream);
     let service = service_fn(async |request: Request<Incoming>| {
-        let done = match *request.method() {
-            Method::CONNECT => connect(request, &tunnel, shared).await,
-            _ => forward(request, &mut *kept.lock().await, &switched, shared).await,
+        let done = match (verdicts.of(&request), request.method()) {
+            (Err(why), _) => Err(Refusal::malformed(why)),
+            (Ok(_), &Method::CONNECT) => connect(request, &tunnel, shared).await,
+            (Ok(may_switch), _) => {
+                let to = (&mut *kept.lock().await, &switched);
+                forward(request, may_switch, to, shared).await
+            }
         };
+        if let Err(refusal) = &done
+            && refusal.status == StatusCode::BAD_REQUEST
+        {
+            Connection::malformed(refusal.why.clone(), shared).await;
+        }
         Ok::<_, Infallible>(done.unwrap_or_else(Refusal::response))
     });
     let serving = http::builder().serve_connection(TokioIo::new(stream), service);
-    serving.with_upgrades().await.map_err(io::Error::other)?;
+    let served = serving.with_upgrades().await;
+    if let Some(why) = verdicts.refused(&served) {
+        Connection::malformed(why.to_owned(), shared).await;
+    }
+    served.map_err(io::Error::other)?;
     if let Some(Tunnel { here, there }) = http::take(&tunnel) {
         let upgraded = here.await.map_err(io::Error::other)?;
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>();
+        let parts = upgraded.downcast::<TokioIo<Heads<TcpStream>>>();
         let parts = parts.map_err(|_| io::Error::other("it is no connection of ours"))?;
-        let said = parts.read_buf.to_vec();
-        return relay::carry(parts.io.into_inner(), said, there, shared).await;
+        let (stream, unread) = parts.io.into_inner().into_parts();
+        let said = [&parts.read_buf[..], &unread].concat();
+        return relay::carry(stream, said, there, shared).await;
     }
     if let Some(switched) = http::take(&switched) {
         return Switched::carry(switched).await;
@@ -113,8 +129,8 @@ async fn connect(
 /// Sends a request to the server that it names.
 async fn forward(
     mut request: Request<Incoming>,
-    kept: &mut Option<Kept>,
-    switched: &Slot<Switched>,
+    may_switch: bool,
+    (kept, switched): (&mut Option<Kept>, &Slot<Switched>),
     shared: &Shared,
 ) -> Result<Response<Body>, Refusal> {
     if request.uri().scheme_str() != Some("http") {
@@ -154,7 +170,7 @@ async fn forward(
     let open = upstream.open();
     let how = (open, open.is_read(), false);
     http::admits(&mut request, how, host, shared).await?;
-    let sent = upstream.send(request, switched).await;
+    let sent = upstream.send(request, may_switch, switched).await;
     sent.map_err(|error| Refusal {
         status: StatusCode::BAD_GATEWAY,
         error: "connection_terminated",

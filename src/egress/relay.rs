@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::connection::bare;
 use super::counted::Counted;
 use super::open::{By, Open, Opened};
-use super::peek::{self, Said};
+use super::peek::{self, Later, Said};
 use super::tunnel::End;
 use super::{Denied, Shared, http, opened, tls, tunnel};
 
@@ -116,10 +116,14 @@ async fn both_ways(
             Said::Host(host) if open.speaks_to(&host, shared).await? => {
                 return Err(Halt::Turned(Turned::Hello(first.bytes, bare(&host))));
             }
-            says => agrees(says, open, shared).await?,
+            ref says => agrees(says, open, shared).await?,
         }
+        let is_other = first.says == Said::Other;
         let to = End(upstream, Some(open.sent()));
         tunnel::write_all(&first.bytes, to).await?;
+        if is_other {
+            rest_of_line(stream, first.bytes, (upstream, open), shared).await?;
+        }
         tunnel::one_way(End(stream, None), to).await?;
         open.over(By::Program);
         Ok(())
@@ -173,6 +177,28 @@ async fn first_bytes(
     timeout(PATIENCE, read).await?
 }
 
+/// Hands on the rest of a first line, `said` being what it has of that, where it is no request's.
+async fn rest_of_line(
+    from: &TcpStream,
+    mut said: Vec<u8>,
+    (upstream, open): (&TcpStream, &Open),
+    shared: &Shared,
+) -> io::Result<()> {
+    while peek::later(&said) == Later::Unknown {
+        let before = said.len();
+        if read_more(from, &mut said).await? == 0 {
+            return Ok(());
+        }
+        if peek::later(&said) == Later::Request {
+            let reason = "it is a request that does not begin as one";
+            return Err(open.denied(reason.to_owned(), shared).await.into());
+        }
+        let to = End(upstream, Some(open.sent()));
+        tunnel::write_all(&said[before..], to).await?;
+    }
+    Ok(())
+}
+
 /// Adds what there is to read, and gives how many bytes that was: none at the end.
 async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
     loop {
@@ -185,7 +211,7 @@ async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// Whether the host that the first bytes name is the one that was decided about.
-async fn agrees(says: Said, open: &Open, shared: &Shared) -> Result<(), Denied> {
+async fn agrees(says: &Said, open: &Open, shared: &Shared) -> Result<(), Denied> {
     match says {
         Said::Host(_) => Ok(()),
         Said::Other | Said::Unnamed if open.is_read() => {

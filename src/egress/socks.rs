@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -80,7 +80,7 @@ fn reply_to(refused: &Refused) -> Reply {
 }
 
 /// Agrees on how to go on, and reads the request.
-async fn greet(stream: &mut TcpStream) -> io::Result<Asked> {
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<Asked> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "it does not speak SOCKS5");
     let [VERSION, methods] = read(stream).await? else {
         return Err(malformed());
@@ -99,8 +99,8 @@ async fn greet(stream: &mut TcpStream) -> io::Result<Asked> {
         return Err(malformed());
     };
     let host = match kind {
-        1 => IpAddr::from(Ipv4Addr::from(read::<4>(stream).await?)).to_string(),
-        4 => IpAddr::from(Ipv6Addr::from(read::<16>(stream).await?)).to_string(),
+        1 => IpAddr::from(Ipv4Addr::from(read::<_, 4>(stream).await?)).to_string(),
+        4 => IpAddr::from(Ipv6Addr::from(read::<_, 16>(stream).await?)).to_string(),
         3 => {
             let [length] = read(stream).await?;
             let mut name = vec![0; length.into()];
@@ -116,8 +116,62 @@ async fn greet(stream: &mut TcpStream) -> io::Result<Asked> {
     }
 }
 
-async fn read<const N: usize>(stream: &mut TcpStream) -> io::Result<[u8; N]> {
+async fn read<S: AsyncRead + Unpin, const N: usize>(stream: &mut S) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes).await?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream asks for, and what is left of it behind that.
+    fn asked(said: &[u8]) -> (io::Result<Asked>, Vec<u8>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let (mut near, mut far) = tokio::io::duplex(4096);
+            near.write_all(said).await.expect("there is room");
+            near.shutdown().await.expect("it can end");
+            let asked = greet(&mut far).await;
+            let mut left = Vec::new();
+            far.read_to_end(&mut left).await.expect("there is an end");
+            (asked, left)
+        })
+    }
+
+    fn request(command: u8, name: &str) -> Vec<u8> {
+        let head = [VERSION, 2, 9, NO_PASSWORD, VERSION, command, 0, 3];
+        let name = [&[name.len() as u8][..], name.as_bytes()].concat();
+        [&head[..], &name, &443_u16.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn a_request_is_read_to_its_end() {
+        let said = [request(CONNECT, "a.example"), b"tail".to_vec()].concat();
+        let (found, left) = asked(&said);
+        assert_eq!(found.expect("a request"), Ok(("a.example".to_owned(), 443)));
+        assert_eq!(left, b"tail");
+        let (found, _) = asked(&request(2, "a.example"));
+        assert_eq!(found.expect("a request"), Err(Reply::NoCommand));
+        for end in 0..request(CONNECT, "a.example").len() {
+            assert!(asked(&said[..end]).0.is_err(), "{end}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_stop_it(bytes: Vec<u8>, at in 0_usize..24) {
+            let _any = asked(&bytes);
+            let mut said = request(CONNECT, "a.example");
+            let at = at.min(said.len());
+            said.splice(at.., bytes.iter().copied());
+            let (found, left) = asked(&said);
+            if found.is_ok_and(|found| found.is_ok()) {
+                assert!(said.ends_with(&left));
+            }
+        }
+    }
 }

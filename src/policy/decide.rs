@@ -101,6 +101,12 @@ impl Policy {
         worst.unwrap_or_else(|| self.undecided())
     }
 
+    /// Whether a rule that permits something says just this name, and not many of which it is one.
+    pub fn says_name(&self, name: &str) -> bool {
+        let mut rules = self.layers.iter().flat_map(|layer| &layer.net);
+        rules.any(|rule| rule.action != Verdict::Deny && rule.pattern.says(name))
+    }
+
     /// What nothing says anything of is denied.
     fn undecided(&self) -> Decision {
         let layer = self.layers.first().map_or("no policy", |layer| &layer.name);

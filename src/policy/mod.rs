@@ -44,6 +44,7 @@ mod secrets;
 mod shipped;
 mod shown;
 mod special;
+mod unlikely;
 mod widen;
 
 pub use decide::{UNNAMED, UNREAD};
@@ -71,3 +72,4 @@ pub use secrets::{Secret, SecretSource};
 pub use shipped::{SCHEMA, shipped_names, shipped_text};
 pub use shown::{ShownPlan, ShownRule};
 pub use special::HOST_NAME;
+pub use unlikely::unlikely;

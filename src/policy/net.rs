@@ -349,6 +349,11 @@ impl NetPattern {
         }
     }
 
+    /// Whether it is about just this name.
+    pub fn says(&self, name: &str) -> bool {
+        matches!(&self.target, Target::Host(host) if **host == *name)
+    }
+
     /// Whether it matches every request for this name, by whatever address it has.
     pub fn always_matches(&self, name: &str) -> bool {
         let is_named = self.target == Target::Any || self.target.is_about(name);

@@ -9,7 +9,7 @@ use crate::audit::Leaving;
 use crate::egress::{
     Answer as Leave, Asked, Connection, Denied, Ended, Ingress, Question, RequestLine, Way,
 };
-use crate::policy::{AMBIGUOUS, HttpRequest, Proto, RuleOrigin, UNREAD};
+use crate::policy::{AMBIGUOUS, HttpRequest, Proto, RuleOrigin, UNREAD, unlikely};
 
 /// What is to be done about a name or a connection.
 pub(in crate::supervisor) enum Leaves {
@@ -66,7 +66,8 @@ impl Gate {
         let unfit = self.unfit_secret(asked);
         let denied = denied
             .or(unfit.as_deref())
-            .or(UNRULED.into_iter().find(|why| decision.rule.what == *why));
+            .or(UNRULED.into_iter().find(|why| decision.rule.what == *why))
+            .or_else(|| self.unlikely_name(asked, &decision));
         if let Some(reason) = denied {
             return self.denied_by_plane(target, reason);
         }
@@ -157,6 +158,18 @@ impl Gate {
             method: &line.method,
             target: &line.target,
         })
+    }
+
+    /// Why a name is not asked for that is one of many that may be.
+    fn unlikely_name(&self, asked: &Asked, decision: &Decision) -> Option<&'static str> {
+        match asked {
+            Asked::Name(name, _)
+                if decision.verdict != Verdict::Deny && !self.policy.says_name(name) =>
+            {
+                unlikely(name)
+            }
+            _ => None,
+        }
     }
 
     /// Why a request may not have a secret that it asks for.

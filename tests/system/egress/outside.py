@@ -3,8 +3,9 @@
 Usage: outside.py FOLDER COMMAND [ARGS...], in a network and a mount namespace of its own. The host has
 one link, to a namespace with a DNS server and hosts that answer HTTP, and its resolver is there. Each
 connection and each datagram that arrives there, and each name that is asked for, is a line of FOLDER/arrived. What is in
-FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; where there is
-FOLDER/key.pem, HTTP/2 over TLS is there as well. FOLDER/resident gets the KiB that any process of the
+FOLDER/files and FOLDER/git is served, and requests of one reading on port 8080; on port 8081 they are recorded
+byte by byte, and on port 8082 answered badly. Where there is FOLDER/key.pem, HTTP/2 over TLS is there as well,
+and on ports 8443 and 8444 what is of one reading and what is recorded. FOLDER/resident gets the KiB that any process of the
 command had resident at most. BEYOND is the process whose network namespace that is.
 """
 
@@ -18,6 +19,7 @@ import selectors
 import signal
 import socket
 import socketserver
+import ssl
 import struct
 import subprocess
 import sys
@@ -26,7 +28,8 @@ import threading
 sys.dont_write_bytecode = True
 
 import served  # noqa: E402
-from hostile.strict import Strict  # noqa: E402
+from hostile.misled import Misleading  # noqa: E402
+from hostile.strict import Recorder, Strict  # noqa: E402
 
 # What has a name beyond: its addresses of each version of IP.
 NAMES = {
@@ -163,7 +166,7 @@ class Echo(socketserver.BaseRequestHandler):
 
 
 class Reading(Strict):
-    count = 0
+    count, label, each = 0, "served", 20
 
     @staticmethod
     def violation(said):
@@ -172,8 +175,26 @@ class Reading(Strict):
     @classmethod
     def served(cls):
         cls.count += 1
-        if cls.count % 100 == 0:
-            record("served", cls.count)
+        if cls.count % cls.each == 0:
+            record(cls.label, cls.count)
+
+
+class ReadingSecurely(Reading):
+    count, label, each = 0, "served-securely", 1
+
+
+class Recording(Recorder):
+    @staticmethod
+    def violation(said):
+        record("violation", said)
+
+    @staticmethod
+    def served():
+        pass
+
+    @staticmethod
+    def recorded(said):
+        record("recorded", said)
 
 
 class Listening(socketserver.ThreadingTCPServer):
@@ -208,13 +229,25 @@ def answer_datagrams(addresses, ports):
             key.fileobj.sendto(said, asker)
 
 
+class Securely(Listening):
+    """The same over TLS."""
+
+    def finish_request(self, request, address):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{folder}/certificate.pem", f"{folder}/key.pem")
+        with context.wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, address)
+
+
 def beyond(ready):
     """Serves inside the other namespace."""
     at = [address.split("/")[0] for address in BEYOND]
     threading.Thread(target=answer_datagrams, args=(at, DATAGRAM_PORTS), daemon=True).start()
     resolver = socketserver.ThreadingUDPServer(("45.80.0.53", 53), Resolver)
     servers = [resolver, Listening(("::", 80), Web), Listening(("::", 8000), Web), Listening(("::", 7), Echo),
-               Listening(("::", 8080), Reading)]
+               Listening(("::", 8080), Reading), Listening(("::", 8081), Recording), Listening(("::", 8082), Misleading)]
+    if os.path.exists(f"{folder}/key.pem"):
+        servers += [Securely(("::", 8443), ReadingSecurely), Securely(("::", 8444), Recording)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     if os.path.exists(f"{folder}/key.pem"):

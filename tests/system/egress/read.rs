@@ -30,7 +30,7 @@ another spelling: 403 1.1
 another host, kept: 403 1.1";
 
 /// A host beyond with TLS, of an authority that the host trusts with `trusts`.
-fn planted() -> Scratch {
+pub fn planted() -> Scratch {
     let scratch = Scratch::new();
     let folder = scratch.entry("");
     let words = ["-c", CERTIFICATES, "sh", folder.trim_end_matches('/')];
@@ -62,7 +62,7 @@ fn narrow() -> Value {
 }
 
 /// Runs a command of the sandbox on a host that trusts the authority of the host beyond.
-fn run(scratch: &Scratch, policy: &Value, flags: &[&str], command: &[&str]) -> Seen {
+pub fn run(scratch: &Scratch, policy: &Value, flags: &[&str], command: &[&str]) -> Seen {
     let authority = format!("SSL_CERT_FILE={}", scratch.entry("authority.pem"));
     let policy = scratch.file("policy.json", policy.to_string().as_bytes());
     let binary = scratch.binary();

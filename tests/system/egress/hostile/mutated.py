@@ -1,4 +1,4 @@
-"""Sends mutated requests and DNS queries, as many as it is told, by every way out.
+"""Sends mutated requests and DNS queries, as many as it is told, by every way out: some within TLS that is opened.
 
 Usage: mutated.py SEED NUMBER. What comes back is read to its end and not looked at, but a name or an
 address that is not the resolver's may not be in it. Says how many of each it sent.
@@ -7,12 +7,15 @@ address that is not the resolver's may not be in it. Says how many of each it se
 import os
 import random
 import socket
+import ssl
 import struct
 import sys
 
 PATIENCE = 30
 PROXY, RESOLVER = ("127.0.0.1", 8080), ("127.0.0.53", 53)
 HOST = "allowed.example"
+# To whom requests are read out of TLS.
+SECURE, SECURELY = "six.example", 8443
 HEAD = f"Host: {HOST}:8080\r\n"
 HIDDEN = "GET /hidden HTTP/1.1\r\nHost: denied.example\r\n\r\n"
 LENGTH = len(HIDDEN)
@@ -23,6 +26,10 @@ SHAPES = [
     f"Content-Length: {LENGTH}\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nTrailer: x\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n@\r\nabc\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc@0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n@\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n@\r\n\r\n",
     f"Content-Length: {LENGTH}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     f"Transfer-Encoding: chunked\r\nContent-Length: {LENGTH}\r\n\r\n0\r\n\r\n",
     f"Content-Length: 0\r\nContent-Length: {LENGTH}\r\n\r\n",
@@ -40,6 +47,9 @@ SHAPES = [
     "X: y\nZ: z\n\n",
     f"Host: {HOST}\r\n\r\n",
 ]
+# What stands where a chunk says its size, and where it ends.
+SIZES = ["3", "03", "0x3", "+3", "-3", " 3", "3 ", "3\t", "3;", "3;a=b", "3;a\nb", "3\n", "3\r", "0_3", "3g", "", "0", "00", "f" * 16,
+         "1" + "0" * 15 + "3", "0" * 20 + "3", "\r\n", "\n", "\r", "X: y", "Content-Length: 3", "Transfer-Encoding: chunked"]
 METHODS = ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "TRACE", "PRI", "get"]
 TARGETS = ["/", "/a?b=c", "*", "http://allowed.example:8080/", "//denied.example/", "http://denied.example/",
            "allowed.example:8080", "/a b", "/\u00e9", "/%00"]
@@ -57,9 +67,10 @@ def request(chance, by_proxy):
         method, target, version = chance.choice(METHODS), chance.choice(TARGETS), chance.choice(VERSIONS)
     elif by_proxy:
         target = "http://allowed.example:8080/seen"
-    whole = f"{method} {target} {version}\r\n{HEAD}{chance.choice(SHAPES)}"
+    shape = chance.choice(SHAPES).replace("@", chance.choice(SIZES))
+    whole = f"{method} {target} {version}\r\n{HEAD}{shape}"
     whole = whole.encode("latin-1")
-    for _ in range(chance.choice([0, 1, 1, 1, 2, 3, 6])):
+    for _ in range(chance.choice([0, 0, 1, 1, 1, 2, 3, 6])):
         whole = changed(chance, whole)
     return whole + chance.choice([b"", HIDDEN.encode(), whole])
 
@@ -100,6 +111,29 @@ def ended(end, whole):
                 raise
 
 
+def by_tls(chance, context):
+    whole = request(chance, False).replace(b"allowed.example:8080", f"{SECURE}:{SECURELY}".encode())
+    try:
+        end = context.wrap_socket(socket.create_connection((SECURE, SECURELY), PATIENCE), server_hostname=SECURE)
+    except ssl.SSLError:
+        return
+    with end:
+        try:
+            end.sendall(whole)
+            # Says that nothing more comes, and does not wait to be told the same.
+            end.setblocking(False)
+            try:
+                end.unwrap()
+            except ssl.SSLWantReadError:
+                pass
+            end.settimeout(PATIENCE)
+            while end.recv(65536):
+                pass
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise
+
+
 def by_http(chance):
     way = chance.randrange(3)
     end = socket.create_connection((HOST, 8080) if way == 0 else PROXY, PATIENCE)
@@ -108,7 +142,8 @@ def by_http(chance):
 
 
 def by_dns(chance):
-    labels = chance.choice(["allowed.example", "denied.example", "a." * 60 + "example", "x" * 63 + ".example"]).split(".")
+    labels = chance.choice(["allowed.example", "denied.example", "a." * 60 + "example", "x" * 63 + ".example",
+                            "mfzwizlsnf2gq2ltnfzw65dimvzhg3dp.below.example", "xn--bcher-kva.example", ".", "a..b"]).split(".")
     asked = b"".join(bytes([len(one)]) + one.encode() for one in labels) + b"\0"
     query = struct.pack("!HHHHHH", chance.randrange(65536), 0x100, 1, 0, 0, 0) + asked
     query += struct.pack("!HH", chance.choice([1, 28, 16, 65, 255]), 1)
@@ -129,9 +164,15 @@ def main():
     for process in range(2):
         child = os.fork()
         if child == 0:
-            chance = random.Random(seed * 2 + process)
+            chance, context = random.Random(seed * 2 + process), ssl.create_default_context()
             for done in range(number // 2):
-                by_dns(chance) if chance.random() < 0.3 else by_http(chance)
+                kind = chance.random()
+                if kind < 0.3:
+                    by_dns(chance)
+                elif kind < 0.33:
+                    by_tls(chance, context)
+                else:
+                    by_http(chance)
             os._exit(0)
         children.append(child)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
