@@ -238,6 +238,10 @@ fn no_trick_takes_a_datagram_past_its_decision() {
     let seen = sent(&policy, &tries);
     all_are(&seen, "echoed");
     assert_eq!(seen.datagrams().len(), 3);
+    // Said to the socket that takes all of it, it is to nobody; the resolver answers that it is no query.
+    let seen = sent(&policy, &[json!({ "doors": true })]);
+    assert_eq!(seen.answers(), [json!(["12 bytes", DENIED])]);
+    assert_eq!(seen.datagrams(), [""; 0]);
     // Port 53 is the resolver's, whatever a rule says: the answer is an address that stands for the name.
     let query = "0001010000010000000000000664656e696564076578616d706c650000010001";
     let asked = json!({ "query": query, "at": "45.80.0.53" });
