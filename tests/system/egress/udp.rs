@@ -448,3 +448,20 @@ sys.exit(program.returncode)
         ]
     );
 }
+
+/// A program need not stay until what it has said is decided about.
+#[test]
+fn what_was_said_last_arrives() {
+    let _alone = alone();
+    if !is_root("what_was_said_last_arrives") {
+        return;
+    }
+    let rules = json!([{ "action": "allow", "proto": "udp", "host": "allowed.example" }]);
+    let says = "echo -n last > /dev/udp/allowed.example/7";
+    for _ in 0..4 {
+        let command = ["/bin/bash", "-c", says];
+        let seen = run(&policy("deny", &rules), None, &["--quiet"], &command);
+        assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
+        assert_eq!(seen.datagrams(), [format!("{WEB} 7 4")]);
+    }
+}
