@@ -53,7 +53,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use self::accept::Places;
@@ -337,6 +337,8 @@ impl Shared {
 const STOP: Duration = Duration::from_secs(1);
 /// How often it is looked whether it has.
 const GLANCE: Duration = Duration::from_millis(1);
+/// How often others have their turn until what was there has arrived where it belongs.
+const TURNS: usize = 8;
 
 /// The plane of one sandbox. Dropped, everything that it carries ends.
 #[derive(Debug)]
@@ -344,6 +346,7 @@ pub struct Plane {
     asked: mpsc::Receiver<Question>,
     ended: mpsc::UnboundedReceiver<Ended>,
     shared: Arc<Shared>,
+    flows: Arc<Flows>,
     tasks: JoinSet<()>,
 }
 
@@ -408,6 +411,7 @@ impl Plane {
             asked,
             ended,
             shared,
+            flows,
             tasks,
         })
     }
@@ -418,6 +422,26 @@ impl Plane {
             biased;
             Some(ended) = self.ended.recv() => Some(Heard::Ended(ended)),
             question = self.asked.recv() => question.map(Heard::Asked),
+        }
+    }
+
+    /// What is to be heard of flows that begin by what a program has said before it ended; nothing once
+    /// there are none. Safe to drop.
+    pub async fn last(&mut self) -> Option<Heard> {
+        let flows = Arc::clone(&self.flows);
+        let settled = async move {
+            // So that what has arrived is taken.
+            for _ in 0..TURNS {
+                yield_now().await;
+            }
+            while flows.are_beginning() {
+                sleep(GLANCE).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            heard = self.next() => heard,
+            () = settled => None,
         }
     }
 

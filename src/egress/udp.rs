@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(super) struct Flows {
     space: Mutex<Vec<u8>>,
     began: Instant,
     next: AtomicU64,
+    /// How many flows are not decided about yet.
+    beginning: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -111,7 +113,13 @@ impl Flows {
             space: Mutex::new(vec![0; LONGEST]),
             began: Instant::now(),
             next: AtomicU64::new(0),
+            beginning: AtomicUsize::new(0),
         })
+    }
+
+    /// Whether some flow is not decided about yet.
+    pub(super) fn are_beginning(&self) -> bool {
+        self.beginning.load(Ordering::Relaxed) > 0
     }
 
     fn places(&self) -> MutexGuard<'_, HashMap<Ends, Flow>> {
@@ -227,6 +235,22 @@ pub(super) async fn serve(out: UdpSocket, back: OwnedFd, flows: Arc<Flows>) {
     }
 }
 
+/// A flow that begins, until this is dropped.
+struct Begins<'f>(&'f AtomicUsize);
+
+impl Begins<'_> {
+    fn counted(beginning: &AtomicUsize) -> Begins<'_> {
+        beginning.fetch_add(1, Ordering::Relaxed);
+        Begins(beginning)
+    }
+}
+
+impl Drop for Begins<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One flow.
 struct One {
     ends: Ends,
@@ -252,10 +276,12 @@ enum Next {
 impl One {
     async fn carry(mut self, flows: &Flows) {
         let shared = &*flows.shared;
+        let begins = Begins::counted(&flows.beginning);
         let opened = match Connection::by_datagrams(self.ends.1, shared).await {
             Ok(wanted) => wanted.open_flow(shared).await,
             Err(refused) => Err(refused),
         };
+        drop(begins);
         let why = match opened {
             Ok((upstream, open, is_read)) => {
                 let ended = self.relay(&upstream, &open, is_read, flows).await;

@@ -1,5 +1,7 @@
 //! What leaves the sandbox: the plane carries it, and asks here before.
 
+use tokio::time::timeout_at;
+
 use super::*;
 use crate::egress::{Ended, Question};
 use crate::supervisor::gate::Leaves;
@@ -36,7 +38,7 @@ impl Drive {
     /// Ends what the plane carries, and records how each connection ended. What a program that ended by
     /// itself has said may still arrive.
     pub(super) async fn close_plane(&mut self) {
-        let Some(plane) = self.plane.take() else {
+        let Some(mut plane) = self.plane.take() else {
             return;
         };
         let is_killed = self.fate.cause.is_some() || self.fate.killed.is_some();
@@ -45,6 +47,12 @@ impl Drive {
         } else {
             LAST_WORDS
         };
+        let until = Instant::now() + patience;
+        while Instant::now() < until
+            && let Ok(Some(heard)) = timeout_at(until, plane.last()).await
+        {
+            self.take_leaving(heard);
+        }
         for ended in plane.close(patience).await {
             self.take_ended(&ended);
         }

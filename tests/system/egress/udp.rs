@@ -238,6 +238,10 @@ fn no_trick_takes_a_datagram_past_its_decision() {
     let seen = sent(&policy, &tries);
     all_are(&seen, "echoed");
     assert_eq!(seen.datagrams().len(), 3);
+    // Said to the socket that takes all of it, it is to nobody; the resolver answers that it is no query.
+    let seen = sent(&policy, &[json!({ "doors": true })]);
+    assert_eq!(seen.answers(), [json!(["12 bytes", DENIED])]);
+    assert_eq!(seen.datagrams(), [""; 0]);
     // Port 53 is the resolver's, whatever a rule says: the answer is an address that stands for the name.
     let query = "0001010000010000000000000664656e696564076578616d706c650000010001";
     let asked = json!({ "query": query, "at": "45.80.0.53" });
@@ -443,4 +447,21 @@ sys.exit(program.returncode)
             (json!("45.80.0.81"), json!("program")),
         ]
     );
+}
+
+/// A program need not stay until what it has said is decided about.
+#[test]
+fn what_was_said_last_arrives() {
+    let _alone = alone();
+    if !is_root("what_was_said_last_arrives") {
+        return;
+    }
+    let rules = json!([{ "action": "allow", "proto": "udp", "host": "allowed.example" }]);
+    let says = "echo -n last > /dev/udp/allowed.example/7";
+    for _ in 0..4 {
+        let command = ["/bin/bash", "-c", says];
+        let seen = run(&policy("deny", &rules), None, &["--quiet"], &command);
+        assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
+        assert_eq!(seen.datagrams(), [format!("{WEB} 7 4")]);
+    }
 }
