@@ -63,11 +63,12 @@ async fn until_its_end(
             let (reader, writer) = stream.into_split();
             let inside = join(Cursor::new(said).chain(reader), writer);
             let outside = Counted::new((upstream, Arc::clone(&open)));
-            http::carry(inside, outside, (open, None), shared).await?;
+            // In a place of its own: a connection that says something else does not keep room for it.
+            Box::pin(http::carry(inside, outside, (open, None), shared)).await?;
             whole([&ends.0, &ends.1])
         }
         Turned::Hello(said, host) => {
-            opened::carry(stream, said, (upstream, open), &host, shared).await
+            Box::pin(opened::carry(stream, said, (upstream, open), &host, shared)).await
         }
     }
 }

@@ -32,7 +32,8 @@ $inside ip route add default via 10.78.0.1
 """
 
 SERVING = """
-import http.server
+import ctypes, http.server
+assert ctypes.CDLL(None).unshare(0x40000000) == 0
 server = http.server.HTTPServer(("", 8000), http.server.SimpleHTTPRequestHandler)
 print("ready", flush=True)
 server.serve_forever()
@@ -52,29 +53,30 @@ def prepare():
         file.write("1")
     for network in ["10.77.0.0/24", "10.78.0.0/24"]:
         routed(network)
-    run("mount", "-t", "tmpfs", "tmpfs", "/run/netns") if os.path.isdir("/run/netns") else os.mkdir("/run/netns")
-    run("ip", "netns", "add", "pod")
-    run("ip", "link", "add", "topod", "type", "veth", "peer", "name", "eth0", "netns", "pod")
-    run("ip", "address", "add", "10.77.0.1/24", "dev", "topod")
-    run("ip", "link", "set", "topod", "up")
-    run("ip", "-n", "pod", "link", "set", "lo", "up")
-    run("ip", "-n", "pod", "address", "add", "10.77.0.2/24", "dev", "eth0")
-    run("ip", "-n", "pod", "address", "add", "45.81.0.2/32", "dev", "eth0")
-    run("ip", "-n", "pod", "link", "set", "eth0", "up")
-    run("ip", "-n", "pod", "route", "add", "default", "via", "10.77.0.1")
-    # Of the pod itself, which is not its containers'.
-    serving = subprocess.Popen(["ip", "netns", "exec", "pod", sys.executable, "-c", SERVING], stdout=subprocess.PIPE,
+    # Something in the pod serves that is none of its containers.
+    serving = subprocess.Popen([sys.executable, "-c", SERVING], stdout=subprocess.PIPE,
                                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
     assert serving.stdout.readline() == b"ready\n"
+    pod = f"/proc/{serving.pid}/ns/net"
+    inside = ["nsenter", f"--net={pod}", "ip"]
+    run("ip", "link", "add", "topod", "type", "veth", "peer", "name", "eth0", "netns", str(serving.pid))
+    run("ip", "address", "add", "10.77.0.1/24", "dev", "topod")
+    run("ip", "link", "set", "topod", "up")
+    run(*inside, "link", "set", "lo", "up")
+    run(*inside, "address", "add", "10.77.0.2/24", "dev", "eth0")
+    run(*inside, "address", "add", "45.81.0.2/32", "dev", "eth0")
+    run(*inside, "link", "set", "eth0", "up")
+    run(*inside, "route", "add", "default", "via", "10.77.0.1")
     with open(f"{folder}/link", "w") as file:
         file.write(LINK)
     os.chmod(f"{folder}/link", 0o755)
+    return pod
 
 
 def configured(config, network):
     namespaces = config["linux"]["namespaces"]
     if network == "pod":
-        namespaces.append({"type": "network", "path": "/run/netns/pod"})
+        namespaces.append({"type": "network", "path": pod})
     elif network != "host":
         namespaces.append({"type": "network"})
     if network == "hook":
@@ -116,5 +118,5 @@ def contained(number, wanted):
 
 # What create leaves behind is waited for here, as by an engine.
 assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-prepare()
+pod = prepare()
 print(json.dumps([contained(number, wanted) for number, wanted in enumerate(runs)]))
