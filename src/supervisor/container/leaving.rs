@@ -1,5 +1,6 @@
 //! What leaves a container, as its supervisor carries it and decides about it.
 
+use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -24,6 +25,9 @@ const RECORDED: u64 = 192 << 20;
 
 /// Bytes of an event without its target, about.
 const EVENT: u64 = 512;
+
+/// How soon is looked again where nothing can be waited for.
+const SOON: Duration = Duration::from_millis(5);
 
 /// How long what has arrived for the container may take to be handed on at its end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -95,26 +99,29 @@ impl Exit {
         watched: &[(BorrowedFd<'_>, PollFlags)],
         patience: Option<Timespec>,
     ) -> io::Result<Option<Heard>> {
-        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut patience = patience.map(Duration::try_from).transpose();
-        for (fd, flags) in watched {
-            let wanted = epoll::EventFlags::from_bits_truncate(flags.bits().into());
-            match epoll::add(&ready, fd, epoll::EventData::new_u64(0), wanted) {
-                // A file never has anybody wait.
-                Err(rustix::io::Errno::PERM) => patience = Ok(Some(Duration::ZERO)),
-                // One that is watched for two things.
-                Err(rustix::io::Errno::EXIST) => {}
-                added => added?,
-            }
-        }
+        let patience = patience.map(Duration::try_from).transpose();
         let patience = patience.map_err(io::Error::other)?;
-        let plane = &mut self.plane;
-        self.runtime.block_on(async {
-            let ready = register(ready, Interest::READABLE)?;
+        let Exit { plane, runtime, .. } = self;
+        runtime.block_on(async {
+            let all = all_of(watched).and_then(|all| register(all, Interest::READABLE));
+            let (ready, patience) = match all {
+                Ok(all) => (Some(all), patience),
+                // It is looked often enough instead.
+                Err(error) if is_unwaited(&error) => {
+                    (None, Some(patience.unwrap_or(SOON).min(SOON)))
+                }
+                Err(error) => return Err(error),
+            };
             let first = async {
+                let is_ready = async {
+                    match &ready {
+                        Some(ready) => ready.readable().await.map(drop),
+                        None => pending().await,
+                    }
+                };
                 tokio::select! {
                     heard = plane.next() => Ok(heard),
-                    ready = ready.readable() => ready.map(|_| None),
+                    ready = is_ready => ready.map(|()| None),
                 }
             };
             match patience {
@@ -177,4 +184,27 @@ impl Exit {
         runtime.shutdown_background();
         told
     }
+}
+
+/// A descriptor that is readable when one of these is ready.
+fn all_of(watched: &[(BorrowedFd<'_>, PollFlags)]) -> io::Result<OwnedFd> {
+    let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (fd, flags) in watched {
+        let wanted = epoll::EventFlags::from_bits_truncate(flags.bits().into());
+        match epoll::add(&all, fd, epoll::EventData::new_u64(0), wanted) {
+            // One that is watched for two things.
+            Err(rustix::io::Errno::EXIST) => {}
+            added => added?,
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the container's connections have all descriptors, which come back, or one of those that are waited
+/// for is of a file, which is always ready.
+fn is_unwaited(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOSPC | libc::EPERM)
+    )
 }

@@ -99,6 +99,18 @@ assert end.recv(1) == b"x"
 print("nothing leads past")
 "#;
 
+/// Holds more connections than there can be, and then has one.
+const MANY: &str = r#"
+import socket, time
+ends = [socket.create_connection(("allowed.example", 7), 20) for _ in range(60)]
+time.sleep(1)
+del ends
+time.sleep(1)
+end = socket.create_connection(("allowed.example", 7), 20)
+assert end.recv(6) == b"hello\n"
+print("again")
+"#;
+
 struct Place {
     scratch: Scratch,
 }
@@ -318,6 +330,27 @@ fn a_containers_network_is_taken_as_its_engine_gives_it() {
         }
         assert_eq!(answers.len(), expected.len());
     }
+}
+
+/// Connections that take every descriptor of its supervisor cost a container nothing but connections.
+#[test]
+fn a_container_outlives_the_descriptors_of_its_supervisor() {
+    let _alone = alone();
+    if !is_root("a_container_outlives_the_descriptors_of_its_supervisor") {
+        return;
+    }
+    let place = Place::new();
+    let config = place.config(&[PYTHON, "-I", "-c", MANY]);
+    let run = json!({ "network": "host", "config": config, "policy": allowed(), "files": 64 });
+    let (seen, _) = place.run(&[run]);
+    assert_eq!(seen[0]["output"], "again\n", "{:#}", seen[0]);
+    let events = seen[0]["events"].as_array().expect("there are events");
+    let last = events.last().expect("there is one");
+    assert_eq!(
+        [&last["type"], &last["cause"]],
+        ["exit", "program"],
+        "{last}"
+    );
 }
 
 /// What a policy asks for and is not done beside a container is refused by the rule's name.

@@ -95,7 +95,8 @@ def contained(number, wanted):
              *wanted.get("flags", [])]
     call = lambda *verb: subprocess.run([buntime, *flags, *verb], capture_output=True, text=True)
     output, errors = open(f"{bundle}/output", "w+"), open(f"{bundle}/errors", "w+")
-    created = subprocess.run([buntime, *flags, "create", "--bundle", bundle, name], stdin=subprocess.DEVNULL,
+    few = ["prlimit", f"--nofile={wanted['files']}"] if "files" in wanted else []
+    created = subprocess.run([*few, buntime, *flags, "create", "--bundle", bundle, name], stdin=subprocess.DEVNULL,
                              stdout=output, stderr=errors)
     said = {}
     if created.returncode == 0:
