@@ -3,6 +3,7 @@
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use super::guarded::Guarded;
@@ -153,8 +154,9 @@ pub(super) fn to_server<B>(request: &mut Request<B>) -> bool {
     if let Some(host) = host {
         request.headers_mut().insert(header::HOST, host);
     }
-    let target = request.uri().path_and_query().cloned();
-    if let Some(target) = target {
+    // As text it has a path, which is `/` where none is said (RFC 9112 section 3.2.1).
+    let target = request.uri().path_and_query().map(ToString::to_string);
+    if let Some(Ok(target)) = target.map(PathAndQuery::try_from) {
         *request.uri_mut() = Uri::from(target);
     }
     let wants = upgrade.is_some();
@@ -387,6 +389,22 @@ mod tests {
             .insert(header::UPGRADE, HeaderValue::from_static("WebSocket"));
         assert!(to_server(&mut request));
         assert_eq!(request.headers()[header::CONNECTION], "upgrade");
+    }
+
+    #[test]
+    fn a_target_has_a_path() {
+        for (said, sent) in [
+            ("http://a.example", "/"),
+            ("http://a.example#b", "/"),
+            ("http://a.example?b", "/?b"),
+            ("/b?c", "/b?c"),
+            ("*", "*"),
+        ] {
+            let mut request = Request::new(());
+            *request.uri_mut() = said.parse().expect("a URI");
+            to_server(&mut request);
+            assert_eq!(request.uri().to_string(), sent, "{said}");
+        }
     }
 
     proptest::proptest! {

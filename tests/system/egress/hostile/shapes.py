@@ -62,6 +62,8 @@ ONE = {
     "values-of-letters": (post("X: \x80\xff\r\nY:\r\nZ:z\r\n"), ""),
     "target-fragment": (post("", line="POST @T@#a HTTP/1.1"), ""),
     "absolute-target": (post("", line="POST http://@H@@P@ HTTP/1.1"), ""),
+    "absolute-target-fragment": (post("", line="POST http://@H@@P@#a HTTP/1.1"), ""),
+    "absolute-target-query": (post("", line="POST http://@H@@P@?a HTTP/1.1"), ""),
 }
 # What is answered with 400, and of which nothing reaches a server.
 REFUSED = {
