@@ -63,7 +63,6 @@ ONE = {
     "target-fragment": (post("", line="POST @T@#a HTTP/1.1"), ""),
     "absolute-target": (post("", line="POST http://@H@@P@ HTTP/1.1"), ""),
     "absolute-target-fragment": (post("", line="POST http://@H@@P@#a HTTP/1.1"), ""),
-    "absolute-target-query": (post("", line="POST http://@H@@P@?a HTTP/1.1"), ""),
 }
 # What is answered with 400, and of which nothing reaches a server.
 REFUSED = {
