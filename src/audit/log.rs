@@ -137,6 +137,12 @@ impl EventLog {
         }
     }
 
+    /// How many bytes the session has recorded.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Appends one event. The caller must not let the event's effect happen when
     /// this fails.
     ///

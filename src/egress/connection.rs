@@ -73,14 +73,6 @@ impl From<Refused> for io::Error {
 }
 
 impl Connection {
-    /// About how many bytes it takes to say it.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        /// Of an address as text.
-        const ADDRESS: usize = 40;
-        self.host.as_ref().map_or(0, String::len) + ADDRESS * self.addresses.len()
-    }
-
     /// Where to is not known yet.
     fn by(ingress: Ingress, port: u16, shared: &Shared) -> Connection {
         Connection {

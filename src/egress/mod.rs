@@ -69,18 +69,10 @@ pub use self::secrets::Secret;
 use self::secrets::Secrets;
 use self::throttle::Throttle;
 use self::udp::Flows;
+use crate::policy::Limits;
 
-/// How much may leave one sandbox.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Limits {
-    /// Connections at the same time; by itself 1024.
-    pub connections: Option<usize>,
-    /// Bytes of all of them in a second, in both directions together.
-    pub bandwidth: Option<u64>,
-}
-
-/// Connections of one sandbox at the same time.
-const CONNECTIONS: usize = 1024;
+/// Connections of one sandbox at the same time, where its policy does not say how many.
+const CONNECTIONS: u64 = 1024;
 
 /// Names of one sandbox that are asked of the host's resolver for the first time: at once, and in a second
 /// after that.
@@ -155,20 +147,6 @@ pub enum Asked {
     Request(Connection, RequestLine),
     /// To have it recorded that a connection leads to this address, of several that were permitted.
     Led(Connection, IpAddr),
-}
-
-impl Asked {
-    /// About how many bytes it takes to say it.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        match self {
-            Asked::Name(name, _) => name.len(),
-            Asked::Connect(connection) | Asked::Led(connection, _) => connection.length(),
-            Asked::Request(connection, line) => {
-                connection.length() + line.method.len() + line.target.len()
-            }
-        }
-    }
 }
 
 /// What a request of HTTP asks its server for.
@@ -359,8 +337,9 @@ impl Plane {
         sockets: Sockets,
         reading: Option<Reading>,
         outside: Outside,
-        limits: Limits,
+        limits: &Limits,
     ) -> io::Result<Plane> {
+        let connections = limits.connections.unwrap_or(CONNECTIONS);
         let (authority, secrets) = reading
             .map(|Reading { authority, secrets }| (authority, secrets))
             .unzip();
@@ -374,7 +353,7 @@ impl Plane {
             pace: Pace::new(NEW_NAMES, NEW_NAMES_PER_SECOND),
             questions,
             live: Live::new(over, throttle),
-            places: Places::new(limits.connections.unwrap_or(CONNECTIONS)),
+            places: Places::new(usize::try_from(connections).unwrap_or(usize::MAX)),
             authority,
             secrets: Secrets::new(secrets.unwrap_or_default()),
             wanted: AtomicU64::new(0),

@@ -173,7 +173,7 @@ impl Drive {
             .map_err(RunError::io("watch", "the host's folders"))?;
         let plane = launched
             .doors
-            .map(|doors| plane::open(plane::sockets(doors), reading, plane::host()?, limits))
+            .map(|doors| plane::open(plane::sockets(doors), reading, plane::host()?, &limits))
             .transpose()?;
         if plane.is_some() {
             gate.has_plane();

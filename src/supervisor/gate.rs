@@ -138,8 +138,13 @@ impl Gate {
     }
 
     /// What the policy lets be used.
-    pub(super) fn limits(&self) -> Limits {
-        *self.policy.limits()
+    pub(super) fn limits(&self) -> &Limits {
+        self.policy.limits()
+    }
+
+    /// How many bytes the session has recorded.
+    pub(super) fn recorded(&self) -> u64 {
+        self.log.as_ref().map_or(0, EventLog::written)
     }
 
     /// What the policy says is to be done to whoever does what is denied.

@@ -3,9 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::RunError;
-use crate::egress::{Denied, Limits, Outside, Plane, Reading, Sockets};
+use crate::egress::{Denied, Outside, Plane, Reading, Sockets};
 use crate::launch::Doors;
-use crate::policy;
+use crate::policy::Limits;
 
 /// What a plane listens to at these doors.
 pub(super) fn sockets(doors: Doors) -> Sockets {
@@ -32,14 +32,8 @@ pub(super) fn open(
     sockets: Sockets,
     reading: Option<Reading>,
     outside: Outside,
-    limits: policy::Limits,
+    limits: &Limits,
 ) -> Result<Plane, RunError> {
-    let limits = Limits {
-        connections: limits
-            .connections
-            .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
-        bandwidth: limits.bandwidth,
-    };
     Plane::open(sockets, reading, outside, limits)
         .map_err(RunError::io("open", "the sandbox's way out"))
 }

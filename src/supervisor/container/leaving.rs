@@ -9,7 +9,7 @@ use rustix::event::{PollFlags, epoll};
 use rustix::time::Timespec;
 use tokio::io::Interest;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::audit::{Answer, LogError};
 use crate::egress::{Ended, Heard, Plane, Question};
@@ -20,17 +20,14 @@ use crate::supervisor::error::RunError;
 use crate::supervisor::gate::{Gate, Leaves};
 use crate::supervisor::plane;
 
-/// About how many bytes may be recorded for it, of those that the log takes: the rest is for what the verbs do.
+/// How many bytes may have been recorded while something leaves: what else the log takes is for what the verbs do.
 const RECORDED: u64 = 192 << 20;
-
-/// Bytes of an event without its target, about.
-const EVENT: u64 = 512;
 
 /// How soon is looked again where nothing can be waited for.
 const SOON: Duration = Duration::from_millis(5);
 
 /// How long what has arrived for the container may take to be handed on at its end.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What nobody beside a container can be asked.
 const NOBODY: &str = "nobody can be asked about it";
@@ -38,8 +35,6 @@ const NOBODY: &str = "nobody can be asked about it";
 /// See the module.
 pub(super) struct Exit {
     plane: Plane,
-    /// What may still be recorded.
-    left: u64,
     /// Dropped last: it has the plane's sockets.
     runtime: Runtime,
 }
@@ -85,11 +80,7 @@ impl Exit {
         let plane = plane::open(sockets, None, outside, gate.limits())?;
         drop(entered);
         gate.has_plane();
-        Ok(Exit {
-            plane,
-            left: RECORDED,
-            runtime,
-        })
+        Ok(Exit { plane, runtime })
     }
 
     /// Waits until one of these descriptors is ready, or so long, while what leaves is carried; gives what is
@@ -101,7 +92,7 @@ impl Exit {
     ) -> io::Result<Option<Heard>> {
         let patience = patience.map(Duration::try_from).transpose();
         let patience = patience.map_err(io::Error::other)?;
-        let Exit { plane, runtime, .. } = self;
+        let Exit { plane, runtime } = self;
         runtime.block_on(async {
             let all = all_of(watched).and_then(|all| register(all, Interest::READABLE));
             let (ready, patience) = match all {
@@ -132,58 +123,58 @@ impl Exit {
     }
 
     /// Deals with what was heard; gives why the container is to be ended, if it is.
-    pub(super) fn take(&mut self, heard: Heard, gate: &mut Gate) -> Option<Cause> {
+    pub(super) fn take(heard: Heard, gate: &mut Gate) -> Option<Cause> {
         match heard {
-            Heard::Asked(question) => self.answer(question, gate),
+            Heard::Asked(question) => answer(question, gate),
             Heard::Ended(ended) => {
                 // What has happened and cannot be recorded is not gone over.
-                self.tell(&ended, gate).is_err().then_some("failure")
+                tell(&ended, gate).is_err().then_some("failure")
             }
         }
     }
 
-    fn answer(&mut self, question: Question, gate: &mut Gate) -> Option<Cause> {
-        let denied = question.denied.as_deref();
-        let ruled = match gate.leaves(&question.asked, denied) {
-            Ok(Leaves::Ask(_)) => gate.leaves(&question.asked, Some(NOBODY)),
-            ruled => ruled,
-        };
-        let Ok(Leaves::Ruled(answer, ruling)) = ruled else {
-            question.answer(Err(plane::unrecorded()));
-            return None;
-        };
-        self.spend(question.asked.length());
-        question.answer(answer);
-        (ruling.answer == Answer::Killed).then_some("policy")
-    }
-
-    fn tell(&mut self, ended: &Ended, gate: &mut Gate) -> Result<(), LogError> {
-        self.spend(ended.connection.length());
-        let event = gate.ended(ended);
-        gate.record(&event)
-    }
-
-    fn spend(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(EVENT + bytes as u64);
-    }
-
-    /// Whether no more may be recorded, so that nothing may leave any more.
-    pub(super) fn is_spent(&self) -> bool {
-        self.left == 0
-    }
-
-    /// Ends what leaves, and records how each connection ended.
-    pub(super) fn close(self, gate: &mut Gate) -> Result<(), LogError> {
-        let Exit { plane, runtime, .. } = self;
-        let ended = runtime.block_on(plane.close(LAST_WORDS));
-        let told = ended.iter().try_for_each(|ended| {
-            let event = gate.ended(ended);
-            gate.record(&event)
-        });
+    /// Ends what leaves, and records how each connection ended. What has been said by now may take so long as
+    /// `patience` to arrive.
+    pub(super) fn close(self, patience: Duration, gate: &mut Gate) -> Result<(), LogError> {
+        let Exit { mut plane, runtime } = self;
+        let until = Instant::now() + patience;
+        let mut last = || runtime.block_on(async { timeout_at(until, plane.last()).await });
+        while Instant::now() < until
+            && let Ok(Some(heard)) = last()
+        {
+            // The container has ended, and is not ended for it.
+            Exit::take(heard, gate);
+        }
+        let ended = runtime.block_on(plane.close(patience));
+        let told = ended.iter().try_for_each(|ended| tell(ended, gate));
         // A name that is being resolved is waited for no longer.
         runtime.shutdown_background();
         told
     }
+}
+
+/// Whether so much is recorded that nothing may leave any more.
+pub(super) fn is_spent(gate: &Gate) -> bool {
+    gate.recorded() > RECORDED
+}
+
+fn answer(question: Question, gate: &mut Gate) -> Option<Cause> {
+    let denied = question.denied.as_deref();
+    let ruled = match gate.leaves(&question.asked, denied) {
+        Ok(Leaves::Ask(_)) => gate.leaves(&question.asked, Some(NOBODY)),
+        ruled => ruled,
+    };
+    let Ok(Leaves::Ruled(answer, ruling)) = ruled else {
+        question.answer(Err(plane::unrecorded()));
+        return None;
+    };
+    question.answer(answer);
+    (ruling.answer == Answer::Killed).then_some("policy")
+}
+
+fn tell(ended: &Ended, gate: &mut Gate) -> Result<(), LogError> {
+    let event = gate.ended(ended);
+    gate.record(&event)
 }
 
 /// A descriptor that is readable when one of these is ready.

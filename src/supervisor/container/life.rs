@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::copies::Copies;
-use super::leaving::Exit;
+use super::leaving::{Exit, LAST_WORDS, is_spent};
 use super::talk::Talk;
 use super::{PATIENCE, Records, hear, tell};
 use crate::audit::{Event, LogError, Resources};
@@ -245,11 +245,11 @@ impl Life {
     }
 
     fn hear_leaving(&mut self, heard: Heard) {
-        let (Some(exit), Records::Gate(gate)) = (&mut self.exit, &mut self.records) else {
+        let Records::Gate(gate) = &mut self.records else {
             return;
         };
-        let cause = exit.take(heard, gate);
-        if exit.is_spent() {
+        let cause = Exit::take(heard, gate);
+        if self.exit.is_some() && is_spent(gate) {
             self.exit = None;
             let limit = Event::Limit {
                 limit: "network",
@@ -323,7 +323,13 @@ impl Life {
             }
         }
         let is_told = match (self.exit.take(), &mut self.records) {
-            (Some(exit), Records::Gate(gate)) => exit.close(gate),
+            (Some(exit), Records::Gate(gate)) => {
+                let patience = match self.cause {
+                    None => LAST_WORDS,
+                    Some(_) => Duration::ZERO,
+                };
+                exit.close(patience, gate)
+            }
             _ => Ok(()),
         };
         if self.copies.finish(TAKEN) {

@@ -99,10 +99,8 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
             return Err(hear(io::Error::other(error.to_string())));
         }
     };
-    let talk = match &records {
-        Records::Gate(gate) if beginning.channel => Some(open_talk(gate, &mut descriptors)?),
-        _ => None,
-    };
+    let talk = beginning.channel.then(|| open_talk(&mut descriptors));
+    let talk = talk.transpose()?;
     let exit = match (&beginning.way_out, &mut records) {
         (Some(leading), Records::Gate(gate)) => Some(Exit::open(leading, gate, &mut descriptors)?),
         _ => None,
@@ -159,14 +157,14 @@ fn gate(judging: &Judging, log: Option<EventLog>) -> Result<Gate, RunError> {
 }
 
 /// Takes the channel's ends from before the other descriptors.
-fn open_talk(gate: &Gate, descriptors: &mut Vec<OwnedFd>) -> Result<Talk, RunError> {
+fn open_talk(descriptors: &mut Vec<OwnedFd>) -> Result<Talk, RunError> {
     let open = || RunError::io("open", "the container's channel");
     let mut ends = descriptors.drain(..descriptors.len().min(2));
     let (Some(listener), Some(segment)) = (ends.next(), ends.next()) else {
         return Err(open()(io::Error::other("it did not come")));
     };
     rustix::io::ioctl_fionbio(&listener, true).map_err(|errno| open()(errno.into()))?;
-    Ok(Talk::new(gate.on_violation(), listener, segment.into()))
+    Ok(Talk::new(listener, segment.into()))
 }
 
 fn open_log(path: &Path) -> Result<EventLog, RunError> {

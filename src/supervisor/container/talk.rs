@@ -34,7 +34,6 @@ const EVENT: u64 = 256;
 
 /// See the module.
 pub(super) struct Talk {
-    on_violation: OnViolation,
     /// `None` once it is closed for good.
     ends: Option<(OwnedFd, File)>,
     current: Option<Channel>,
@@ -49,9 +48,8 @@ type Cause = &'static str;
 
 impl Talk {
     /// `listener` does not wait.
-    pub(super) fn new(on_violation: OnViolation, listener: OwnedFd, segment: File) -> Talk {
+    pub(super) fn new(listener: OwnedFd, segment: File) -> Talk {
         Talk {
-            on_violation,
             ends: Some((listener, segment)),
             current: None,
             left: RECORDED,
@@ -225,7 +223,7 @@ impl Talk {
     fn violated(&mut self, reason: String, gate: &mut Gate) -> Option<Cause> {
         self.close();
         let recorded = gate.record(&Event::Violation { reason });
-        match (recorded, self.on_violation) {
+        match (recorded, gate.on_violation()) {
             (Err(_), _) => Some("failure"),
             (Ok(()), OnViolation::Kill) => Some("violation"),
             (Ok(()), _) => None,
@@ -275,7 +273,7 @@ mod tests {
         segment.set_len(2 * HALF).unwrap();
         let gate = Gate::new(Policy::merge(Vec::new(), Vec::new()).unwrap(), None, false);
         let ends = segment.try_clone().unwrap();
-        let talk = Talk::new(OnViolation::default(), listener.into(), ends);
+        let talk = Talk::new(listener.into(), ends);
         let own = ProcessRecord::of(std::process::id().cast_signed()).unwrap();
         let living = Living::of(own, GroupRecord::default()).unwrap().unwrap();
         (
