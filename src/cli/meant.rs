@@ -11,7 +11,7 @@ use super::said::{Ask, LogLevel, RunArgs, Tty};
 use super::settings::{Settings, environment};
 use crate::policy::{Flags, shipped_names};
 use crate::supervisor::{
-    AskChoice, PolicyChoice, PolicySource, Program, Require, RunOptions, Surroundings,
+    AskChoice, Network, PolicyChoice, PolicySource, Program, Require, RunOptions, Surroundings,
     TerminalChoice,
 };
 
@@ -142,6 +142,7 @@ pub(super) fn together(
             venv: settings.venv,
             out: said.surroundings.out,
             out_keep: said.surroundings.out_keep,
+            network: said.surroundings.network.map(Network::from),
             proxy_port: said.surroundings.proxy_port,
             bundle: said.surroundings.bundle,
             rootfs: said.surroundings.rootfs,

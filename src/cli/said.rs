@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::completions::PolicyName;
 use super::limit::{self, Ceiling};
-use crate::supervisor::Require;
+use crate::supervisor::{Network, Require};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -196,6 +196,9 @@ pub(super) struct SurroundingsArgs {
     /// Let --out have contents already
     #[arg(long, requires = "out")]
     pub out_keep: bool,
+    /// The interfaces inside: loopback, or veth for an eth0 too, where programs need one [default: loopback]
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
+    pub network: Option<Interfaces>,
     /// The port inside of the proxy that some programs like; 0 for none [default: 8080]
     #[arg(long, value_name = "PORT")]
     pub proxy_port: Option<u16>,
@@ -205,6 +208,24 @@ pub(super) struct SurroundingsArgs {
     /// A root file system in place of one assembled from this host
     #[arg(long, value_name = "DIR")]
     pub rootfs: Option<PathBuf>,
+}
+
+/// Where the program's network leads through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Interfaces {
+    /// Its own loopback alone
+    Loopback,
+    /// An interface eth0 as well, for programs that need one
+    Veth,
+}
+
+impl From<Interfaces> for Network {
+    fn from(interfaces: Interfaces) -> Network {
+        match interfaces {
+            Interfaces::Loopback => Network::Loopback,
+            Interfaces::Veth => Network::Veth,
+        }
+    }
 }
 
 /// What Buntime itself says.

@@ -1,17 +1,18 @@
 //! The sandbox's ways to the egress plane: sockets inside its network namespace, which its supervisor
 //! listens to, and what leads every connection and every datagram to them.
 //!
-//! Made by the launch before the program starts. The namespace has a loopback and no other device:
-//! whatever does not arrive here goes nowhere.
+//! Made by the launch before the program starts. The namespace has a loopback and no other device, or one
+//! that ends at doors too ([`link`]): whatever does not arrive here goes nowhere.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::link::{self, Subnet};
 use super::notice::Failure;
-use crate::sys::datagrams;
-use crate::sys::netfilter::{self, Family, Ports};
+use crate::sys::netfilter::{self, Family, Led, Ports};
 use crate::sys::route::Route;
+use crate::sys::{datagrams, interface};
 
 /// Where names are resolved inside, as the root's `/etc/resolv.conf` says.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
@@ -29,7 +30,7 @@ pub struct Doors {
     pub names: OwnedFd,
     /// DNS by TCP.
     pub names_by_tcp: OwnedFd,
-    /// Where programs find a proxy, if they are to.
+    /// Where programs find a proxy, if they are to: on the loopback, or at the other end of the interface.
     pub proxy: Option<OwnedFd>,
 }
 
@@ -60,44 +61,31 @@ pub(in crate::launch) struct Asked {
     pub proxy: Option<u16>,
     /// Whether there are those of datagrams.
     pub datagrams: bool,
+    /// Whether an interface leads to those for other addresses, and what addresses it has.
+    pub link: Option<Subnet>,
 }
 
 impl Doors {
     /// Makes them in the calling process's network namespace, of which it has CAP_NET_ADMIN.
     pub(in crate::launch) fn open(asked: Asked) -> Result<Doors, Failure> {
-        let way = match asked.datagrams {
-            true => {
-                "the sandbox's way out, with UDP (it takes nf_tables with nft_redir, nft_chain_nat and nft_tproxy: see buntime doctor)"
-            }
-            false => {
-                "the sandbox's way out (it takes nf_tables with nft_redir and nft_chain_nat: see buntime doctor)"
-            }
-        };
         let names = UdpSocket::bind((RESOLVER, 53)).map_err(failed(NAMES))?;
         let names_by_tcp = TcpListener::bind((RESOLVER, 53)).map_err(failed(NAMES))?;
         if asked.datagrams {
             mark(&names)?;
         }
-        let mut route = Route::open().map_err(failed(way))?;
-        let localhost = Ipv4Addr::LOCALHOST;
-        let listener = TcpListener::bind((localhost, 0)).map_err(failed(way))?;
-        let elsewhere =
-            Elsewhere::open(localhost.into(), listener, asked, &mut route).map_err(failed(way))?;
-        let localhost = Ipv6Addr::LOCALHOST;
-        let elsewhere_v6 = match TcpListener::bind((localhost, 0)) {
-            Ok(listener) => Some(
-                Elsewhere::open(localhost.into(), listener, asked, &mut route)
-                    .map_err(failed(way))?,
-            ),
-            // Nobody inside can connect by it either.
-            Err(error) if is_without(&error) => None,
-            Err(error) => return Err(failed(way)(error)),
+        let proxy = |at: Ipv4Addr| {
+            let bound = asked.proxy.map(|port| TcpListener::bind((at, port)));
+            bound
+                .transpose()
+                .map_err(failed("the sandbox's proxy (--proxy-port)"))
         };
-        let proxy = asked
-            .proxy
-            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
-            .transpose()
-            .map_err(failed("the sandbox's proxy (--proxy-port)"))?;
+        let ((elsewhere, elsewhere_v6), proxy) = match asked.link {
+            None => (Elsewhere::both(asked)?, proxy(Ipv4Addr::LOCALHOST)?),
+            // What is bound to the interface cannot be led to the loopback.
+            Some(subnet) => link::lead(names.as_fd(), subnet, || {
+                Ok((Elsewhere::both(asked)?, proxy(subnet.gateway().0)?))
+            })?,
+        };
         Ok(Doors {
             elsewhere,
             elsewhere_v6,
@@ -143,18 +131,54 @@ impl Doors {
 }
 
 impl Elsewhere {
-    /// Leads everything there that is for another address than the loopback, on which `localhost` is.
-    fn open(
-        localhost: IpAddr,
-        listener: TcpListener,
-        asked: Asked,
-        route: &mut Route,
-    ) -> io::Result<Elsewhere> {
-        let (family, number) = match localhost {
-            IpAddr::V4(_) => (Family::V4, libc::AF_INET),
-            IpAddr::V6(_) => (Family::V6, libc::AF_INET6),
+    /// Those of IPv4, and those of IPv6 where there is such a thing.
+    fn both(asked: Asked) -> Result<(Elsewhere, Option<Elsewhere>), Failure> {
+        let way = failed(match asked.datagrams {
+            true => {
+                "the sandbox's way out, with UDP (it takes nf_tables with nft_redir, nft_chain_nat and nft_tproxy: see buntime doctor)"
+            }
+            false => {
+                "the sandbox's way out (it takes nf_tables with nft_redir and nft_chain_nat: see buntime doctor)"
+            }
+        });
+        let mut route = Route::open().map_err(&way)?;
+        let v4 = Ipv4Addr::LOCALHOST.into();
+        let v4 = Elsewhere::open(v4, asked, &mut route).map_err(&way)?;
+        let localhost = Ipv6Addr::LOCALHOST;
+        let v6 = match TcpListener::bind((localhost, 0)) {
+            Ok(_) => {
+                let open = Elsewhere::open(localhost.into(), asked, &mut route);
+                Some(open.map_err(&way)?)
+            }
+            // Nobody inside can connect by it either.
+            Err(error) if interface::is_without_v6(&error) => None,
+            Err(error) => return Err(way(error)),
         };
-        let names = UdpSocket::bind((localhost, 0))?;
+        Ok((v4, v6))
+    }
+
+    /// Leads everything there that is for another address than the loopback, on which `localhost` is, or than
+    /// the end of the link.
+    fn open(localhost: IpAddr, asked: Asked, route: &mut Route) -> io::Result<Elsewhere> {
+        let (family, number, end) = match localhost {
+            IpAddr::V4(_) => (
+                Family::V4,
+                libc::AF_INET,
+                asked.link.map(|subnet| subnet.gateway().0.into()),
+            ),
+            IpAddr::V6(_) => (
+                Family::V6,
+                libc::AF_INET6,
+                asked.link.map(|subnet| subnet.gateway().1.into()),
+            ),
+        };
+        let (led, at) = match end {
+            None => (Led::Leaving, localhost),
+            // What is redirected there has one of all addresses of the link.
+            Some(end) => (Led::Arriving(end), any(localhost)),
+        };
+        let listener = TcpListener::bind((at, 0))?;
+        let names = UdpSocket::bind((at, 0))?;
         let mut ports = Ports {
             connections: listener.local_addr()?.port(),
             names: names.local_addr()?.port(),
@@ -173,8 +197,8 @@ impl Elsewhere {
             false => None,
         };
         let loopback = route.index("lo")?;
-        route.keep_all_addresses(loopback, number)?;
-        netfilter::redirect_all(family, ports)?;
+        route.keep_all_addresses(loopback, number, asked.link.is_some())?;
+        netfilter::redirect_all(family, led, ports)?;
         Ok(Elsewhere {
             redirected: listener.into(),
             names: names.into(),
@@ -209,6 +233,13 @@ impl Elsewhere {
     }
 }
 
+fn any(of: IpAddr) -> IpAddr {
+    match of {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 /// An answer to an address that is not of the loopback would be taken for what is to go there.
 fn mark(names: &UdpSocket) -> Result<(), Failure> {
     datagrams::mark(names.as_fd()).map_err(failed(NAMES))
@@ -216,16 +247,4 @@ fn mark(names: &UdpSocket) -> Result<(), Failure> {
 
 fn failed(object: &'static str) -> impl Fn(io::Error) -> Failure {
     move |cause| Failure::new("open", object, cause)
-}
-
-/// Whether there is no such version of IP here.
-fn is_without(error: &io::Error) -> bool {
-    let without = [
-        libc::EAFNOSUPPORT,
-        libc::EADDRNOTAVAIL,
-        libc::EPROTONOSUPPORT,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|errno| without.contains(&errno))
 }

@@ -15,6 +15,7 @@ pub(super) fn seccomp_request(request: &LaunchRequest) -> SeccompRequest {
         exec_once: request.plan.exec == ExecPlan::Once,
         deny_memfd: matches!(request.plan.exec, ExecPlan::Programs(_)),
         network: request.plan.net != NetPlan::Sealed,
+        interfaces: request.link.is_some(),
         unix: unix_sockets(request),
         deny: request.plan.deny_syscalls.clone(),
         exec_at: None,

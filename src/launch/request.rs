@@ -9,6 +9,7 @@ use super::demand::Require;
 use super::doors::Asked;
 use super::enforced::Mechanism;
 use super::features::Features;
+use super::link::Subnet;
 use super::rlimits::AskedLimit;
 use crate::policy::{NetPlan, Plan, Policy};
 
@@ -27,6 +28,8 @@ pub struct LaunchRequest {
     pub channel: Option<ChannelRequest>,
     /// The port inside where programs find a proxy; there where the plan has an egress plane.
     pub proxy: Option<u16>,
+    /// An interface beside the loopback, and what addresses it has; there where the plan has an egress plane.
+    pub link: Option<Subnet>,
     /// What descriptors 0 to 2 become.
     pub stdio: StdioRequest,
     /// What this host can do, as probed.
@@ -57,6 +60,7 @@ impl LaunchRequest {
         (self.plan.net == NetPlan::Egress).then_some(Asked {
             proxy: self.proxy,
             datagrams: self.plan.datagrams,
+            link: self.link,
         })
     }
 }

@@ -14,7 +14,7 @@ use super::request::{LaunchRequest, Piece, StdioRequest};
 use super::rlimits::{ResourceLimits, UnheldLimit};
 use super::seccomp::Filters;
 use super::source::{OwnerMaps, Source};
-use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine};
+use super::{Bare, Cgroup, Enforced, Mechanism, State, bare, cgroup, confine, link};
 use crate::policy::{ExecPlan, Intercept, NetPlan};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{process, socket};
@@ -434,11 +434,8 @@ fn describe(
     enforced.full(
         "network namespace",
         match request.plan.net {
-            NetPlan::Egress if request.plan.datagrams => {
-                "loopback; every connection and every datagram elsewhere is the egress plane's to make"
-            }
-            NetPlan::Egress => "loopback; every connection elsewhere is the egress plane's to make",
-            NetPlan::None | NetPlan::Sealed => "loopback only",
+            NetPlan::Egress => link::described(request.link, request.plan.datagrams),
+            NetPlan::None | NetPlan::Sealed => "loopback only".to_owned(),
         },
     );
     enforced.full("ipc, uts and cgroup namespaces", "its own");

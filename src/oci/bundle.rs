@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::OciError;
 use super::mounts::{self, Mounted};
+use super::network::{self, Network};
 use super::program::Place;
 use super::{requests, root, settings};
 use crate::launch::rlimits::AskedLimit;
@@ -43,6 +44,8 @@ pub(super) struct Bundle {
     pub rlimits: Vec<AskedLimit>,
     /// System calls that fail with EPERM, beside the policy's.
     pub deny_syscalls: Vec<String>,
+    /// The interfaces that it chooses.
+    pub network: Option<Network>,
     /// What is carried more narrowly than it asks.
     pub remarks: Vec<Mechanism>,
 }
@@ -177,6 +180,7 @@ impl Bundle {
                 .push(settings::remark("root.readonly", State::Partial, how));
         }
         self.mounts = spec.mounts().clone().unwrap_or_default();
+        self.network = network::chosen(spec.annotations().as_ref())?;
         if spec.hostname().is_some() {
             self.hostname = spec.hostname().clone();
         }

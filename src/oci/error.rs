@@ -57,6 +57,14 @@ pub enum OciError {
         /// Why there are no namespaces.
         why: String,
     },
+    /// There is no use for the interface that is asked for, or no place.
+    #[error(
+        "cannot give the sandbox an interface (--network veth, or the bundle's annotation): {cause}"
+    )]
+    Network {
+        /// Why, and what to do.
+        cause: &'static str,
+    },
     /// The output directory cannot be used.
     #[error("cannot use the output directory {path}: {cause}")]
     Out {

@@ -16,6 +16,7 @@ mod grants;
 mod interpreter;
 mod mounts;
 mod named;
+mod network;
 mod prepare;
 mod program;
 mod proxy;
@@ -28,6 +29,7 @@ mod trust;
 mod world;
 
 pub use error::OciError;
+pub use network::Network;
 pub use prepare::{PrepareInput, Prepared, Target, WorkerFiles, prepare};
 pub use skeleton::write_python;
 pub use standing::Standing;

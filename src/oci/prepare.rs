@@ -13,6 +13,7 @@ use super::grants::bundle_grants;
 use super::interpreter::Interpreter;
 use super::mounts::Mounted;
 use super::named;
+use super::network::{self, Network};
 use super::program::{PATH, Place};
 use super::proxy;
 use super::root::{command_pieces, every_program, interpreter_pieces};
@@ -72,6 +73,8 @@ pub struct PrepareInput {
     pub out: Option<PathBuf>,
     /// Whether that may have contents already.
     pub out_keep: bool,
+    /// The interfaces, in the place of what the bundle chooses.
+    pub network: Option<Network>,
     /// The port inside of the proxy, 8080 unless given; 0 for none.
     pub proxy_port: Option<u16>,
     /// What programs trust where requests are read, in PEM.
@@ -199,16 +202,15 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         path: program.cwd.clone(),
     });
     pieces.extend(out.map(written));
-    for piece in &mut pieces {
-        if let Piece::Tmpfs {
-            path, executable, ..
-        } = piece
-        {
-            *executable = plan.private_executable.contains(path);
-        }
-    }
+    let may_run = |path: &PathBuf| plan.private_executable.contains(path);
+    pieces
+        .iter_mut()
+        .for_each(|piece| set_executable(piece, &may_run));
+    let asked = input.network.or(bundle.network);
+    let link = network::link(asked, plan.net, bare.is_none())?;
     let proxy = proxy::port(plan.net, input.proxy_port);
-    program.env.extend(proxy::variables(proxy, &program.env));
+    let told = proxy::variables(proxy, link, &program.env);
+    program.env.extend(told);
     if input.trusted.is_some() {
         trust::tell(&mut program.env);
     }
@@ -224,6 +226,7 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         program,
         channel,
         proxy,
+        link,
         stdio: input.stdio,
         features: input.features,
         hostname: bundle.hostname.unwrap_or_else(|| HOSTNAME.to_owned()),
@@ -242,6 +245,16 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         degraded,
         standing,
     })
+}
+
+/// Says of a private file system whether programs run from it.
+fn set_executable(piece: &mut Piece, may_run: &dyn Fn(&PathBuf) -> bool) {
+    if let Piece::Tmpfs {
+        path, executable, ..
+    } = piece
+    {
+        *executable = may_run(path);
+    }
 }
 
 /// The folder of the host that may be written.

@@ -31,7 +31,7 @@ const TOP: &Table = &[
     ("linux", Carried),
     (
         "annotations",
-        Narrowed("they are for other programs; nothing here reads them"),
+        Narrowed("they are for other programs; of them buntime.dev/network alone is read"),
     ),
     ("domainname", Refused(TAKE_OUT)),
     (

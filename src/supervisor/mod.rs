@@ -44,6 +44,7 @@ mod worker;
 
 pub use crate::launch::Require;
 pub use crate::launch::doctor::{Finding, Presence};
+pub use crate::oci::Network;
 pub use ask::AskRequest;
 pub use doctor::{Diagnosis, Whole, diagnose};
 pub use ending::Ending;

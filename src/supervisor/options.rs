@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::launch::Require;
+use crate::oci::Network;
 use crate::policy::Flags;
 
 /// What is to be run.
@@ -95,6 +96,8 @@ pub struct Surroundings {
     pub out: Option<PathBuf>,
     /// Whether that directory may have contents at the start.
     pub out_keep: bool,
+    /// The interfaces, in the place of what the bundle chooses.
+    pub network: Option<Network>,
     /// The port inside of the proxy, 8080 unless given; 0 for none.
     pub proxy_port: Option<u16>,
     /// An OCI bundle in place of the built-in one.

@@ -43,6 +43,22 @@ pub fn loopback_up() -> io::Result<()> {
     }
 }
 
+/// Whether it says that there is no IPv6 here, or that it is turned off.
+#[must_use]
+pub fn is_without_v6(error: &io::Error) -> bool {
+    let without = [
+        libc::EAFNOSUPPORT,
+        libc::EOPNOTSUPP,
+        libc::EADDRNOTAVAIL,
+        libc::EPROTONOSUPPORT,
+        // An interface on which `disable_ipv6` is set.
+        libc::EACCES,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| without.contains(&errno))
+}
+
 /// The addresses of every interface of one network namespace.
 ///
 /// They are asked for anew whenever the kernel has told of a change, which it does before anybody can

@@ -1,7 +1,7 @@
 //! `setns(2)` and `unshare(2)` for a single-threaded process.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A network namespace, of sched.h.
 pub const CLONE_NEWNET: u64 = libc::CLONE_NEWNET as u64;
@@ -24,6 +24,20 @@ fn checked(result: libc::c_long) -> io::Result<()> {
 pub fn enter(of: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     // SAFETY: setns(2) takes integers.
     checked(unsafe { libc::syscall(libc::SYS_setns, of.as_raw_fd(), flags) })
+}
+
+/// The network namespace of a socket (ioctl_ns(2) has its like of processes).
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN over it.
+pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// Of `linux/sockios.h`.
+    const SIOCGSKNS: libc::c_ulong = 0x894c;
+    // SAFETY: SIOCGSKNS takes no argument.
+    let raw = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _) };
+    checked(raw.into())?;
+    // SAFETY: the kernel has just made `raw`, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// Whether the calling process is in a user namespace besides the first: that one maps every id

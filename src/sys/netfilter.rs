@@ -4,6 +4,7 @@
 //! network (`linux/netfilter/nf_tables.h`).
 
 use std::io;
+use std::net::IpAddr;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
@@ -18,10 +19,10 @@ const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
 const NESTED: u16 = 1 << 15;
 /// The size of `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// Both the names of the table and of its chain.
+/// Both the names of the table and of the chain in it that changes where things go.
 const NAME: &[u8] = b"buntime\0";
-/// The chain of the datagrams in it.
-const OF_DATAGRAMS: &[u8] = b"datagrams\0";
+/// `NF_ACCEPT` of `linux/netfilter.h`.
+const ACCEPT: u32 = 1;
 
 /// A version of IP, and where its own loopback is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +44,23 @@ impl Family {
     fn localhost(self) -> &'static [u8] {
         match self {
             Family::V4 => &[127, 0, 0, 1],
-            Family::V6 => self.loopback().1,
+            Family::V6 => self.loopback(),
         }
     }
 
-    /// Where in a packet its destination begins, and the first bytes of it by which a loopback
-    /// address is known.
-    fn loopback(self) -> (u32, &'static [u8]) {
+    /// The first bytes of an address by which it is known for one of the loopback.
+    fn loopback(self) -> &'static [u8] {
         match self {
-            Family::V4 => (16, &[127]),
-            Family::V6 => (24, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            Family::V4 => &[127],
+            Family::V6 => &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        }
+    }
+
+    /// Where in a packet its destination begins.
+    fn destination(self) -> u32 {
+        match self {
+            Family::V4 => 16,
+            Family::V6 => 24,
         }
     }
 }
@@ -72,12 +80,24 @@ pub struct Ports {
 /// mark takes CAP_NET_ADMIN or CAP_NET_RAW.
 pub const MARK: u32 = 0x6275_6e74;
 
-/// Sends what begins in this network, and is not for its loopback, to ports on the loopback.
+/// What is led to the ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Led {
+    /// What begins in this network and is not for its loopback.
+    Leaving,
+    /// What arrives over a link of it; connections to this address, of the same version of IP, stay as they are. Other
+    /// protocols are dropped.
+    Arriving(IpAddr),
+}
+
+/// Leads packets to ports of this machine: those that leave to ports on the loopback, those that arrive to
+/// ports on every address.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN over the namespace, `EPROTONOSUPPORT` without nfnetlink, `EINVAL`
 /// or `ENOENT` where the kernel lacks nf_tables or an expression.
-pub fn redirect_all(family: Family, ports: Ports) -> io::Result<()> {
+pub fn redirect_all(family: Family, led: Led, ports: Ports) -> io::Result<()> {
+    let made = batch_of(family, led, ports);
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -86,18 +106,6 @@ pub fn redirect_all(family: Family, ports: Ports) -> io::Result<()> {
     )?;
     let mut batch = Vec::new();
     message(&mut batch, BATCH_BEGIN, (0, 0), (0, SUBSYSTEM), &[]);
-    let mut made = vec![
-        (NEW_TABLE, table()),
-        (NEW_CHAIN, chain(NAME)),
-        (NEW_RULE, rule(family, Of::Connections, ports.connections)),
-        (NEW_RULE, rule(family, Of::Names, ports.names)),
-    ];
-    if let Some(port) = ports.datagrams {
-        made.extend([
-            (NEW_CHAIN, chain(OF_DATAGRAMS)),
-            (NEW_RULE, rule(family, Of::Datagrams, port)),
-        ]);
-    }
     let mut sequence = 0;
     for (kind, body) in &made {
         sequence += 1;
@@ -125,6 +133,46 @@ pub fn redirect_all(family: Family, ports: Ports) -> io::Result<()> {
         taken += acknowledged(&space[..length])?;
     }
     Ok(())
+}
+
+/// What is made, in order.
+fn batch_of(family: Family, led: Led, ports: Ports) -> Vec<(u16, Vec<u8>)> {
+    let (redirecting, own) = match led {
+        Led::Leaving => (Chain::REDIRECTING, family.loopback().to_vec()),
+        Led::Arriving(IpAddr::V4(own)) => (Chain::REDIRECTING_ARRIVALS, own.octets().to_vec()),
+        Led::Arriving(IpAddr::V6(own)) => (Chain::REDIRECTING_ARRIVALS, own.octets().to_vec()),
+    };
+    let connections = leading(family, Of::Connections, &own, ports.connections);
+    let loopback = family.loopback();
+    let mut made = vec![
+        (NEW_TABLE, table()),
+        (NEW_CHAIN, redirecting.made()),
+        (NEW_RULE, connections),
+        (NEW_RULE, leading(family, Of::Names, loopback, ports.names)),
+    ];
+    if let Some(port) = ports.datagrams {
+        made.extend([
+            (NEW_CHAIN, Chain::DATAGRAMS.made()),
+            (NEW_RULE, leading(family, Of::Datagrams, loopback, port)),
+        ]);
+    }
+    if led != Led::Leaving {
+        made.extend([
+            (NEW_CHAIN, Chain::TAKEN.made()),
+            (NEW_RULE, taken(libc::IPPROTO_TCP, &[])),
+            // Where nobody takes it, its sender hears so.
+            (NEW_RULE, taken(libc::IPPROTO_UDP, &[])),
+        ]);
+        if family == Family::V6 {
+            // By these the ends of a link find each other (RFC 4861).
+            const NEIGHBOUR_SOLICITATION: u8 = 135;
+            const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+            for kind in [NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT] {
+                made.push((NEW_RULE, taken(libc::IPPROTO_ICMPV6, &[kind])));
+            }
+        }
+    }
+    made
 }
 
 /// How many of our messages the kernel says that it has carried out.
@@ -193,38 +241,77 @@ fn table() -> Vec<u8> {
     attribute(1, NAME)
 }
 
-/// At the hook for what begins here, where destinations are changed; of datagrams at the one for what
-/// arrives, where sockets are chosen.
-fn chain(name: &[u8]) -> Vec<u8> {
-    const ARRIVING: u32 = 0;
-    const LOCAL_OUT: u32 = 3;
-    const MANGLE: i32 = -150;
-    const DESTINATION_NAT: i32 = -100;
-    let (kind, at, priority): (&[u8], _, _) = match name == OF_DATAGRAMS {
-        true => (b"filter\0", ARRIVING, MANGLE),
-        false => (b"nat\0", LOCAL_OUT, DESTINATION_NAT),
-    };
-    // NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY
-    let hook = [number(1, at), number(2, priority.cast_unsigned())];
-    // NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_TYPE
-    [
-        attribute(1, NAME),
-        attribute(3, name),
-        nested(4, &hook),
-        attribute(7, kind),
-    ]
-    .concat()
+/// A chain at a hook of the kernel's (`linux/netfilter.h`, `linux/netfilter_ipv4.h`).
+struct Chain {
+    name: &'static [u8],
+    kind: &'static [u8],
+    hook: u32,
+    priority: i32,
+    /// What becomes of what no rule in it ends.
+    policy: u32,
 }
 
-/// What a rule is about.
+impl Chain {
+    const PREROUTING: u32 = 0;
+    const INPUT: u32 = 1;
+    const OUTPUT: u32 = 3;
+    const DROP: u32 = 0;
+    const DESTINATION_NAT: i32 = -100;
+
+    const REDIRECTING: Chain = Chain {
+        name: NAME,
+        kind: b"nat\0",
+        hook: Chain::OUTPUT,
+        priority: Chain::DESTINATION_NAT,
+        policy: ACCEPT,
+    };
+    const REDIRECTING_ARRIVALS: Chain = Chain {
+        hook: Chain::PREROUTING,
+        ..Chain::REDIRECTING
+    };
+    /// Before destinations are changed, where sockets are chosen.
+    const DATAGRAMS: Chain = Chain {
+        name: b"datagrams\0",
+        kind: b"filter\0",
+        hook: Chain::PREROUTING,
+        priority: -150,
+        policy: ACCEPT,
+    };
+    const TAKEN: Chain = Chain {
+        name: b"taken\0",
+        kind: b"filter\0",
+        hook: Chain::INPUT,
+        priority: 0,
+        policy: Chain::DROP,
+    };
+
+    /// The message that makes it.
+    fn made(&self) -> Vec<u8> {
+        // NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY
+        let hook = [
+            number(1, self.hook),
+            number(2, self.priority.cast_unsigned()),
+        ];
+        // NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE
+        [
+            attribute(1, NAME),
+            attribute(3, self.name),
+            nested(4, &hook),
+            number(5, self.policy),
+            attribute(7, self.kind),
+        ]
+        .concat()
+    }
+}
+
+/// What is led by a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
     /// `meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :port`
     Connections,
     /// `meta l4proto udp ip daddr != 127.0.0.0/8 udp dport 53 redirect to :port`
     Names,
-    /// `meta mark != MARK meta l4proto udp ip daddr != 127.0.0.0/8 tproxy to 127.0.0.1:port`. Names have
-    /// another destination by then.
+    /// `meta mark != MARK meta l4proto udp ip daddr != 127.0.0.0/8 udp dport != 53 tproxy to 127.0.0.1:port`
     Datagrams,
 }
 
@@ -271,16 +358,43 @@ fn immediate(register: u32, value: &[u8]) -> Vec<u8> {
     expression(b"immediate\0", &data)
 }
 
-/// [`Of`], which leads to this port.
-fn rule(family: Family, of: Of, port: u16) -> Vec<u8> {
+/// A rule of `chain`.
+fn rule(chain: &Chain, expressions: &[Vec<u8>]) -> Vec<u8> {
+    // NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS
+    [
+        attribute(1, NAME),
+        attribute(2, chain.name),
+        nested(4, expressions),
+    ]
+    .concat()
+}
+
+const META_PROTOCOL: u32 = 16;
+const TRANSPORT_HEADER: u32 = 2;
+
+/// `meta l4proto … accept`, where its header begins so.
+fn taken(protocol: libc::c_int, header: &[u8]) -> Vec<u8> {
+    const VERDICT: u32 = 0;
+    let mut expressions = vec![meta(META_PROTOCOL), compare(EQUAL, &[protocol as u8])];
+    if !header.is_empty() {
+        expressions.extend([
+            payload(TRANSPORT_HEADER, 0, header.len()),
+            compare(EQUAL, header),
+        ]);
+    }
+    // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA of NFTA_DATA_VERDICT of NFTA_VERDICT_CODE
+    let verdict = nested(2, &[nested(2, &[number(1, ACCEPT)])]);
+    expressions.push(expression(b"immediate\0", &[number(1, VERDICT), verdict]));
+    rule(&Chain::TAKEN, &expressions)
+}
+
+/// [`Of`], which leads to this port, but for destinations that begin so.
+fn leading(family: Family, of: Of, own: &[u8], port: u16) -> Vec<u8> {
     const META_MARK: u32 = 3;
-    const PROTOCOL: u32 = 16;
     const NETWORK_HEADER: u32 = 1;
-    const TRANSPORT_HEADER: u32 = 2;
     /// Where in a header of UDP the destination's port begins.
     const DESTINATION_PORT: u32 = 2;
     const DOMAIN: u16 = 53;
-    let (destination, loopback) = family.loopback();
     let protocol = match of {
         Of::Connections => libc::IPPROTO_TCP,
         Of::Names | Of::Datagrams => libc::IPPROTO_UDP,
@@ -291,15 +405,20 @@ fn rule(family: Family, of: Of, port: u16) -> Vec<u8> {
         expressions.extend([meta(META_MARK), compare(DIFFERENT, &MARK.to_ne_bytes())]);
     }
     expressions.extend([
-        meta(PROTOCOL),
+        meta(META_PROTOCOL),
         compare(EQUAL, &[protocol as u8]),
-        payload(NETWORK_HEADER, destination, loopback.len()),
-        compare(DIFFERENT, loopback),
+        payload(NETWORK_HEADER, family.destination(), own.len()),
+        compare(DIFFERENT, own),
     ]);
-    if of == Of::Names {
+    let is_name = match of {
+        Of::Connections => None,
+        Of::Names => Some(EQUAL),
+        Of::Datagrams => Some(DIFFERENT),
+    };
+    if let Some(how) = is_name {
         expressions.extend([
             payload(TRANSPORT_HEADER, DESTINATION_PORT, 2),
-            compare(EQUAL, &DOMAIN.to_be_bytes()),
+            compare(how, &DOMAIN.to_be_bytes()),
         ]);
     }
     let port = port.to_be_bytes();
@@ -323,16 +442,9 @@ fn rule(family: Family, of: Of, port: u16) -> Vec<u8> {
             ),
         ]),
     }
-    let chain = if of == Of::Datagrams {
-        OF_DATAGRAMS
-    } else {
-        NAME
+    let chain = match of {
+        Of::Connections | Of::Names => Chain::REDIRECTING,
+        Of::Datagrams => Chain::DATAGRAMS,
     };
-    // NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS
-    [
-        attribute(1, NAME),
-        attribute(2, chain),
-        nested(4, &expressions),
-    ]
-    .concat()
+    rule(&chain, &expressions)
 }

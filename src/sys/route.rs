@@ -36,6 +36,30 @@ pub struct Address {
     attributes: Vec<(u16, Vec<u8>)>,
 }
 
+impl Address {
+    /// This one, of a network whose part of it has `prefix` bits. Nobody else has it, so that it can be
+    /// used at once.
+    #[must_use]
+    pub fn fixed(ip: IpAddr, prefix: u8) -> Address {
+        const WITHOUT_ASKING: u32 = libc::IFA_F_NODAD;
+        let (family, bytes, mut attributes) = match ip {
+            IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), Vec::new()),
+            IpAddr::V6(ip) => {
+                let flags = WITHOUT_ASKING.to_ne_bytes().to_vec();
+                let flags = vec![(libc::IFA_FLAGS, flags)];
+                (libc::AF_INET6, ip.octets().to_vec(), flags)
+            }
+        };
+        let named = [libc::IFA_ADDRESS, libc::IFA_LOCAL];
+        attributes.extend(named.map(|kind| (kind, bytes.clone())));
+        Address {
+            family: family as u8,
+            prefix,
+            attributes,
+        }
+    }
+}
+
 impl Route {
     /// Opens the tables of the calling thread's namespace, of which they stay.
     ///
@@ -143,6 +167,41 @@ impl Route {
         self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
     }
 
+    /// Makes two interfaces (veth(4)), each of which gets what the other sends: one here, and one in another
+    /// namespace. `mtu` is the longest packet in bytes.
+    ///
+    /// # Errors
+    /// `EEXIST` when a name is taken, `EOPNOTSUPP` where the kernel has no veth, `EPERM` without
+    /// CAP_NET_ADMIN over both namespaces.
+    pub fn add_pair(
+        &mut self,
+        name: &str,
+        mtu: u32,
+        (peer, namespace): (&str, BorrowedFd<'_>),
+    ) -> io::Result<()> {
+        // `linux/if_link.h`, `linux/veth.h`
+        const INFO_KIND: u16 = 1;
+        const INFO_DATA: u16 = 2;
+        const PEER: u16 = 1;
+        let end = |name: &str| {
+            let mut body = vec![0; LINK];
+            push(&mut body, libc::IFLA_IFNAME, &text(name));
+            push(&mut body, libc::IFLA_MTU, &mtu.to_ne_bytes());
+            body
+        };
+        let mut other = end(peer);
+        let descriptor = namespace.as_raw_fd().to_ne_bytes();
+        push(&mut other, libc::IFLA_NET_NS_FD, &descriptor);
+        let (mut data, mut info) = (Vec::new(), Vec::new());
+        push(&mut data, PEER, &other);
+        push(&mut info, INFO_KIND, b"veth");
+        push(&mut info, INFO_DATA, &data);
+        let mut body = end(name);
+        push(&mut body, libc::IFLA_LINKINFO, &info);
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        self.ask(libc::RTM_NEWLINK, flags, &body).map(|_| ())
+    }
+
     /// Gives an interface an address.
     ///
     /// # Errors
@@ -166,27 +225,59 @@ impl Route {
         self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
     }
 
-    /// Makes every address of a family (`AF_INET`, `AF_INET6`) the namespace's own, so that a
-    /// connection to any of them stays in it.
+    /// Makes every address of a family (`AF_INET`, `AF_INET6`) the namespace's own, so that what is for any
+    /// of them stays in it; `but_linked` leaves out those to which an interface leads.
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_ADMIN over the namespace, `EOPNOTSUPP` or `EAFNOSUPPORT` where the
     /// kernel has no such family.
-    pub fn keep_all_addresses(&mut self, index: u32, family: libc::c_int) -> io::Result<()> {
-        const FOR_THIS_HOST: u8 = libc::RT_SCOPE_HOST;
-        // A `struct rtmsg`: no prefix at all, in the table of the host's own addresses.
-        let mut body = vec![
-            family as u8,
-            0,
-            0,
-            0,
-            libc::RT_TABLE_LOCAL,
-            libc::RTPROT_BOOT,
-            FOR_THIS_HOST,
-            libc::RTN_LOCAL,
-        ];
+    pub fn keep_all_addresses(
+        &mut self,
+        index: u32,
+        family: libc::c_int,
+        but_linked: bool,
+    ) -> io::Result<()> {
+        // That of the host's own addresses is looked at before any other.
+        let table = match but_linked {
+            true => libc::RT_TABLE_MAIN,
+            false => libc::RT_TABLE_LOCAL,
+        };
+        let kind = (table, libc::RT_SCOPE_HOST, libc::RTN_LOCAL);
+        self.add_default(index, family, kind, &[])
+    }
+
+    /// Sends what no other route leads anywhere to `gateway`.
+    ///
+    /// # Errors
+    /// `EEXIST` when there is such a route, `ENETUNREACH` when the interface does not lead to it.
+    pub fn send_all_to(&mut self, index: u32, gateway: IpAddr) -> io::Result<()> {
+        let kind = (
+            libc::RT_TABLE_MAIN,
+            libc::RT_SCOPE_UNIVERSE,
+            libc::RTN_UNICAST,
+        );
+        match gateway {
+            IpAddr::V4(ip) => self.add_default(index, libc::AF_INET, kind, &ip.octets()),
+            IpAddr::V6(ip) => self.add_default(index, libc::AF_INET6, kind, &ip.octets()),
+        }
+    }
+
+    /// A route without any prefix.
+    fn add_default(
+        &mut self,
+        index: u32,
+        family: libc::c_int,
+        (table, scope, kind): (u8, u8, u8),
+        gateway: &[u8],
+    ) -> io::Result<()> {
+        // A `struct rtmsg`.
+        let mut body = vec![family as u8, 0, 0, 0];
+        body.extend([table, libc::RTPROT_BOOT, scope, kind]);
         body.extend(0_u32.to_ne_bytes());
         push(&mut body, libc::RTA_OIF, &index.to_ne_bytes());
+        if !gateway.is_empty() {
+            push(&mut body, libc::RTA_GATEWAY, gateway);
+        }
         let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         self.ask(libc::RTM_NEWROUTE, flags, &body).map(|_| ())
     }

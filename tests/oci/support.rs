@@ -84,6 +84,7 @@ pub fn input(target: Target, layers: Vec<Layer>) -> PrepareInput {
         cwd: Some("/tmp".into()),
         out: None,
         out_keep: false,
+        network: None,
         proxy_port: None,
         trusted: None,
         bundle: None,

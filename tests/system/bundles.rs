@@ -211,6 +211,42 @@ fn mounts_and_filters_of_a_bundle_hold() {
     assert!(done.stderr().contains("linux.sysctl"), "{done}");
 }
 
+/// What interfaces a sandbox has is its bundle's to choose where no flag does.
+#[test]
+fn a_bundle_chooses_its_interfaces() {
+    let _alone = alone();
+    if !is_root("a_bundle_chooses_its_interfaces") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let bundle = foreign(&scratch, "runc");
+    let chosen = |choice: &str| {
+        configure(&bundle, |value| {
+            value["annotations"] = json!({ "buntime.dev/network": choice, "other": "x" });
+        });
+    };
+    let run = |flags: &[&str]| {
+        let run = buntime(["run", "--quiet", "--bundle", &bundle]);
+        let command = ["--", "cat", "/proc/net/dev"];
+        run.args(flags).args(command).run()
+    };
+    let net = "--allow-net=allowed.example";
+    chosen("veth");
+    let done = run(&[net]).expect(0);
+    assert!(done.stdout().contains("eth0:"), "{done}");
+    let done = run(&[net, "--network", "loopback"]).expect(0);
+    assert!(!done.stdout().contains("eth0:"), "{done}");
+    let done = run(&[]).expect(125);
+    assert!(
+        done.stderr().contains("the policy lets nothing leave"),
+        "{done}"
+    );
+    chosen("bridge");
+    let done = run(&[net]).expect(125);
+    let why = "annotations.buntime.dev/network is \"bridge\": write \"loopback\" or \"veth\"";
+    assert!(done.stderr().contains(why), "{done}");
+}
+
 #[test]
 fn another_root_runs_what_is_in_it() {
     let _alone = alone();

@@ -232,6 +232,7 @@ impl Birth<'_> {
             // Memory that is no process's would be beside the limit of its address space.
             deny_memfd: true,
             network: false,
+            interfaces: false,
             // Pairs of connected streams are left: one of datagrams could send to any socket of
             // the host, and nothing else here would keep it from that.
             unix: false,

@@ -96,6 +96,7 @@ impl WayOut {
         let asked = Asked {
             proxy: None,
             datagrams: shape.datagrams,
+            link: None,
         };
         let doors = Doors::from_carried(asked, &mut doors)?;
         let mut resolvers = Vec::new();
@@ -144,6 +145,7 @@ pub(super) fn enclose(
         doors: Doors::open(Asked {
             proxy: None,
             datagrams,
+            link: None,
         })?,
         resolvers: resolvers().map_err(failed("open", "the container's resolver"))?,
     };

@@ -10,9 +10,9 @@ use super::namespaces::enter;
 use super::place::Place;
 use super::remedy::Remedy;
 use super::stop::Stop;
-use crate::sys::netfilter::{self, Family, Ports};
+use crate::sys::netfilter::{self, Family, Led, Ports};
 use crate::sys::route::Route;
-use crate::sys::{datagrams, interface};
+use crate::sys::{datagrams, interface, namespace};
 
 /// A documentation address (RFC 5737), which no host has.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -47,6 +47,12 @@ pub(super) fn probes() -> Vec<Probe> {
              (modprobe nf_tables nft_redir nft_chain_nat nft_tproxy)",
             |_| taken(),
         ),
+        probe(
+            "interface (veth)",
+            "--network veth",
+            "CONFIG_VETH (modprobe veth)",
+            |_| linked(),
+        ),
     ]
 }
 
@@ -71,7 +77,7 @@ fn kept_inside() -> Result<TcpListener, Stop> {
         .index("lo")
         .map_err(Stop::refused("finding the loopback"))?;
     route
-        .keep_all_addresses(loopback, libc::AF_INET)
+        .keep_all_addresses(loopback, libc::AF_INET, false)
         .map_err(Stop::refused("adding a local default route"))?;
     TcpStream::connect_timeout(&there, PATIENCE)
         .map_err(Stop::refused("connecting to an address outside"))?;
@@ -89,7 +95,7 @@ fn redirected() -> Result<(), Stop> {
         names: port,
         datagrams: None,
     };
-    netfilter::redirect_all(Family::V4, ports)
+    netfilter::redirect_all(Family::V4, Led::Leaving, ports)
         .map_err(Stop::refused("adding a redirect over nfnetlink"))?;
     let other = SocketAddr::from((ELSEWHERE, if port == 80 { 81 } else { 80 }));
     match TcpStream::connect_timeout(&other, PATIENCE) {
@@ -114,7 +120,7 @@ fn taken() -> Result<(), Stop> {
         names: port,
         datagrams: Some(port),
     };
-    netfilter::redirect_all(Family::V4, ports)
+    netfilter::redirect_all(Family::V4, Led::Leaving, ports)
         .map_err(Stop::refused("adding a rule for datagrams over nfnetlink"))?;
     let program =
         UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(Stop::unprepared("listening"))?;
@@ -130,5 +136,23 @@ fn taken() -> Result<(), Stop> {
             taken.to
         ))),
         Err(error) => Err(Stop::NoEffect(format!("a datagram is not taken: {error}"))),
+    }
+}
+
+fn linked() -> Result<(), Stop> {
+    enter(libc::CLONE_NEWNET as u64)?;
+    let socket =
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(Stop::unprepared("listening"))?;
+    let own = namespace::of_socket(socket.as_fd())
+        .map_err(Stop::unprepared("finding its own network namespace"))?;
+    let mut route = Route::open().map_err(Stop::refused("opening rtnetlink"))?;
+    route
+        .add_pair("probe0", 1500, ("probe1", own.as_fd()))
+        .map_err(Stop::refused("making a pair of interfaces"))?;
+    match route.index("probe1") {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Stop::NoEffect(format!(
+            "its second end cannot be found: {error}"
+        ))),
     }
 }

@@ -17,6 +17,7 @@ mod conditions;
 mod intercepted;
 mod names;
 mod rules;
+mod sockets;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -56,6 +57,9 @@ pub struct SeccompRequest {
     pub deny_memfd: bool,
     /// Permit TCP and UDP sockets of AF_INET and AF_INET6 (the network namespace holds the rest).
     pub network: bool,
+    /// Permit sockets of rtnetlink(7) beside those of `network`: by them programs learn what interfaces there
+    /// are, which takes no right, and change them, which takes one that no worker has.
+    pub interfaces: bool,
     /// Permit AF_UNIX sockets that can be connected, or send, to a path. A pair of them that is
     /// connected for good is always permitted.
     pub unix: bool,

@@ -11,7 +11,7 @@ use seccompiler::SeccompRule;
 use syscalls::Sysno;
 
 use super::conditions::{Condition, constant, different, equal, masked, rules, whole};
-use super::{SeccompError, SeccompRequest};
+use super::{SeccompError, SeccompRequest, sockets};
 use crate::policy::Perm;
 
 /// The newest system call that was reviewed for this table: file_setattr, Linux 6.17.
@@ -149,9 +149,6 @@ const HIDDEN: &[Sysno] = &[Sysno::clone3, Sysno::openat2];
 /// exit signal there and has no meaning; only unshare and clone3 take it.
 pub(super) const CLONE_NEW_ANY: u64 = 0x7e02_0000;
 
-/// Obsolete, so libc deprecates its name; the kernel still turns it into AF_PACKET under AF_INET.
-const SOCK_PACKET: i32 = 10;
-
 /// S_ISUID and S_ISGID.
 const SET_ID: u64 = 0o6000;
 
@@ -190,7 +187,7 @@ pub(super) fn table(request: &SeccompRequest) -> Result<BTreeMap<i64, Handling>,
     }
     init(&mut table, super::receivers(request.intercept))?;
     modes(&mut table)?;
-    sockets(&mut table, request)?;
+    sockets::add(&mut table, request)?;
     super::intercepted::hold(&mut table, request.intercept)?;
     if let Some(alone) = &request.alone {
         super::alone::hold(&mut table, alone)?;
@@ -330,89 +327,6 @@ fn nodes(table: &mut Table, sysno: Sysno, mode: u8) -> Result<(), SeccompError> 
 
 /// Of linux/fcntl.h, Linux 6.19.
 const F_SETDELEG: libc::c_int = 1024 + 16;
-
-/// The kernel's mask for a type without SOCK_NONBLOCK and SOCK_CLOEXEC (`linux/net.h`).
-const SOCK_TYPE_MASK: u64 = 0xf;
-
-/// Socket families by argument. Under AF_INET and AF_INET6 only plain TCP and UDP: SOCK_RAW, and
-/// SOCK_PACKET which the kernel turns into AF_PACKET, are refused, and other protocols (SCTP,
-/// DCCP, MPTCP, ICMP) answer as on a kernel without them.
-fn sockets(table: &mut Table, request: &SeccompRequest) -> Result<(), SeccompError> {
-    let unix = constant(libc::AF_UNIX);
-    // Each end of a pair for datagrams can still send to any path, and be connected to another.
-    let connected = |kind| vec![equal(0, unix), masked(1, SOCK_TYPE_MASK, constant(kind))];
-    let pairs = if request.unix {
-        vec![vec![equal(0, unix)]]
-    } else {
-        vec![
-            connected(libc::SOCK_STREAM),
-            connected(libc::SOCK_SEQPACKET),
-        ]
-    };
-    table.admit(Sysno::socketpair, &pairs, libc::EAFNOSUPPORT)?;
-
-    let mut families = Vec::new();
-    if request.unix {
-        families.push(unix);
-    }
-    if request.network {
-        families.extend([constant(libc::AF_INET), constant(libc::AF_INET6)]);
-    }
-    if families.is_empty() {
-        table.refuse(Sysno::socket, libc::EAFNOSUPPORT);
-        return Ok(());
-    }
-    let foreign: Vec<Condition> = families
-        .iter()
-        .map(|family| different(0, *family))
-        .collect();
-    let mut clauses = vec![Clause::Refuse {
-        when: rules(Sysno::socket, &[foreign])?,
-        errno: libc::EAFNOSUPPORT,
-    }];
-    if request.network {
-        clauses.extend(internet_only_tcp_and_udp(request.unix)?);
-    }
-    table
-        .0
-        .insert(i64::from(Sysno::socket.id()), Handling::Compare(clauses));
-    Ok(())
-}
-
-fn internet_only_tcp_and_udp(unix: bool) -> Result<[Clause; 3], SeccompError> {
-    let families = [constant(libc::AF_INET), constant(libc::AF_INET6)];
-    let typed = |kinds: [i32; 2]| {
-        families.iter().flat_map(move |family| {
-            kinds.map(|kind| vec![equal(0, *family), masked(1, SOCK_TYPE_MASK, constant(kind))])
-        })
-    };
-    let raw: Vec<_> = typed([libc::SOCK_RAW, SOCK_PACKET]).collect();
-    let protocol = |protocol| different(2, constant(protocol));
-    let foreign = vec![
-        different(0, constant(libc::AF_UNIX)),
-        protocol(0),
-        protocol(libc::IPPROTO_TCP),
-        protocol(libc::IPPROTO_UDP),
-    ];
-    let mut plain: Vec<_> = typed([libc::SOCK_STREAM, libc::SOCK_DGRAM]).collect();
-    if unix {
-        plain.push(vec![equal(0, constant(libc::AF_UNIX))]);
-    }
-    Ok([
-        Clause::Refuse {
-            when: rules(Sysno::socket, &raw)?,
-            errno: libc::EPERM,
-        },
-        Clause::Refuse {
-            when: rules(Sysno::socket, &[foreign])?,
-            errno: libc::EPROTONOSUPPORT,
-        },
-        Clause::Admit {
-            only: rules(Sysno::socket, &plain)?,
-            errno: libc::EPROTONOSUPPORT,
-        },
-    ])
-}
 
 /// The table while it grows.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use buntime::policy::{HOST_NAME, Layer, Policy, Proto, Request, Vars};
 use serde_json::{Value, json};
 
-use super::{Seen, tried};
+use super::{Seen, VETH, tried_by};
 use crate::support::chance::{Chance, given};
 use crate::support::{alone, is_root};
 
@@ -199,7 +199,8 @@ fn fates(way: usize, answer: &Value) -> Vec<Fate> {
     }
 }
 
-/// Goes everywhere by every way under one policy, and gives how often what came of it.
+/// Goes everywhere by every way under one policy, with an interface or without, and gives how often what came
+/// of it.
 fn compare(chance: &mut Chance) -> [usize; 4] {
     let document = super::policy(
         chance.of::<&str>(&["deny", "deny", "allow"]),
@@ -218,7 +219,8 @@ fn compare(chance: &mut Chance) -> [usize; 4] {
         .map(|(way, target, port)| attempt(*way, target, *port))
         .collect();
     let mut counts = [0; 4];
-    let seen: Seen = tried(&document, &asked);
+    let interface = *chance.of(&[&[][..], VETH]);
+    let seen: Seen = tried_by(interface, None, &document, &asked);
     let answers = seen.answers();
     for ((way, target, port), answer) in cases.iter().zip(&answers) {
         let fate = expected(&policy, target, *port);

@@ -29,7 +29,7 @@ const BYTES: &str = r#"
 import http.client, os, socket, sys, time
 many = 3 << 20
 def proxied(host):
-    end = http.client.HTTPConnection("127.0.0.1", 8080)
+    end = http.client.HTTPConnection(os.environ["http_proxy"].split("/")[2])
     end.set_tunnel(host, 80)
     return end
 def down(end):

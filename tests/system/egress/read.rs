@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::tools::{BUN, WITHOUT_PROXY, show_bun};
-use super::{Seen, on_host, policy};
+use super::{Seen, interface, on_host, policy};
 use crate::support::{Child, PYTHON, Scratch, alone, is_root, recorded};
 
 const CERTIFICATES: &str = include_str!("read/certificates.sh");
@@ -67,7 +67,7 @@ pub fn run(scratch: &Scratch, policy: &Value, flags: &[&str], command: &[&str]) 
     let policy = scratch.file("policy.json", policy.to_string().as_bytes());
     let binary = scratch.binary();
     let host = ["env", &authority, &binary, "run", "--policy", &policy];
-    let words = [&host[..], flags, &["--"], command].concat();
+    let words = [&host[..], interface(), flags, &["--"], command].concat();
     let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     on_host(scratch, &words)
 }

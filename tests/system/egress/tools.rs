@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Seen, on_host, policy};
+use super::{Seen, interface, on_host, policy};
 use crate::support::{Child, PYTHON, Scratch, alone, is_root};
 
 const PLANTED: &str = include_str!("tools/planted.py");
@@ -71,9 +71,12 @@ fn said(sandboxed: bool, ways: &[&str], script: &str) -> Seen {
     show_bun(&mut policy);
     let policy = scratch.file("policy.json", policy.to_string().as_bytes());
     let (buntime, bun) = (scratch.binary(), format!("{BUN}/bun"));
-    let sandbox = [&buntime, "run", "--policy", &policy, "--quiet", "--"];
-    let sandbox = if sandboxed { &sandbox[..] } else { &[] };
-    let words = [sandbox, ways, &["sh", "-c", script, "sh", &bun]].concat();
+    let sandbox = [&buntime, "run", "--policy", &policy, "--quiet"];
+    let sandbox = match sandboxed {
+        true => [&sandbox[..], interface(), &["--"]].concat(),
+        false => Vec::new(),
+    };
+    let words = [&sandbox[..], ways, &["sh", "-c", script, "sh", &bun]].concat();
     let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     let seen = on_host(&scratch, &words);
     assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);

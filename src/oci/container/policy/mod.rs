@@ -15,6 +15,7 @@ use super::VerbError;
 use super::record::ProcessRecord;
 use crate::launch::container::{Confinement, ContainerPolicy};
 use crate::launch::{Mechanism, State};
+use crate::oci::network::{self, Network};
 use crate::policy::{CHANNEL, Layer, LoadError, Policy, Vars, shipped_names, shipped_text};
 
 pub(super) use egress::Egress;
@@ -383,6 +384,14 @@ fn unheld(policy: &Policy, spec: &Spec, landlock_abi: u32) -> Vec<Mechanism> {
             detail,
         });
     };
+    match network::chosen(spec.annotations().as_ref()) {
+        Ok(None | Some(Network::Loopback)) => {}
+        Ok(Some(Network::Veth)) => {
+            let detail = "the network of a container has no interface but its loopback";
+            note(network::ANNOTATION, detail.to_owned());
+        }
+        Err(cause) => note(network::ANNOTATION, cause),
+    }
     if policy.limits().output.is_some() && has_terminal(spec) {
         let detail = "what is written to a terminal goes to its owner, and nothing here counts it";
         note("limits.output", detail.to_owned());

@@ -6,10 +6,13 @@ Prints a JSON list of [name, way, expected, first, second]: each the status and 
 import http.client
 import io
 import json
+import os
 import socket
+import urllib.parse
 
 PATIENCE = 20
-PROXY, HOST, PORT = ("127.0.0.1", 8080), "allowed.example", 8082
+PROXY = urllib.parse.urlsplit(os.environ["http_proxy"]).netloc.split(":")
+HOST, PORT = "allowed.example", 8082
 
 
 class Said:

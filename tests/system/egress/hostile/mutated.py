@@ -10,9 +10,11 @@ import socket
 import ssl
 import struct
 import sys
+import urllib.parse
 
 PATIENCE = 30
-PROXY, RESOLVER = ("127.0.0.1", 8080), ("127.0.0.53", 53)
+PROXY = urllib.parse.urlsplit(os.environ["http_proxy"]).netloc.split(":")
+RESOLVER = ("127.0.0.53", 53)
 HOST = "allowed.example"
 # To whom requests are read out of TLS.
 SECURE, SECURELY = "six.example", 8443

@@ -6,13 +6,15 @@ request for a host that is denied. Prints a JSON list of [name, way, expected, c
 """
 
 import json
+import os
 import re
 import socket
 import ssl
 import sys
+import urllib.parse
 
 PATIENCE = 20
-PROXY = ("127.0.0.1", 8080)
+PROXY = urllib.parse.urlsplit(os.environ["http_proxy"]).netloc.split(":")
 HOST, PLAIN, SECURE = "allowed.example", 8081, 8444
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 EMPTY = "0\r\n\r\n"
