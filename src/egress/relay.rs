@@ -157,7 +157,7 @@ async fn first_bytes(
     mut bytes: Vec<u8>,
     has_spoken: &AtomicBool,
 ) -> io::Result<First> {
-    let mut is_end = bytes.is_empty() && read_more(from, &mut bytes).await? == 0;
+    let mut is_end = bytes.is_empty() && tunnel::read_more(from, &mut bytes).await? == 0;
     let read = async {
         loop {
             let says = match (is_end, has_spoken.load(Ordering::Relaxed)) {
@@ -172,7 +172,7 @@ async fn first_bytes(
                 let says = Said::Ambiguous;
                 return Ok(First { bytes, says });
             }
-            is_end = read_more(from, &mut bytes).await? == 0;
+            is_end = tunnel::read_more(from, &mut bytes).await? == 0;
         }
     };
     timeout(PATIENCE, read).await?
@@ -187,7 +187,7 @@ async fn rest_of_line(
 ) -> io::Result<()> {
     while peek::later(&said) == Later::Unknown {
         let before = said.len();
-        if read_more(from, &mut said).await? == 0 {
+        if tunnel::read_more(from, &mut said).await? == 0 {
             return Ok(());
         }
         if peek::later(&said) == Later::Request {
@@ -198,17 +198,6 @@ async fn rest_of_line(
         tunnel::write_all(&said[before..], to).await?;
     }
     Ok(())
-}
-
-/// Adds what there is to read, and gives how many bytes that was: none at the end.
-async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        from.readable().await?;
-        match from.try_read_buf(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read,
-        }
-    }
 }
 
 /// Whether the host that the first bytes name is the one that was decided about.

@@ -1,24 +1,24 @@
-//! Bytes from one connection to another and back, without being looked at: what comes in small pieces is
-//! copied, and more than that is moved by the kernel (splice(2)).
+//! Bytes from one connection to another and back, without being looked at.
+//!
+//! They are copied. To have the kernel move them (splice(2)) takes as much of a processor for a byte, since they go page by
+//! page through a pipe, and both ends are woken more often for less.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, Shutdown, recv};
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::open::Count;
 
-/// Bytes that one direction may hold.
-const PIPE: usize = 1 << 18;
-
 /// Bytes that are copied at a time. Where more than these wait there is much to come.
 const SMALL: usize = 1 << 14;
+
+/// Bytes that are copied at a time while much comes.
+const LARGE: usize = 1 << 20;
 
 /// One end of a connection; what passes at a host's is counted there.
 #[derive(Clone, Copy)]
@@ -42,18 +42,19 @@ impl End<'_> {
 /// # Errors
 /// What either connection says.
 pub(super) async fn one_way(from: End<'_>, to: End<'_>) -> io::Result<()> {
-    // A connection that waits, or says little, takes no pipe.
+    // A connection that waits, or says little, takes no room.
     loop {
         let Copied { taken, left, wait } = copy(from, to).await?;
         if let Some(wait) = wait {
             sleep(wait).await;
         }
-        if taken == 0 {
-            return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
-        }
         write_all(&left, to).await?;
-        if taken == SMALL {
-            return splice_all(from, to).await;
+        let is_end = match taken {
+            SMALL => copy_much(from, to).await? == 0,
+            taken => taken == 0,
+        };
+        if is_end {
+            return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
         }
     }
 }
@@ -103,40 +104,30 @@ pub(super) async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
     Ok(())
 }
 
-async fn splice_all(from: End<'_>, to: End<'_>) -> io::Result<()> {
-    let (source, sink) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // A user has only so many pages for pipes; a small one is as good.
-    if let Err(error) = fcntl_setpipe_size(&sink, PIPE) {
-        tracing::debug!(%error, "the pipe stays as small as it is");
-    }
+/// Copies for as long as much comes at a time, and gives how many bytes came last: none at the end.
+async fn copy_much(from: End<'_>, to: End<'_>) -> io::Result<usize> {
+    let mut space = Vec::with_capacity(LARGE);
     loop {
-        let taken = fill(from.0, &sink).await?;
+        space.clear();
+        let taken = read_more(from.0, &mut space).await?;
         from.passed(taken).await;
-        if taken == 0 {
-            return Ok(rustix::net::shutdown(to.0, Shutdown::Write)?);
-        }
-        let mut left = taken;
-        while left > 0 {
-            let moved = empty(&source, to.0, left).await?;
-            to.passed(moved).await;
-            left -= moved;
+        write_all(&space, to).await?;
+        if taken < SMALL {
+            return Ok(taken);
         }
     }
 }
 
-const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
-
-/// The pipe is empty, so whatever would block is the connection.
-async fn fill(from: &TcpStream, sink: &OwnedFd) -> io::Result<usize> {
-    let moved = || Ok(splice(from.as_fd(), None, sink, None, PIPE, FLAGS)?);
-    from.async_io(Interest::READABLE, moved).await
-}
-
-/// There are `left` bytes in the pipe, so whatever would block is the connection.
-async fn empty(source: &OwnedFd, to: &TcpStream, left: usize) -> io::Result<usize> {
-    let moved = || Ok(splice(source, None, to.as_fd(), None, left, FLAGS)?);
-    match to.async_io(Interest::WRITABLE, moved).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        moved => Ok(moved),
+/// Adds what there is to read, and gives how many bytes that was: none at the end.
+///
+/// # Errors
+/// What the connection says.
+pub(super) async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read_buf(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
     }
 }
