@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::strict::{self, Framing, Head, Why};
 
 /// Bytes that the head of a request may have, and that are kept of one that is not whole.
-pub(super) const LONGEST_HEAD: usize = 64 << 10;
+const LONGEST_HEAD: usize = 64 << 10;
 
 /// The same of the line before a chunk, and of what is behind the last one.
 const LONGEST_LINE: usize = 4 << 10;

@@ -21,10 +21,11 @@ use tokio::task::JoinSet;
 use super::connection::{Refused, bare};
 use super::counted::Counted;
 use super::guarded::{Guarded, told};
-use super::heads::{Heads, LONGEST_HEAD};
+use super::heads::Heads;
 use super::message::{Body, Refusal, has_one_length, host_of, last, to_program, to_server};
 use super::open::{By, Open, Opened};
 use super::secrets::Kept;
+use super::tunnel::LARGE;
 use super::{Denied, RequestLine, Shared};
 
 /// A connection to a server of HTTP.
@@ -66,7 +67,7 @@ impl Upstream {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = client::Builder::new();
-        builder.preserve_header_case(true);
+        builder.preserve_header_case(true).max_buf_size(LARGE);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(io::Error::other)?;
         let mut driver = Driver::new();
@@ -207,11 +208,12 @@ impl Switched {
 /// Reads requests that [`Heads`] has looked at. Each is written anew.
 pub(super) fn builder() -> server::Builder {
     let mut builder = server::Builder::new();
-    // A program may keep its connection as long as it likes, and end what it sends before it hears.
+    // A program may keep its connection as long as it likes, and end what it sends before it hears. How long a head
+    // may be is seen to before.
     builder
         .preserve_header_case(true)
         .half_close(true)
-        .max_buf_size(LONGEST_HEAD)
+        .max_buf_size(LARGE)
         .header_read_timeout(None);
     builder
 }

@@ -18,7 +18,7 @@ use super::open::Count;
 const SMALL: usize = 1 << 14;
 
 /// Bytes that are copied at a time while much comes.
-const LARGE: usize = 1 << 20;
+pub(super) const LARGE: usize = 1 << 20;
 
 /// One end of a connection; what passes at a host's is counted there.
 #[derive(Clone, Copy)]
