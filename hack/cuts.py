@@ -119,6 +119,11 @@ def _take(commit):
                 if not os.path.exists(os.path.join(fresh, os.path.relpath(path, TREE))):
                     os.remove(path)
     shutil.rmtree(fresh)
+    # What the tests run besides, as hack/test has installed it.
+    for name in ("bun", "cpython"):
+        installed, there = (os.path.join(top, "target", name) for top in (TOP, TREE))
+        if os.path.isdir(installed) and not os.path.isdir(there):
+            shutil.copytree(installed, there, symlinks=True, copy_function=os.link)
 
 
 def _replace(path, text, instead):
