@@ -28,6 +28,11 @@ class Copy:
         said = subprocess.run(["git", "-C", TOP, "rev-parse", "HEAD", *trees], text=True, check=True,
                               stdout=subprocess.PIPE)
         self.commit, *self.parts = said.stdout.split()
+        # What the tests run besides, as hack/test has installed it.
+        for name in ("bun", "cpython"):
+            installed, there = (os.path.join(top, "target", name) for top in (TOP, TREE))
+            if os.path.isdir(installed) and not os.path.isdir(there):
+                shutil.copytree(installed, there, symlinks=True, copy_function=os.link)
 
     def program(self, cuts=()):
         """The program, in which each (file, text, instead) was replaced everywhere in its file."""
@@ -119,11 +124,6 @@ def _take(commit):
                 if not os.path.exists(os.path.join(fresh, os.path.relpath(path, TREE))):
                     os.remove(path)
     shutil.rmtree(fresh)
-    # What the tests run besides, as hack/test has installed it.
-    for name in ("bun", "cpython"):
-        installed, there = (os.path.join(top, "target", name) for top in (TOP, TREE))
-        if os.path.isdir(installed) and not os.path.isdir(there):
-            shutil.copytree(installed, there, symlinks=True, copy_function=os.link)
 
 
 def _replace(path, text, instead):

@@ -210,7 +210,7 @@ pub(super) struct SurroundingsArgs {
     pub rootfs: Option<PathBuf>,
 }
 
-/// Where the program's network leads through.
+/// The interfaces that a program has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Interfaces {
     /// Its own loopback alone

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::Request;
 use hyper::body::Body;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::strict::{self, Framing, Head, Why};
 
@@ -277,11 +277,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
                 At::Head | At::Size | At::Trailers(_) => 0,
             };
             if this.held.is_empty() && direct > 0 {
-                let most = direct.min(buffer.remaining());
-                let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
-                ready!(Pin::new(&mut this.stream).poll_read(context, &mut piece))?;
-                let length = piece.filled().len();
-                buffer.advance(length);
+                let before = buffer.filled().len();
+                let mut content = (&mut this.stream).take(direct as u64);
+                ready!(Pin::new(&mut content).poll_read(context, buffer))?;
+                let length = buffer.filled().len() - before;
                 this.at = match this.at {
                     At::Content(left) if left == length as u64 => At::Head,
                     At::Content(left) => At::Content(left - length as u64),

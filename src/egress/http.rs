@@ -208,8 +208,8 @@ impl Switched {
 /// Reads requests that [`Heads`] has looked at. Each is written anew.
 pub(super) fn builder() -> server::Builder {
     let mut builder = server::Builder::new();
-    // A program may keep its connection as long as it likes, and end what it sends before it hears. How long a head
-    // may be is seen to before.
+    // A program may keep its connection as long as it likes, and end what it sends before it hears. How long the head of a
+    // request may be is seen to before.
     builder
         .preserve_header_case(true)
         .half_close(true)

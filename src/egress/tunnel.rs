@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, Shutdown, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::open::Count;
 
@@ -19,6 +19,9 @@ const SMALL: usize = 1 << 14;
 
 /// Bytes that are copied at a time while much comes.
 pub(super) const LARGE: usize = 1 << 20;
+
+/// Who says nothing for so long keeps no room for much.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One end of a connection; what passes at a host's is counted there.
 #[derive(Clone, Copy)]
@@ -50,7 +53,8 @@ pub(super) async fn one_way(from: End<'_>, to: End<'_>) -> io::Result<()> {
         }
         write_all(&left, to).await?;
         let is_end = match taken {
-            SMALL => copy_much(from, to).await? == 0,
+            // Where it has to wait it comes in small pieces.
+            SMALL if wait.is_none() => copy_much(from, to).await?,
             taken => taken == 0,
         };
         if is_end {
@@ -104,16 +108,22 @@ pub(super) async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies for as long as much comes at a time, and gives how many bytes came last: none at the end.
-async fn copy_much(from: End<'_>, to: End<'_>) -> io::Result<usize> {
+/// Copies for as long as much comes, without a pause. Whether it has come to the end.
+async fn copy_much(from: End<'_>, to: End<'_>) -> io::Result<bool> {
     let mut space = Vec::with_capacity(LARGE);
     loop {
         space.clear();
-        let taken = read_more(from.0, &mut space).await?;
-        from.passed(taken).await;
+        let Ok(taken) = timeout(PAUSE, read_more(from.0, &mut space)).await else {
+            return Ok(false);
+        };
+        let taken = taken?;
+        let wait = from.counted(taken);
         write_all(&space, to).await?;
-        if taken < SMALL {
-            return Ok(taken);
+        if let Some(wait) = wait {
+            sleep(wait).await;
+        }
+        if taken < SMALL || wait.is_some() {
+            return Ok(taken == 0);
         }
     }
 }

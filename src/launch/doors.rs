@@ -73,17 +73,18 @@ impl Doors {
         if asked.datagrams {
             mark(&names)?;
         }
+        // First: the others take whatever port is left.
         let proxy = |at: Ipv4Addr| {
             let bound = asked.proxy.map(|port| TcpListener::bind((at, port)));
             bound
                 .transpose()
                 .map_err(failed("the sandbox's proxy (--proxy-port)"))
         };
-        let ((elsewhere, elsewhere_v6), proxy) = match asked.link {
-            None => (Elsewhere::both(asked)?, proxy(Ipv4Addr::LOCALHOST)?),
+        let (proxy, (elsewhere, elsewhere_v6)) = match asked.link {
+            None => (proxy(Ipv4Addr::LOCALHOST)?, Elsewhere::both(asked)?),
             // What is bound to the interface cannot be led to the loopback.
             Some(subnet) => link::lead(names.as_fd(), subnet, || {
-                Ok((Elsewhere::both(asked)?, proxy(subnet.gateway().0)?))
+                Ok((proxy(subnet.gateway().0)?, Elsewhere::both(asked)?))
             })?,
         };
         Ok(Doors {
@@ -174,8 +175,7 @@ impl Elsewhere {
         };
         let (led, at) = match end {
             None => (Led::Leaving, localhost),
-            // What is redirected there has one of all addresses of the link.
-            Some(end) => (Led::Arriving(end), any(localhost)),
+            Some(end) => (Led::Arriving(end), end),
         };
         let listener = TcpListener::bind((at, 0))?;
         let names = UdpSocket::bind((at, 0))?;
@@ -230,13 +230,6 @@ impl Elsewhere {
             names,
             datagrams,
         })
-    }
-}
-
-fn any(of: IpAddr) -> IpAddr {
-    match of {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -9,14 +9,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::notice::Failure;
+use super::notice::{Failure, FailureKind};
 use crate::sys::route::{Address, Route};
 use crate::sys::{interface, namespace};
 
 /// What the programs' end is called.
 const INTERFACE: &str = "eth0";
 
-const PAIR: &str = "the sandbox's interface (--network veth takes veth(4): see buntime doctor)";
+const BEYOND: &str = "a network namespace for the other end of the interface";
+const PAIR: &str = "the sandbox's interface (it takes veth(4): see buntime doctor)";
+const ADDRESSES: &str = "the addresses of the interface";
+const ROUTES: &str = "the default routes by the interface";
 /// The doors' end, which no program sees.
 const OUTER: &str = "doors";
 /// The longest packet in bytes: UDP is as long here as on the loopback.
@@ -26,7 +29,7 @@ const COUNT: u32 = 1 << 20;
 
 /// The addresses of a pair: a network of four by each version of IP.
 ///
-/// Each pair is by itself, so that two may have the same. That they differ tells one sandbox from
+/// Each pair is by itself, so that two may have the same. That they seldom do tells one sandbox from
 /// another where programs say who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet(u32);
@@ -62,8 +65,8 @@ impl Subnet {
 /// What there is in the namespace of a sandbox that something leaves, for the report.
 pub(super) fn described(link: Option<Subnet>, datagrams: bool) -> String {
     let link = link.map(|subnet| {
-        let (v4, v6) = subnet.inside();
-        format!(" and {INTERFACE} ({v4}/30, {v6}/126), which ends at the supervisor")
+        let (v4, _) = subnet.inside();
+        format!(" and {INTERFACE} ({v4}/30), which ends at the supervisor")
     });
     let what = match datagrams {
         true => "every connection and every datagram",
@@ -85,38 +88,53 @@ pub(super) fn lead<T>(
     subnet: Subnet,
     doors: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let failed = |operation| move |cause: io::Error| Failure::new(operation, PAIR, cause);
-    let inside = namespace::of_socket(socket).map_err(failed("make"))?;
-    namespace::unshare(namespace::CLONE_NEWNET).map_err(failed("make"))?;
-    interface::loopback_up().map_err(failed("make"))?;
-    let mut route = Route::open().map_err(failed("make"))?;
+    let failed = |operation, object| move |cause: io::Error| Failure::new(operation, object, cause);
+    let inside = namespace::of_socket(socket).map_err(failed("find", "the network namespace"))?;
+    let beyond = |cause| failed("make", BEYOND)(cause).of_kind(FailureKind::Namespaces);
+    namespace::unshare(namespace::CLONE_NEWNET).map_err(beyond)?;
+    interface::loopback_up().map_err(failed("bring up", "the loopback interface beyond"))?;
+    let mut route = Route::open().map_err(failed("open", "rtnetlink"))?;
     route
         .add_pair(OUTER, MTU, (INTERFACE, inside.as_fd()))
-        .map_err(failed("make"))?;
-    give(&mut route, OUTER, subnet.gateway()).map_err(failed("give an address to"))?;
+        .map_err(failed("make", PAIR))?;
+    let has_v6 = give(&mut route, OUTER, subnet.gateway(), true);
+    let has_v6 = has_v6.map_err(failed("give out", ADDRESSES))?;
     let opened = doors()?;
-    namespace::enter(inside.as_fd(), namespace::CLONE_NEWNET).map_err(failed("go back to"))?;
-    let mut route = Route::open().map_err(failed("give an address to"))?;
-    let has_v6 =
-        give(&mut route, INTERFACE, subnet.inside()).map_err(failed("give an address to"))?;
-    let index = route.index(INTERFACE).map_err(failed("find"))?;
+    namespace::enter(inside.as_fd(), namespace::CLONE_NEWNET)
+        .map_err(failed("go back to", "the network namespace"))?;
+    let mut route = Route::open().map_err(failed("open", "rtnetlink"))?;
+    let has_v6 = give(&mut route, INTERFACE, subnet.inside(), has_v6);
+    let has_v6 = has_v6.map_err(failed("give out", ADDRESSES))?;
+    let index = route.index(INTERFACE).map_err(failed("find", PAIR))?;
     let (v4, v6) = subnet.gateway();
     let gateways = [Some(IpAddr::from(v4)), has_v6.then_some(v6.into())];
     for gateway in gateways.into_iter().flatten() {
         route
             .send_all_to(index, gateway)
-            .map_err(failed("send everything to"))?;
+            .map_err(failed("make", ROUTES))?;
     }
     Ok(opened)
 }
 
-/// Brings an interface up with its addresses. Whether there is IPv6.
-fn give(route: &mut Route, name: &str, (v4, v6): (Ipv4Addr, Ipv6Addr)) -> io::Result<bool> {
+/// Brings an interface up with its addresses, of IPv6 too where that is wanted. Whether there is such a thing.
+fn give(
+    route: &mut Route,
+    name: &str,
+    (v4, v6): (Ipv4Addr, Ipv6Addr),
+    wants_v6: bool,
+) -> io::Result<bool> {
     let index = route.index(name)?;
     route.bring_up(index)?;
     route.add_address(index, &Address::fixed(v4.into(), 30))?;
+    if !wants_v6 {
+        return Ok(false);
+    }
     match route.add_address(index, &Address::fixed(v6.into(), 126)) {
         Ok(()) => Ok(true),
+        // The kernel has none, or `disable_ipv6` is set.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EOPNOTSUPP)) => {
+            Ok(false)
+        }
         Err(error) if interface::is_without_v6(&error) => Ok(false),
         Err(error) => Err(error),
     }

@@ -59,7 +59,7 @@ pub enum OciError {
     },
     /// There is no use for the interface that is asked for, or no place.
     #[error(
-        "cannot give the sandbox an interface (--network veth, or the bundle's annotation): {cause}"
+        "cannot give the sandbox an interface (--network veth, or buntime.dev/network of the bundle): {cause}"
     )]
     Network {
         /// Why, and what to do.

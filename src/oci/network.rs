@@ -49,11 +49,11 @@ pub(super) fn link(
     let refused = |cause| Err(OciError::Network { cause });
     match (asked.unwrap_or_default(), net) {
         (Network::Loopback, _) => Ok(None),
-        (Network::Veth, _) if !has_namespaces => {
-            refused("namespaces cannot be created here; permit user namespaces, or take it out")
-        }
+        (Network::Veth, _) if !has_namespaces => refused(
+            "namespaces cannot be created here; permit user namespaces, or run with --network loopback",
+        ),
         (Network::Veth, NetPlan::None | NetPlan::Sealed) => refused(
-            "the policy lets nothing leave; allow something (--allow-net=HOST), or take it out",
+            "the policy lets nothing leave; allow something (--allow-net=HOST), or run with --network loopback",
         ),
         (Network::Veth, NetPlan::Egress) => Ok(Some(Subnet::of(std::process::id()))),
     }

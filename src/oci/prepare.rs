@@ -202,10 +202,9 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
         path: program.cwd.clone(),
     });
     pieces.extend(out.map(written));
-    let may_run = |path: &PathBuf| plan.private_executable.contains(path);
-    pieces
-        .iter_mut()
-        .for_each(|piece| set_executable(piece, &may_run));
+    for piece in &mut pieces {
+        set_executable(piece, &plan.private_executable);
+    }
     let asked = input.network.or(bundle.network);
     let link = network::link(asked, plan.net, bare.is_none())?;
     let proxy = proxy::port(plan.net, input.proxy_port);
@@ -248,12 +247,12 @@ pub fn prepare(input: PrepareInput) -> Result<Prepared, OciError> {
 }
 
 /// Says of a private file system whether programs run from it.
-fn set_executable(piece: &mut Piece, may_run: &dyn Fn(&PathBuf) -> bool) {
+fn set_executable(piece: &mut Piece, private_executable: &[PathBuf]) {
     if let Piece::Tmpfs {
         path, executable, ..
     } = piece
     {
-        *executable = may_run(path);
+        *executable = private_executable.contains(path);
     }
 }
 

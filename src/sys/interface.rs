@@ -43,16 +43,13 @@ pub fn loopback_up() -> io::Result<()> {
     }
 }
 
-/// Whether it says that there is no IPv6 here, or that it is turned off.
+/// Whether it says that there is no IPv6 here.
 #[must_use]
 pub fn is_without_v6(error: &io::Error) -> bool {
     let without = [
         libc::EAFNOSUPPORT,
-        libc::EOPNOTSUPP,
         libc::EADDRNOTAVAIL,
         libc::EPROTONOSUPPORT,
-        // An interface on which `disable_ipv6` is set.
-        libc::EACCES,
     ];
     error
         .raw_os_error()

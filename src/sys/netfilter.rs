@@ -65,7 +65,7 @@ impl Family {
     }
 }
 
-/// The ports on the loopback to which everything is led.
+/// The ports of this machine to which everything is led.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     /// TCP connections.
@@ -307,7 +307,7 @@ impl Chain {
 /// What is led by a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
-    /// `meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :port`
+    /// `meta l4proto tcp ip daddr != OWN redirect to :port`
     Connections,
     /// `meta l4proto udp ip daddr != 127.0.0.0/8 udp dport 53 redirect to :port`
     Names,

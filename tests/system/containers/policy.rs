@@ -248,7 +248,7 @@ fn what_is_not_carried_out_is_refused_by_name_or_said() {
     let mut linked = held.spec("c", "true");
     linked["annotations"] = json!({"buntime.dev/network": "veth"});
     held.run_of(&held.flag(), &linked)
-        .fails(1, "buntime.dev/network");
+        .fails(1, "take the annotation out");
     held.run(&["--policy", "no-such-policy"], "true")
         .fails(1, "no shipped policy");
     let [flag, file] = held.flag();

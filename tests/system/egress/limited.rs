@@ -57,6 +57,26 @@ for open in [http.client.HTTPConnection, proxied]:
         print(what.__name__, time.monotonic() - began)
 "#;
 
+/// Connections on which much has passed each way, and nothing more does.
+const IDLE: &str = r#"
+import socket, time
+ends = []
+for _ in range(160):
+    end = socket.create_connection(("allowed.example", 7), 20)
+    end.recv(6)
+    for _ in range(8):
+        end.sendall(bytes(1 << 17))
+        left = 1 << 17
+        while left:
+            left -= len(end.recv(left))
+    ends.append(end)
+    time.sleep(0.02)
+print(len(ends))
+"#;
+
+/// The most that the supervisor may have resident for them, in KiB.
+const IDLE_PEAK: u64 = 56 << 10;
+
 fn limited(limits: Value) -> Value {
     let mut policy = policy(
         "deny",
@@ -110,4 +130,16 @@ fn a_policy_says_how_much_passes_in_a_second() {
         times.iter().all(|time| (1.5..20.0).contains(time)),
         "{said}"
     );
+}
+
+#[test]
+fn what_has_passed_takes_no_room_of_a_connection_that_waits() {
+    let _alone = alone();
+    if !is_root("what_has_passed_takes_no_room_of_a_connection_that_waits") {
+        return;
+    }
+    let command = [PYTHON, "-I", "-c", IDLE];
+    let seen = run(&limited(json!({})), None, &["--quiet"], &command);
+    seen.done.prints("160\n");
+    assert!(seen.resident < IDLE_PEAK, "{} KiB", seen.resident);
 }

@@ -235,6 +235,7 @@ impl PolicyChoice {
             .map_err(|error| refused(documents, error.to_string()))?;
         mounts::check(spec).map_err(|cause| refused(documents, cause))?;
         let channel = asks_for_channel(spec).map_err(|cause| refused(documents, cause))?;
+        asks_for_no_interface(spec).map_err(|cause| refused(documents, cause))?;
         let egress = Egress::of(self.egress, spec, &policy);
         let unheld = unheld(&policy, spec, landlock_abi);
         let bounds = Bounds::of(policy.limits(), has_terminal(spec));
@@ -374,6 +375,18 @@ fn asks_for_channel(spec: &Spec) -> Result<bool, String> {
     }
 }
 
+/// Refuses an interface beside the loopback, which a sandbox alone has.
+fn asks_for_no_interface(spec: &Spec) -> Result<(), String> {
+    match network::chosen(spec.annotations().as_ref())? {
+        None | Some(Network::Loopback) => Ok(()),
+        Some(Network::Veth) => Err(format!(
+            "annotations.{} is \"veth\", and the network of a container that has a policy has no interface but its \
+             loopback: take the annotation out",
+            network::ANNOTATION
+        )),
+    }
+}
+
 /// What nothing here carries out.
 fn unheld(policy: &Policy, spec: &Spec, landlock_abi: u32) -> Vec<Mechanism> {
     let mut unheld = Vec::new();
@@ -384,14 +397,6 @@ fn unheld(policy: &Policy, spec: &Spec, landlock_abi: u32) -> Vec<Mechanism> {
             detail,
         });
     };
-    match network::chosen(spec.annotations().as_ref()) {
-        Ok(None | Some(Network::Loopback)) => {}
-        Ok(Some(Network::Veth)) => {
-            let detail = "the network of a container has no interface but its loopback";
-            note(network::ANNOTATION, detail.to_owned());
-        }
-        Err(cause) => note(network::ANNOTATION, cause),
-    }
     if policy.limits().output.is_some() && has_terminal(spec) {
         let detail = "what is written to a terminal goes to its owner, and nothing here counts it";
         note("limits.output", detail.to_owned());
