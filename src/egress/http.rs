@@ -25,7 +25,6 @@ use super::heads::Heads;
 use super::message::{Body, Refusal, has_one_length, host_of, last, to_program, to_server};
 use super::open::{By, Open, Opened};
 use super::secrets::Kept;
-use super::tunnel::LARGE;
 use super::{Denied, RequestLine, Shared};
 
 /// A connection to a server of HTTP.
@@ -38,6 +37,9 @@ pub(super) struct Upstream {
 
 /// What keeps such a connection going; there is nothing in it once that has ended. Dropped it ends it.
 pub(super) type Driver = JoinSet<()>;
+
+/// The most that is read at a time, in bytes. Some of these are held where a program does not take what it asked for.
+const PIECE: usize = 1 << 18;
 
 /// What comes after the last response of a connection.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Upstream {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = client::Builder::new();
-        builder.preserve_header_case(true).max_buf_size(LARGE);
+        builder.preserve_header_case(true).max_buf_size(PIECE);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(io::Error::other)?;
         let mut driver = Driver::new();
@@ -213,7 +215,7 @@ pub(super) fn builder() -> server::Builder {
     builder
         .preserve_header_case(true)
         .half_close(true)
-        .max_buf_size(LARGE)
+        .max_buf_size(PIECE)
         .header_read_timeout(None);
     builder
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, Shutdown, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::open::Count;
@@ -17,8 +18,11 @@ use super::open::Count;
 /// Bytes that are copied at a time. Where more than these wait there is much to come.
 const SMALL: usize = 1 << 14;
 
-/// Bytes that are copied at a time while much comes.
-pub(super) const LARGE: usize = 1 << 20;
+/// Bytes that are copied at a time while much comes, and how many directions of all connections may have room for
+/// that; who comes later has less.
+const LARGE: usize = 1 << 20;
+static ROOM: Semaphore = Semaphore::const_new(32);
+const LESS: usize = 1 << 16;
 
 /// Who says nothing for so long keeps no room for much.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -110,7 +114,8 @@ pub(super) async fn write_all(mut bytes: &[u8], to: End<'_>) -> io::Result<()> {
 
 /// Copies for as long as much comes, without a pause. Whether it has come to the end.
 async fn copy_much(from: End<'_>, to: End<'_>) -> io::Result<bool> {
-    let mut space = Vec::with_capacity(LARGE);
+    let room = ROOM.try_acquire();
+    let mut space = Vec::with_capacity(if room.is_ok() { LARGE } else { LESS });
     loop {
         space.clear();
         let Ok(taken) = timeout(PAUSE, read_more(from.0, &mut space)).await else {

@@ -124,7 +124,7 @@ fn give(
     wants_v6: bool,
 ) -> io::Result<bool> {
     let index = route.index(name)?;
-    route.bring_up(index)?;
+    route.bring_up_unasked(index)?;
     route.add_address(index, &Address::fixed(v4.into(), 30))?;
     if !wants_v6 {
         return Ok(false);

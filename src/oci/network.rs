@@ -55,6 +55,15 @@ pub(super) fn link(
         (Network::Veth, NetPlan::None | NetPlan::Sealed) => refused(
             "the policy lets nothing leave; allow something (--allow-net=HOST), or run with --network loopback",
         ),
-        (Network::Veth, NetPlan::Egress) => Ok(Some(Subnet::of(std::process::id()))),
+        (Network::Veth, NetPlan::Egress) => {
+            // What comes of nothing of the host's says nothing of it.
+            let mut drawn = [0; 4];
+            rustix::rand::getrandom(&mut drawn, rustix::rand::GetRandomFlags::empty()).map_err(
+                |errno| {
+                    OciError::io("draw random bytes for", "the interface's addresses")(errno.into())
+                },
+            )?;
+            Ok(Some(Subnet::of(u32::from_ne_bytes(drawn))))
+        }
     }
 }

@@ -128,7 +128,7 @@ const LINUX: &Table = &[
     ("timeOffsets", Refused(TAKE_OUT)),
     (
         "netDevices",
-        Refused("take it out: the network of a sandbox has no device but its loopback"),
+        Refused("take it out: the network of a sandbox has no device of the host"),
     ),
     (
         "memoryPolicy",

@@ -159,18 +159,10 @@ fn batch_of(family: Family, led: Led, ports: Ports) -> Vec<(u16, Vec<u8>)> {
     if led != Led::Leaving {
         made.extend([
             (NEW_CHAIN, Chain::TAKEN.made()),
-            (NEW_RULE, taken(libc::IPPROTO_TCP, &[])),
+            (NEW_RULE, taken(libc::IPPROTO_TCP)),
             // Where nobody takes it, its sender hears so.
-            (NEW_RULE, taken(libc::IPPROTO_UDP, &[])),
+            (NEW_RULE, taken(libc::IPPROTO_UDP)),
         ]);
-        if family == Family::V6 {
-            // By these the ends of a link find each other (RFC 4861).
-            const NEIGHBOUR_SOLICITATION: u8 = 135;
-            const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-            for kind in [NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT] {
-                made.push((NEW_RULE, taken(libc::IPPROTO_ICMPV6, &[kind])));
-            }
-        }
     }
     made
 }
@@ -372,19 +364,16 @@ fn rule(chain: &Chain, expressions: &[Vec<u8>]) -> Vec<u8> {
 const META_PROTOCOL: u32 = 16;
 const TRANSPORT_HEADER: u32 = 2;
 
-/// `meta l4proto … accept`, where its header begins so.
-fn taken(protocol: libc::c_int, header: &[u8]) -> Vec<u8> {
+/// `meta l4proto … accept`
+fn taken(protocol: libc::c_int) -> Vec<u8> {
     const VERDICT: u32 = 0;
-    let mut expressions = vec![meta(META_PROTOCOL), compare(EQUAL, &[protocol as u8])];
-    if !header.is_empty() {
-        expressions.extend([
-            payload(TRANSPORT_HEADER, 0, header.len()),
-            compare(EQUAL, header),
-        ]);
-    }
     // NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA of NFTA_DATA_VERDICT of NFTA_VERDICT_CODE
     let verdict = nested(2, &[nested(2, &[number(1, ACCEPT)])]);
-    expressions.push(expression(b"immediate\0", &[number(1, VERDICT), verdict]));
+    let expressions = [
+        meta(META_PROTOCOL),
+        compare(EQUAL, &[protocol as u8]),
+        expression(b"immediate\0", &[number(1, VERDICT), verdict]),
+    ];
     rule(&Chain::TAKEN, &expressions)
 }
 

@@ -168,7 +168,8 @@ impl Route {
     }
 
     /// Makes two interfaces (veth(4)), each of which gets what the other sends: one here, and one in another
-    /// namespace. `mtu` is the longest packet in bytes.
+    /// namespace. They have one link-layer address, so that neither has to ask for the other's where it is
+    /// [brought up](Route::bring_up_unasked) so. `mtu` is the longest packet in bytes.
     ///
     /// # Errors
     /// `EEXIST` when a name is taken, `EOPNOTSUPP` where the kernel has no veth, `EPERM` without
@@ -183,10 +184,12 @@ impl Route {
         const INFO_KIND: u16 = 1;
         const INFO_DATA: u16 = 2;
         const PEER: u16 = 1;
+        const LOCALLY_ADMINISTERED: [u8; 6] = [2, 0, 0, 0, 0, 1];
         let end = |name: &str| {
             let mut body = vec![0; LINK];
             push(&mut body, libc::IFLA_IFNAME, &text(name));
             push(&mut body, libc::IFLA_MTU, &mtu.to_ne_bytes());
+            push(&mut body, libc::IFLA_ADDRESS, &LOCALLY_ADMINISTERED);
             body
         };
         let mut other = end(peer);
@@ -222,6 +225,16 @@ impl Route {
     /// What its driver says.
     pub fn bring_up(&mut self, index: u32) -> io::Result<()> {
         let body = link(index, libc::IFF_UP as u32);
+        self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
+    }
+
+    /// The same, where what is sent has the address of the interface itself: nobody is asked for neighbours, of
+    /// which the kernel knows so many for all namespaces together.
+    ///
+    /// # Errors
+    /// What its driver says.
+    pub fn bring_up_unasked(&mut self, index: u32) -> io::Result<()> {
+        let body = link(index, (libc::IFF_UP | libc::IFF_NOARP) as u32);
         self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
     }
 

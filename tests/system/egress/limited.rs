@@ -77,6 +77,20 @@ print(len(ends))
 /// The most that the supervisor may have resident for them, in KiB.
 const IDLE_PEAK: u64 = 56 << 10;
 
+/// Connections on which much is asked for that is not read.
+const UNREAD: &str = r#"
+import socket, time
+ends = []
+for _ in range(100):
+    end = socket.create_connection(("allowed.example", 80), 20)
+    end.sendall(b"GET /bytes/16777216 HTTP/1.1\r\nHost: allowed.example\r\n\r\n")
+    ends.append(end)
+time.sleep(3)
+print(len(ends))
+"#;
+
+const UNREAD_PEAK: u64 = 160 << 10;
+
 fn limited(limits: Value) -> Value {
     let mut policy = policy(
         "deny",
@@ -142,4 +156,8 @@ fn what_has_passed_takes_no_room_of_a_connection_that_waits() {
     let seen = run(&limited(json!({})), None, &["--quiet"], &command);
     seen.done.prints("160\n");
     assert!(seen.resident < IDLE_PEAK, "{} KiB", seen.resident);
+    let command = [PYTHON, "-I", "-c", UNREAD];
+    let seen = run(&limited(json!({})), None, &["--quiet"], &command);
+    seen.done.prints("100\n");
+    assert!(seen.resident < UNREAD_PEAK, "{} KiB", seen.resident);
 }

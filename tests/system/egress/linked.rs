@@ -201,7 +201,8 @@ fn any_number_of_sandboxes_have_an_interface_and_the_host_has_none() {
     let mut addresses: Vec<String> = list("addresses").iter().map(Value::to_string).collect();
     addresses.sort();
     addresses.dedup();
-    assert_eq!(addresses.len(), 12, "{said}");
+    // They are drawn, of a million.
+    assert!(addresses.len() > 10, "{said}");
     assert_eq!(list("others").len(), 12, "{said}");
     assert!(
         list("others")
@@ -212,6 +213,7 @@ fn any_number_of_sandboxes_have_an_interface_and_the_host_has_none() {
     for (name, expected) in [
         ("changed", json!(false)),
         ("answered", json!(0)),
+        ("neighbours", json!("")),
         ("left", json!(0)),
         ("after", json!(false)),
     ] {

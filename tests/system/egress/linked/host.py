@@ -2,7 +2,7 @@
 
 Usage: host.py COMMAND..., the command of one of them but for the program's code. Says a JSON object: the "addresses" that they
 have, what came of reaching "others" of them, whether the host was "changed" while there were any or "after", how often their other
-ends have "answered" what is no connection, and how many interfaces are "left" when half of the supervisors were killed and the others ended.
+ends have "answered" what is no connection, what "neighbours" one has looked for, and how many interfaces are "left" when half of the supervisors were killed and the others ended.
 """
 
 import json
@@ -22,6 +22,11 @@ import fcntl, socket, struct, sys, threading
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 own = socket.inet_ntoa(fcntl.ioctl(udp, 0x8915, struct.pack("40s", b"eth0"))[20:24])
 server = socket.create_server(("", 5000))
+# Each would be a neighbour of its own.
+udp.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+for last in range(20):
+    udp.sendto(b"x", (f"45.81.0.{last}", 9))
 def serve():
     while True:
         server.accept()[0].sendall(b"hello")
@@ -102,6 +107,8 @@ def main():
     changed = host() != before
     networks = [network(run.pid) for run in runs]
     answered = sum(int(within(one, ECHO)[0]) for one in networks[:2])
+    neighbours = subprocess.run(["nsenter", f"--net=/proc/self/fd/{networks[0]}", "ip", "neighbour"], check=True,
+                                capture_output=True, text=True, pass_fds=networks).stdout
     for number, run in enumerate(runs):
         if number % 2:
             run.send_signal(signal.SIGKILL)
@@ -115,7 +122,7 @@ def main():
         left = sum("eth0" in within(one, NAMES) for one in networks)
     for one in networks:
         os.close(one)
-    print(json.dumps({"addresses": addresses, "others": others, "changed": changed, "answered": answered,
+    print(json.dumps({"addresses": addresses, "others": others, "changed": changed, "answered": answered, "neighbours": neighbours,
                       "left": left, "after": host() != before}))
 
 
