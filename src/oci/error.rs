@@ -105,6 +105,17 @@ pub enum OciError {
     Restart(#[from] crate::policy::RestartNeeded),
 }
 
+/// Random bytes, for something of this name.
+///
+/// # Errors
+/// The kernel gives none.
+pub(super) fn drawn<const N: usize>(what: &str) -> Result<[u8; N], OciError> {
+    let mut bytes = [0; N];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| OciError::io("draw random bytes for", what)(errno.into()))?;
+    Ok(bytes)
+}
+
 impl OciError {
     pub(super) fn io(
         operation: &'static str,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::error::OciError;
+use super::error::{OciError, drawn};
 use crate::launch::Subnet;
 use crate::policy::NetPlan;
 
@@ -57,12 +57,7 @@ pub(super) fn link(
         ),
         (Network::Veth, NetPlan::Egress) => {
             // What comes of nothing of the host's says nothing of it.
-            let mut drawn = [0; 4];
-            rustix::rand::getrandom(&mut drawn, rustix::rand::GetRandomFlags::empty()).map_err(
-                |errno| {
-                    OciError::io("draw random bytes for", "the interface's addresses")(errno.into())
-                },
-            )?;
+            let drawn = drawn("the interface's addresses")?;
             Ok(Some(Subnet::of(u32::from_ne_bytes(drawn))))
         }
     }

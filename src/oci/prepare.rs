@@ -8,7 +8,7 @@ use super::bare;
 use super::bundle::{Bundle, OwnProcess};
 use super::degraded;
 use super::directories::{existing_directory, out_directory};
-use super::error::OciError;
+use super::error::{OciError, drawn};
 use super::grants::bundle_grants;
 use super::interpreter::Interpreter;
 use super::mounts::Mounted;
@@ -439,10 +439,7 @@ fn grants(draft: &Draft, out: Option<&Path>) -> Vec<crate::policy::Grant> {
 }
 
 fn channel_request(segment_bytes: u64) -> Result<ChannelRequest, OciError> {
-    let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(
-        |errno| OciError::io("draw random bytes for", "the socket's name")(errno.into()),
-    )?;
+    let random = drawn("the socket's name")?;
     let name = format!("{:016x}.sock", u64::from_ne_bytes(random));
     Ok(ChannelRequest {
         segment_bytes,

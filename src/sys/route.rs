@@ -224,8 +224,7 @@ impl Route {
     /// # Errors
     /// What its driver says.
     pub fn bring_up(&mut self, index: u32) -> io::Result<()> {
-        let body = link(index, libc::IFF_UP as u32);
-        self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
+        self.set_flags(index, libc::IFF_UP as u32)
     }
 
     /// The same, where what is sent has the address of the interface itself: nobody is asked for neighbours, of
@@ -234,7 +233,11 @@ impl Route {
     /// # Errors
     /// What its driver says.
     pub fn bring_up_unasked(&mut self, index: u32) -> io::Result<()> {
-        let body = link(index, (libc::IFF_UP | libc::IFF_NOARP) as u32);
+        self.set_flags(index, (libc::IFF_UP | libc::IFF_NOARP) as u32)
+    }
+
+    fn set_flags(&mut self, index: u32, flags: u32) -> io::Result<()> {
+        let body = link(index, flags);
         self.ask(libc::RTM_NEWLINK, 0, &body).map(|_| ())
     }
 

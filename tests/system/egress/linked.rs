@@ -27,12 +27,7 @@ fn seen_by(user: Option<&str>, tries: &[Value]) -> Seen {
 }
 
 fn seen_under(policy: &Value, user: Option<&str>, tries: &[Value]) -> Seen {
-    let tries = Value::from(tries).to_string();
-    let flags = [&["--quiet"], VETH].concat();
-    let command = [PYTHON, "-I", "-c", INSIDE, &tries];
-    let seen = run(policy, user, &flags, &command);
-    assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
-    seen
+    super::said_by(INSIDE, VETH, user, policy, tries)
 }
 
 /// Programs that look for an interface, its address and its route find them, and what they bind to it goes the way of

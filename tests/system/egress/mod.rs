@@ -174,9 +174,20 @@ fn tried_as(user: Option<&str>, policy: &Value, tries: &[Value]) -> Seen {
 }
 
 fn tried_by(flags: &[&str], user: Option<&str>, policy: &Value, tries: &[Value]) -> Seen {
+    said_by(TRIES, flags, user, policy, tries)
+}
+
+/// Runs this code inside, which is told what to try.
+fn said_by(
+    code: &str,
+    flags: &[&str],
+    user: Option<&str>,
+    policy: &Value,
+    tries: &[Value],
+) -> Seen {
     let tries = Value::from(tries).to_string();
     let flags = [&["--quiet"], flags].concat();
-    let seen = run(policy, user, &flags, &[PYTHON, "-I", "-c", TRIES, &tries]);
+    let seen = run(policy, user, &flags, &[PYTHON, "-I", "-c", code, &tries]);
     assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
     seen
 }

@@ -16,11 +16,7 @@ const NOBODY: &str = "ECONNREFUSED";
 const LOST: &str = "TimeoutError";
 
 fn sent_as(user: Option<&str>, policy: &Value, flags: &[&str], tries: &[Value]) -> Seen {
-    let tries = Value::from(tries).to_string();
-    let flags = [&["--quiet"], flags].concat();
-    let seen = run(policy, user, &flags, &[PYTHON, "-I", "-c", INSIDE, &tries]);
-    assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
-    seen
+    super::said_by(INSIDE, flags, user, policy, tries)
 }
 
 fn sent(policy: &Value, tries: &[Value]) -> Seen {
