@@ -1,6 +1,6 @@
 //! Certificates by which the supervisor stands for the hosts to whom requests are read.
 //!
-//! One authority for each run, made at its start. Its key stays in this process, and its certificate is
+//! One authority for each run or container, made at its start. Its key stays in this process, and its certificate is
 //! trusted by nobody but the programs of that run, which find it among those of the host. Whether a host
 //! is itself is decided here, by the certificates that this host trusts.
 
@@ -16,6 +16,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -27,8 +28,8 @@ const PROTOCOL: &[u8] = b"http/1.1";
 const NAME: &str = "Buntime, for this run alone";
 const OF_HOST: &str = "A host to which requests are read";
 
-/// For how many days its certificates hold: no run is longer.
-const DAYS: i64 = 366;
+/// For how many days its certificates hold: no run or container is longer.
+const DAYS: i64 = 3660;
 
 /// The most hosts that have a certificate at the same time.
 const MOST: usize = 1024;
@@ -41,7 +42,8 @@ pub struct Authority {
     provider: Arc<CryptoProvider>,
     known: Mutex<HashMap<String, Arc<ServerConfig>>>,
     to_hosts: Arc<ClientConfig>,
-    trusted: String,
+    own: Pem,
+    of_host: Vec<Pem>,
 }
 
 impl fmt::Debug for Authority {
@@ -64,11 +66,7 @@ impl Authority {
         );
         let own = params.self_signed(&key).map_err(io::Error::other)?;
         let roots = roots()?;
-        let of_host = roots
-            .iter()
-            .map(|root| Pem::new("CERTIFICATE", root.to_vec()));
-        let own = Pem::new("CERTIFICATE", own.der().to_vec());
-        let trusted: Vec<Pem> = std::iter::once(own).chain(of_host).collect();
+        let of_host = roots.iter().map(in_pem).collect();
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots);
         let mut to_hosts = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -83,14 +81,32 @@ impl Authority {
             provider,
             known: Mutex::default(),
             to_hosts: Arc::new(to_hosts),
-            trusted: pem::encode_many(&trusted),
+            own: in_pem(own.der()),
+            of_host,
         })
     }
 
     /// What programs of the run trust, in PEM (RFC 7468): this authority, and those of the host.
     #[must_use]
-    pub fn trusted(&self) -> &str {
-        &self.trusted
+    pub fn trusted(&self) -> String {
+        self.and(&self.of_host)
+    }
+
+    /// The same for programs with certificates of their own: `store`, in PEM, in the place of the host's. What
+    /// is no certificate there is left out; where there is none, the host's are trusted.
+    #[must_use]
+    pub fn trusted_beside(&self, store: &[u8]) -> String {
+        let read = CertificateDer::pem_slice_iter(store).filter_map(Result::ok);
+        let own: Vec<Pem> = read.map(|certificate| in_pem(&certificate)).collect();
+        match own.is_empty() {
+            true => self.trusted(),
+            false => self.and(&own),
+        }
+    }
+
+    fn and(&self, others: &[Pem]) -> String {
+        let others: String = others.iter().map(pem::encode).collect();
+        pem::encode(&self.own) + &others
     }
 
     /// How TLS is spoken with hosts.
@@ -135,6 +151,10 @@ impl Authority {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     }
+}
+
+fn in_pem(certificate: &CertificateDer<'_>) -> Pem {
+    Pem::new("CERTIFICATE", certificate.to_vec())
 }
 
 fn of_authority() -> CertificateParams {

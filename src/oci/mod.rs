@@ -22,6 +22,7 @@ mod program;
 mod proxy;
 mod requests;
 mod root;
+pub mod secrets;
 mod settings;
 mod skeleton;
 mod standing;

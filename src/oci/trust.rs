@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::launch::Piece;
+use crate::launch::container::TRUSTED;
 use crate::policy::CHANNEL;
 
 /// The variables by which programs are told where such certificates are: of OpenSSL and of what is built on
@@ -21,10 +22,10 @@ const VARIABLES: [&str; 9] = [
 ];
 
 fn path() -> PathBuf {
-    Path::new(CHANNEL).join("trusted.pem")
+    Path::new(CHANNEL).join(TRUSTED)
 }
 
-/// The certificates, in PEM, where programs find them.
+/// The certificates, in PEM, where the programs of a sandbox find them.
 pub(super) fn piece(trusted: &str) -> Piece {
     Piece::File {
         path: path(),
@@ -32,8 +33,16 @@ pub(super) fn piece(trusted: &str) -> Piece {
     }
 }
 
+/// The variables that tell programs of them, each with its value.
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+    let value = path().display().to_string();
+    VARIABLES
+        .into_iter()
+        .map(move |name| (name.to_owned(), value.clone()))
+}
+
 /// The variables that tell programs of them, in the place of what `env` says.
 pub(super) fn tell(env: &mut Vec<(OsString, OsString)>) {
     env.retain(|(name, _)| !VARIABLES.iter().any(|told| name == told));
-    env.extend(VARIABLES.map(|name| (name.into(), path().into())));
+    env.extend(variables().map(|(name, value)| (name.into(), value.into())));
 }

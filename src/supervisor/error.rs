@@ -9,6 +9,7 @@ use super::outcome::{FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::audit::{LogError, ReportError};
 use crate::launch::{FailureKind, LaunchError};
 use crate::oci::OciError;
+use crate::oci::secrets::SecretError;
 use crate::policy::{LoadError, MergeError, Refused};
 
 /// A failure of Buntime itself, as opposed to the program's.
@@ -83,15 +84,8 @@ pub enum RunError {
         source: io::Error,
     },
     /// A credential that requests are to have cannot be had.
-    #[error("the secret {name} ({rule}): {why}")]
-    Secret {
-        /// Its name.
-        name: String,
-        /// Where it is granted.
-        rule: String,
-        /// Why not.
-        why: String,
-    },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// What can only narrow grants a credential.
     #[error(
         "{layer} grants the secret {name}, which only a policy of --policy can; leave it out there"

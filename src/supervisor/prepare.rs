@@ -183,7 +183,7 @@ fn input(
         out_keep,
         network,
         proxy_port,
-        trusted: reading.map(|reading| reading.authority.trusted().to_owned()),
+        trusted: reading.map(|reading| reading.authority.trusted()),
         bundle,
         rootfs,
         stdio: wanted.stdio,

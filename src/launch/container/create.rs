@@ -16,6 +16,7 @@ use super::maps::IdMaps;
 use super::namespaces::{Namespaces, kind};
 use super::network::WayOut;
 use super::process::ProcessPlan;
+use super::trust::TrustEnds;
 use super::word::{Word, hear, let_go, let_go_with, unexpected};
 use super::{Confinement, ContainerError, ContainerPolicy};
 use crate::launch::Failure;
@@ -57,6 +58,8 @@ pub struct Creation<'a> {
 pub struct Ends {
     /// Of the channel, where it has one.
     pub channel: Option<ChannelEnds>,
+    /// Of what its programs trust, where requests of it are read.
+    pub trust: Option<TrustEnds>,
     /// Of its network, where its policy lets something leave.
     pub way_out: Option<WayOut>,
 }
@@ -167,6 +170,7 @@ struct Kept<'a> {
     makes_user_namespace: bool,
     has_policy: bool,
     has_channel: bool,
+    reads_requests: bool,
     group: &'a Group,
     /// The first process could not be born into the group.
     outside: bool,
@@ -201,6 +205,10 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
             .policy
             .as_ref()
             .is_some_and(|policy| policy.channel),
+        reads_requests: creation
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.trust.is_some()),
         group,
         outside: false,
         interfaces: Interfaces::of(creation.spec)?,
@@ -281,9 +289,14 @@ fn bring_up(
     let_go_with(&child.words, &state)?;
     let (confinement, ends) = hear_ready(child, kept, &state)?;
     let has_network = confinement.as_ref().is_some_and(|held| held.network);
-    let said = (confinement.is_some(), ends.channel.is_some());
-    if said != (kept.has_policy, kept.has_channel) || ends.way_out.is_some() != has_network {
-        let said = "it did not say what holds it, or not of its channel or its way out";
+    let said = [
+        (confinement.is_some(), kept.has_policy),
+        (ends.channel.is_some(), kept.has_channel),
+        (ends.trust.is_some(), kept.reads_requests),
+        (ends.way_out.is_some(), has_network),
+    ];
+    if said.iter().any(|(said, wanted)| said != wanted) {
+        let said = "it did not say what holds it, or what its supervisor is to have";
         return Err(ContainerError::Failed(Failure::new(
             "confine",
             "the first process",
@@ -336,6 +349,9 @@ fn hear_ready(child: &Child, kept: &Kept<'_>, state: &[u8]) -> Result<Said, Cont
                 ends.channel = segment
                     .zip(carried.pop())
                     .map(|(segment, listener)| ChannelEnds { listener, segment });
+            }
+            (Word::Trust, carried) if ends.trust.is_none() => {
+                ends.trust = TrustEnds::from_carried(carried);
             }
             (Word::WayOut { shape }, carried) if ends.way_out.is_none() => {
                 ends.way_out = WayOut::from_carried(shape, carried.into_iter());

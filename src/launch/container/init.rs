@@ -11,6 +11,7 @@ use oci_spec::runtime::{Hook, Hooks, Spec};
 use super::become_program::{self, chain, join_keyring, take_terminal};
 use super::channel;
 use super::console;
+use super::folder::{self, Content};
 use super::gate::Gate;
 use super::hooks::run_hooks;
 use super::namespaces::{Namespaces, kind};
@@ -20,7 +21,7 @@ use super::process::ProcessPlan;
 use super::word::{Word, tell, wait_for_go, wait_for_state};
 use crate::launch::Failure;
 use crate::launch::group::Entry;
-use crate::launch::rootfs::Rootfs;
+use crate::launch::rootfs::{Assembled, Rootfs};
 use crate::sys::{clone, interface, namespace, process};
 
 /// Everything that the first process is born with.
@@ -234,9 +235,7 @@ fn assemble(birth: &mut Birth<'_>) -> Result<(), Failure> {
         ));
     };
     let mut root = rootfs.assemble()?;
-    if birth.policy.as_ref().is_some_and(|policy| policy.channel) {
-        channel::open(&root, &mut birth.process, birth.words.as_fd())?;
-    }
+    give(birth, &root)?;
     let hooks = birth.spec.hooks().as_ref();
     if hooks.is_some_and(has_outside) {
         tell(birth.words.as_fd(), &Word::Assembled)?;
@@ -256,6 +255,28 @@ fn assemble(birth: &mut Birth<'_>) -> Result<(), Failure> {
     }
     root.pivot(birth.no_pivot)?;
     root.finish()
+}
+
+/// Shows the container what its supervisor gives it.
+fn give(birth: &mut Birth<'_>, root: &Assembled) -> Result<(), Failure> {
+    let policy = birth.policy.as_ref();
+    let trust = policy.and_then(|policy| policy.trust.as_ref());
+    let content = Content {
+        channel: policy.is_some_and(|policy| policy.channel),
+        trust: trust.is_some(),
+    };
+    if !content.channel && !content.trust {
+        return Ok(());
+    }
+    let folder = folder::show(root, content)?;
+    let (folder, words) = (folder.as_fd(), birth.words.as_fd());
+    if content.channel {
+        channel::open(folder, &mut birth.process, words)?;
+    }
+    if let Some(trust) = trust {
+        trust.open(folder, root.root(), words)?;
+    }
+    Ok(())
 }
 
 /// Whether hooks run outside before the root is entered.

@@ -13,6 +13,7 @@ mod console;
 mod create;
 mod error;
 mod exec;
+mod folder;
 mod gate;
 mod hooks;
 mod init;
@@ -28,6 +29,7 @@ mod network;
 mod oracle;
 mod policy;
 mod process;
+mod trust;
 mod word;
 
 pub use channel::{
@@ -46,3 +48,4 @@ pub use network::{RESOLV_CONF, WayOut, WayOutShape};
 pub use oracle::Oracle;
 pub use policy::{ContainerPolicy, Given};
 pub use process::{ProcessPlan, capability_names};
+pub use trust::{MOST_OF_IMAGE, TRUSTED, Trust, TrustEnds};

@@ -10,6 +10,7 @@ use super::channel::SEGMENT;
 use super::confinement::{Confinement, Masked, Scopes};
 use super::masks;
 use super::oracle::Oracle;
+use super::trust::Trust;
 use crate::launch::{Failure, State};
 use crate::policy::{
     CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, NetPlan,
@@ -41,6 +42,9 @@ pub struct ContainerPolicy {
     pub own_network: bool,
     /// Whether it is to have a channel to its supervisor.
     pub channel: bool,
+    /// What its programs trust without us, where requests of it are read, so that they have to trust its
+    /// supervisor too.
+    pub trust: Option<Trust>,
 }
 
 fn failed(cause: impl ToString) -> Failure {

@@ -24,6 +24,9 @@ pub(super) enum Word {
     Assembled,
     /// The channel is made. Carries its listener and its segment.
     Channel,
+    /// There is a file for the certificates that the programs trust. Carries it, and the image's own if there
+    /// is one.
+    Trust,
     /// The container is in a network of its own. Carries what leads out of it.
     WayOut { shape: WayOutShape },
     /// The filter is in force. Carries its listener, without which nothing may go on.

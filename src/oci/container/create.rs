@@ -7,18 +7,19 @@ use chrono::{SecondsFormat, Utc};
 use oci_spec::runtime::Spec;
 
 use super::check::check;
+use super::descriptors::{listen_descriptors, preserved};
 use super::policy::{self, Chosen, Egress, PolicyRecord, Texts};
 use super::record::{ProcessRecord, Record, State, Status};
 use super::store::Entry;
-use super::supervised::{self, Beginning, Judging, Outputs};
+use super::supervised::{self, Beginning, Judging, Leading, Outputs};
 use super::{Runtime, VerbError, config, pid_file, readiness};
+use crate::launch::Failure;
 use crate::launch::container::{
     self, Confinement, ContainerError, Creation, Ends, Gate, Isolation, ProcessPlan, Steps, WayOut,
     connect_console,
 };
 use crate::launch::group::{Group, GroupError, GroupRecord, GroupRequest};
 use crate::launch::rootfs::{Cgroups, Rootfs, RootfsFacts};
-use crate::sys::process;
 
 /// What `create` is told.
 #[derive(Debug, Clone, Default)]
@@ -40,9 +41,6 @@ pub struct CreateInput {
     /// How many descriptors from 3 on are the container's.
     pub preserve_fds: u32,
 }
-
-/// More than a process can have open.
-const MOST_DESCRIPTORS: i32 = 1 << 20;
 
 /// A configuration that was read and can be carried out as far as can be told beforehand.
 struct Prepared {
@@ -104,9 +102,7 @@ impl Steps for Recorder<'_> {
 impl Recorder<'_> {
     /// Leaves a supervisor beside a container that has a policy.
     fn supervise(&mut self, ends: &Ends) -> Result<(), ContainerError> {
-        let shape = ends.way_out.as_ref().map(WayOut::shape);
-        let way_out = shape.zip(self.egress.take());
-        let way_out = way_out.map(|(shape, egress)| egress.leading(shape));
+        let way_out = self.leading(ends)?;
         let (Some(policy), Some(first)) = (&mut self.record.policy, self.record.first) else {
             return Ok(());
         };
@@ -150,6 +146,26 @@ impl Recorder<'_> {
             source,
         })?);
         Ok(())
+    }
+
+    /// What the supervisor is told of what leaves.
+    fn leading(&mut self, ends: &Ends) -> Result<Option<Leading>, ContainerError> {
+        let shape = ends.way_out.as_ref().map(WayOut::shape);
+        let Some((shape, egress)) = shape.zip(self.egress.take()) else {
+            return Ok(None);
+        };
+        let policy = self.record.policy.as_ref();
+        let record = policy.and_then(|policy| policy.reading.as_ref());
+        let reading = match (record, &ends.trust, &self.texts) {
+            (Some(record), Some(trust), Some(texts)) => {
+                let told = record.told(texts, trust);
+                Some(told.map_err(|error| {
+                    ContainerError::Failed(Failure::new("carry out", "the policy", error))
+                })?)
+            }
+            _ => None,
+        };
+        Ok(Some(egress.leading(shape, reading)))
     }
 
     fn write(&self) -> Result<(), ContainerError> {
@@ -417,45 +433,15 @@ pub(super) fn limited_outputs(policy: Option<&PolicyRecord>) -> Result<Option<Ou
 pub(super) fn hold(process: &mut ProcessPlan, policy: Option<&PolicyRecord>) {
     if let Some(policy) = policy {
         process.no_new_privileges = true;
+        if let Some(reading) = &policy.reading {
+            reading.tell(&mut process.env);
+        }
         policy.bounds.narrow_descriptors(&mut process.rlimits);
     }
 }
 
 fn resolved(path: &Path, operation: &'static str) -> Result<PathBuf, VerbError> {
     std::fs::canonicalize(path).map_err(VerbError::system(operation, path.display().to_string()))
-}
-
-/// The caller's descriptors among the `count` after the standard ones. A number that is not open
-/// is nobody's now, and could be one of ours by the time the program runs.
-pub(super) fn preserved(count: u32) -> Vec<i32> {
-    let most = i32::try_from(count).map_or(MOST_DESCRIPTORS, |count| count.min(MOST_DESCRIPTORS));
-    let found = process::inherited(3..3 + most);
-    if found.len() < count as usize {
-        tracing::warn!(
-            asked = count,
-            ?found,
-            "fewer descriptors are open than are to be kept"
-        );
-    }
-    found
-}
-
-/// Sockets that a service manager hands over (sd_listen_fds(3)): as many descriptors more, and the
-/// variables that tell of them, of which one is the receiver's pid.
-fn listen_descriptors(process: &mut ProcessPlan) -> u32 {
-    let listed = std::env::var("LISTEN_FDS").ok();
-    let count = listed
-        .and_then(|text| text.parse::<u32>().ok())
-        .unwrap_or(0);
-    if count > 0 {
-        let ours = ["LISTEN_FDS=", "LISTEN_PID="];
-        process
-            .env
-            .retain(|entry| !ours.iter().any(|name| entry.starts_with(name)));
-        process.env.push(format!("LISTEN_FDS={count}"));
-        process.env.push("LISTEN_PID=1".to_owned());
-    }
-    count
 }
 
 fn console(prepared: &Prepared, input: &CreateInput) -> Result<Option<OwnedFd>, VerbError> {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::launch::container::ContainerError;
+use crate::oci::secrets::SecretError;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,9 @@ pub enum VerbError {
         /// Why not.
         cause: String,
     },
+    /// A credential that requests are to have cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A policy cannot be read.
     #[error(transparent)]
     Load(#[from] crate::policy::LoadError),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
 
-use super::create::{hold, limited_outputs, preserved};
+use super::create::{hold, limited_outputs};
+use super::descriptors::preserved;
 use super::foreground::Foreground;
 use super::record::{Found, State, Status};
 use super::supervised::{Outputs, Request};

@@ -8,6 +8,7 @@ mod check;
 pub mod config;
 mod create;
 mod delete;
+mod descriptors;
 mod error;
 mod events;
 mod exec;

@@ -9,7 +9,6 @@ use crate::policy::merge::{ExecMode, Policy};
 use crate::policy::perm::{Perm, PermSet};
 use crate::policy::plan::{NetPlan, World};
 use crate::policy::request::{Proto, Request, RuleRef, Verdict};
-use crate::policy::secrets::Secret;
 
 /// Rules that need somebody to look at each operation, where nobody does.
 pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
@@ -19,8 +18,9 @@ pub(super) fn rules(policy: &Policy, world: &World, refusals: &mut Refusals) {
             looked_at(layer, refusals);
         }
         let connections = layer.net.iter().map(|rule| (rule.action, &rule.rule));
-        let default = layer.net_default.iter();
-        for (verdict, rule) in default.map(|it| (it.verdict, &it.rule)).chain(connections) {
+        let requests = layer.http.iter().map(|rule| (rule.action, &rule.rule));
+        let default = layer.net_default.iter().map(|it| (it.verdict, &it.rule));
+        for (verdict, rule) in default.chain(connections).chain(requests) {
             // Whoever connects is heard where there is a way out, and beside a container stands nobody who
             // could be asked.
             let is_unasked = verdict == Verdict::Ask && world.container.is_some();
@@ -215,9 +215,6 @@ pub(super) fn network(policy: &Policy, world: &World, refusals: &mut Refusals) -
             }
         }
     }
-    if world.container.is_some() && lets_out {
-        of_container(policy, refusals);
-    }
     let mut sealed = false;
     for layer in policy.layers.iter() {
         let denies: Vec<&NetRule> = layer
@@ -267,20 +264,6 @@ fn is_open(policy: &Policy) -> bool {
 fn is_seen(policy: &Policy) -> bool {
     let audit = policy.audit();
     audit.enabled && audit.events.iter().any(|event| event == "net")
-}
-
-/// What the supervisor of a container does not do.
-fn of_container(policy: &Policy, refusals: &mut Refusals) {
-    for layer in policy.layers.iter() {
-        let requests = layer.http.iter().map(|rule| &rule.rule);
-        for rule in requests.chain(layer.secrets.iter().map(Secret::rule)) {
-            refusals.add(
-                rule,
-                "in a container requests are not read yet",
-                "decide by host and port (net.rules), or use buntime run",
-            );
-        }
-    }
 }
 
 /// Whether some UDP could be let out, where each layer has a say.

@@ -1,7 +1,7 @@
 //! What leaves a container, as its supervisor carries it and decides about it.
 
 use std::future::pending;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::audit::{Answer, LogError};
-use crate::egress::{Ended, Heard, Plane, Question};
-use crate::launch::container::WayOut;
-use crate::oci::container::supervised::{EgressFrom, Leading};
+use crate::egress::{self, Authority, Ended, Heard, Plane, Question};
+use crate::launch::container::{MOST_OF_IMAGE, TrustEnds, WayOut};
+use crate::oci::container::supervised::{self as oci, EgressFrom, Leading};
+use crate::policy::Layer;
 use crate::supervisor::descriptor::register;
 use crate::supervisor::error::RunError;
 use crate::supervisor::gate::{Gate, Leaves};
-use crate::supervisor::plane;
+use crate::supervisor::{plane, secrets};
 
 /// How many bytes may have been recorded while something leaves: what else the log takes is for what the verbs do.
 const RECORDED: u64 = 192 << 20;
@@ -47,6 +48,7 @@ impl Exit {
     /// connections are made.
     pub(super) fn open(
         leading: &Leading,
+        layers: &[Layer],
         gate: &mut Gate,
         descriptors: &mut Vec<OwnedFd>,
     ) -> Result<Exit, RunError> {
@@ -73,11 +75,13 @@ impl Exit {
             sockets.names.push(udp);
             sockets.names_by_tcp.push(tcp);
         }
+        let reading = leading.reading.as_ref();
+        let reading = reading.map(|reading| read(reading, layers, descriptors));
         plane::take_descriptors();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let entered = runtime.enter();
-        let plane = plane::open(sockets, None, outside, gate.limits())?;
+        let plane = plane::open(sockets, reading.transpose()?, outside, gate.limits())?;
         drop(entered);
         gate.has_plane();
         Ok(Exit { plane, runtime })
@@ -151,6 +155,32 @@ impl Exit {
         runtime.shutdown_background();
         told
     }
+}
+
+/// What it takes to read requests; its programs trust that from here on.
+fn read(
+    reading: &oci::Reading,
+    layers: &[Layer],
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<egress::Reading, RunError> {
+    let authority = Authority::new();
+    let authority = authority.map_err(RunError::io("make", "the authority of this container"))?;
+    let failed = || RunError::io("fill", "the container's certificates");
+    let carried = descriptors.drain(..reading.trust.min(descriptors.len()));
+    let Some(mut ends) = TrustEnds::from_carried(carried) else {
+        return Err(failed()(io::Error::other("they did not come")));
+    };
+    let mut of_image = Vec::new();
+    if let Some(file) = ends.of_image {
+        let read = file.take(MOST_OF_IMAGE).read_to_end(&mut of_image);
+        read.map_err(failed())?;
+    }
+    let trusted = authority.trusted_beside(&of_image);
+    ends.file.write_all(trusted.as_bytes()).map_err(failed())?;
+    Ok(egress::Reading {
+        authority,
+        secrets: secrets::to_put(layers, reading.credentials.clone()),
+    })
 }
 
 /// Whether so much is recorded that nothing may leave any more.

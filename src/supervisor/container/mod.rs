@@ -34,6 +34,7 @@ use crate::audit::{Event, EventLog, LogError};
 use crate::launch::beside::{self, Watcher};
 use crate::launch::group::GroupError;
 use crate::oci::container::supervised::{Answer, Beginning, Judging, Living, SOCKET};
+use crate::policy::Layer;
 use copies::Copies;
 use leaving::Exit;
 use life::Life;
@@ -102,7 +103,11 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
     let talk = beginning.channel.then(|| open_talk(&mut descriptors));
     let talk = talk.transpose()?;
     let exit = match (&beginning.way_out, &mut records) {
-        (Some(leading), Records::Gate(gate)) => Some(Exit::open(leading, gate, &mut descriptors)?),
+        (Some(leading), Records::Gate(gate)) => {
+            let layers = beginning.judging.as_ref().map(layers).transpose()?;
+            let layers = layers.unwrap_or_default();
+            Some(Exit::open(leading, &layers, gate, &mut descriptors)?)
+        }
         _ => None,
     };
     let mut copies = Copies::new(beginning.output);
@@ -147,13 +152,17 @@ impl Records {
     }
 }
 
+fn unread(cause: impl ToString) -> RunError {
+    RunError::io("read", "the container's policy")(io::Error::other(cause.to_string()))
+}
+
+fn layers(judging: &Judging) -> Result<Vec<Layer>, RunError> {
+    judging.texts.layers().map_err(unread)
+}
+
 fn gate(judging: &Judging, log: Option<EventLog>) -> Result<Gate, RunError> {
-    let read = |cause: &dyn ToString| {
-        RunError::io("read", "the container's policy")(io::Error::other(cause.to_string()))
-    };
-    let layers = judging.texts.layers().map_err(|error| read(&error))?;
-    let policy = judging.oracle.policy(layers);
-    Ok(Gate::new(policy.map_err(|error| read(&error))?, log, false))
+    let policy = judging.oracle.policy(layers(judging)?);
+    Ok(Gate::new(policy.map_err(unread)?, log, false))
 }
 
 /// Takes the channel's ends from before the other descriptors.

@@ -5,8 +5,12 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use super::{PYTHON, RESET, Scratch, TRIES, UNRESOLVED, WEB, WEB_6, on_host, policy, request, to};
+use super::{
+    PYTHON, RESET, Scratch, Seen, TRIES, UNRESOLVED, WEB, WEB_6, on_host, policy, request, to,
+};
 use crate::support::{alone, is_root};
+
+mod read;
 
 const HOST: &str = include_str!("contained/host.py");
 
@@ -117,7 +121,10 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let scratch = Scratch::new();
+        Place::within(Scratch::new())
+    }
+
+    fn within(scratch: Scratch) -> Place {
         let root = scratch.path().join("rootfs");
         for folder in ["usr", "proc", "dev", "tmp", "etc"] {
             fs::create_dir_all(root.join(folder)).expect("a folder of the root can be made");
@@ -165,14 +172,27 @@ impl Place {
 
     /// Runs these, and gives what came of each and the connections that arrived beyond.
     fn run(&self, runs: &[Value]) -> (Vec<Value>, Vec<String>) {
+        let seen = self.run_with(&[], runs);
+        let arrived = seen.connections().into_iter().map(str::to_owned);
+        (seen.answers(), arrived.collect())
+    }
+
+    /// The same, for a caller with these variables.
+    fn run_with(&self, env: &[(&str, String)], runs: &[Value]) -> Seen {
         let text = Value::from(runs).to_string();
         self.scratch.file("runs.json", text.as_bytes());
         let folder = self.scratch.path().display().to_string();
+        let env = env.iter().map(|(name, value)| format!("{name}={value}"));
         let words = [PYTHON, "-I", "-c", HOST, &self.scratch.binary(), &folder];
-        let seen = on_host(&self.scratch, &words.map(str::to_owned));
+        let words = words.into_iter().map(str::to_owned);
+        let words: Vec<String> = ["env".to_owned()]
+            .into_iter()
+            .chain(env)
+            .chain(words)
+            .collect();
+        let seen = on_host(&self.scratch, &words);
         assert_eq!(seen.done.status.code(), Some(0), "{}", seen.done);
-        let arrived = seen.connections().into_iter().map(str::to_owned);
-        (seen.answers(), arrived.collect())
+        seen
     }
 }
 
@@ -365,14 +385,19 @@ fn a_container_is_not_made_whose_network_is_not_held() {
     let asked = policy_of(&json!([{ "action": "ask", "host": "allowed.example" }]));
     let mut read = allowed();
     read["http"] = json!({ "rules": [
-        { "action": "allow", "host": "allowed.example", "methods": ["GET"] },
+        { "action": "ask", "host": "allowed.example", "methods": ["GET"] },
+    ] });
+    let mut secret = allowed();
+    secret["http"] = json!({ "secrets": [
+        { "name": "TOKEN", "host": "allowed.example", "from": { "env": "NOT_THERE" } },
     ] });
     let runs = [
         json!({ "network": "own", "config": config, "policy": asked }),
         json!({ "network": "own", "config": config, "policy": read }),
+        json!({ "network": "own", "config": config, "policy": secret }),
     ];
     let (seen, _) = place.run(&runs);
-    for (run, why) in seen.iter().zip(["net[0]", "http[0]"]) {
+    for (run, why) in seen.iter().zip(["net[0]", "http[0]", "the secret TOKEN ("]) {
         let errors = run["errors"].as_str().unwrap_or_default();
         assert!(run["code"] != 0 && errors.contains(why), "{run:#}");
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::launch::container::{RESOLV_CONF, WayOutShape};
 use crate::launch::{Mechanism, State};
-use crate::oci::container::supervised::Leading;
+use crate::oci::container::supervised::{Leading, Reading};
 use crate::policy::{Perm, Policy, Request};
 
 /// The most of a resolv.conf(5) that is read, in bytes.
@@ -42,9 +42,14 @@ impl Egress {
         Egress { from, resolvers }
     }
 
-    pub(in crate::oci::container) fn leading(self, shape: WayOutShape) -> Leading {
+    pub(in crate::oci::container) fn leading(
+        self,
+        shape: WayOutShape,
+        reading: Option<Reading>,
+    ) -> Leading {
         Leading {
             shape,
+            reading,
             from: self.from,
             resolvers: self.resolvers,
         }
@@ -75,7 +80,7 @@ fn resolvers(spec: &Spec, policy: &Policy) -> Option<String> {
 
 /// What `state` says of it.
 pub(in crate::oci::container) fn mechanism(leading: &Leading) -> Mechanism {
-    let (state, detail) = match (leading.from, leading.shape.is_linked) {
+    let (state, mut detail) = match (leading.from, leading.shape.is_linked) {
         (EgressFrom::Host, _) => (State::Full, "connections are made in the host's network".to_owned()),
         (EgressFrom::Container, true) => (
             State::Full,
@@ -88,6 +93,11 @@ pub(in crate::oci::container) fn mechanism(leading: &Leading) -> Mechanism {
                 .to_owned(),
         ),
     };
+    if leading.reading.is_some() {
+        detail.push_str(
+            "; requests to hosts that its rules about them name are read, out of TLS too",
+        );
+    }
     if state == State::Partial {
         tracing::warn!("egress: {detail}");
     }

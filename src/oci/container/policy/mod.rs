@@ -4,6 +4,7 @@
 pub(super) mod egress;
 mod limits;
 mod mounts;
+pub(super) mod reading;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::policy::{CHANNEL, Layer, LoadError, Policy, Vars, shipped_names, ship
 pub(super) use egress::Egress;
 pub use egress::EgressFrom;
 pub use limits::Bounds;
+pub use reading::ReadingRecord;
 
 /// The annotation by which a configuration names a policy. It can only narrow.
 pub const ANNOTATION: &str = "buntime.dev/policy";
@@ -100,14 +102,10 @@ pub struct Texts {
 impl Texts {
     fn of(documents: Vec<Document>, spec: &Spec) -> Texts {
         let process = spec.process().as_ref();
-        let env = process.and_then(|process| process.env().as_ref());
-        let mut entries = env.into_iter().flatten().rev();
         Texts {
             documents,
             cwd: process.map_or_else(|| PathBuf::from("/"), |process| process.cwd().clone()),
-            home: entries
-                .find_map(|entry| entry.strip_prefix("HOME="))
-                .map(Into::into),
+            home: variable(spec, "HOME").map(Into::into),
         }
     }
 
@@ -120,6 +118,14 @@ impl Texts {
         let parse = |one: &Document| Layer::parse(one.text.as_bytes(), &one.name, &vars);
         self.documents.iter().map(parse).collect()
     }
+}
+
+/// The value of a variable of the first process; of more of its name the last counts.
+fn variable<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
+    let env = spec.process().as_ref()?.env().as_ref()?;
+    let pairs = env.iter().rev().filter_map(|entry| entry.split_once('='));
+    let mut named = pairs.filter(|(known, _)| *known == name);
+    named.next().map(|(_, value)| value)
 }
 
 /// What is kept of a container's policy in its state.
@@ -139,6 +145,9 @@ pub struct PolicyRecord {
     /// Whether there is a channel to the supervisor.
     #[serde(default)]
     pub channel: bool,
+    /// What it takes to read its requests, where they are read.
+    #[serde(default)]
+    pub reading: Option<ReadingRecord>,
     /// Who stands beside the container, once it is made.
     pub supervisor: Option<ProcessRecord>,
 }
@@ -231,11 +240,21 @@ impl PolicyChoice {
         let texts = Texts::of(documents, spec);
         let documents = &texts.documents;
         let layers = texts.layers()?;
+        let policies = self.policies.len();
+        if let Some((layer, secret)) = reading::granting(layers.get(policies..).unwrap_or_default())
+        {
+            let cause = format!(
+                "{layer} grants the secret {secret}, which only a policy of --policy can; leave it out there"
+            );
+            return Err(refused(documents, cause));
+        }
         let policy = Policy::merge(layers.clone(), Vec::new())
             .map_err(|error| refused(documents, error.to_string()))?;
         mounts::check(spec).map_err(|cause| refused(documents, cause))?;
         let channel = asks_for_channel(spec).map_err(|cause| refused(documents, cause))?;
         asks_for_no_interface(spec).map_err(|cause| refused(documents, cause))?;
+        let reading = ReadingRecord::of(&layers, &policy)
+            .map_err(|error| refused(documents, error.to_string()))?;
         let egress = Egress::of(self.egress, spec, &policy);
         let unheld = unheld(&policy, spec, landlock_abi);
         let bounds = Bounds::of(policy.limits(), has_terminal(spec));
@@ -258,6 +277,7 @@ impl PolicyChoice {
                     (named, _) => named.clone(),
                 },
                 channel,
+                reading: reading.clone(),
                 supervisor: None,
             },
             request: ContainerPolicy {
@@ -267,6 +287,7 @@ impl PolicyChoice {
                 own_processes: makes(spec, LinuxNamespaceType::Pid),
                 own_network: makes(spec, LinuxNamespaceType::Network),
                 channel,
+                trust: reading.is_some().then(|| reading::trust(spec)),
             },
             egress,
             texts,

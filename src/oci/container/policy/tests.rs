@@ -21,6 +21,41 @@ fn an_annotation_names_a_policy_of_the_administrator_before_a_shipped_one() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// What it may narrow is whose credentials they are.
+#[test]
+fn an_annotation_grants_no_secret() {
+    let directory = std::env::temp_dir().join(format!("buntime-granting-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let text = r#"{
+        "version": 1,
+        "net": { "rules": [{ "action": "allow", "host": "a.example" }] },
+        "http": { "secrets": [{ "name": "TOKEN", "host": "a.example", "from": { "env": "TOKEN" } }] }
+    }"#;
+    let path = directory.join("granting.json");
+    std::fs::write(&path, text).unwrap();
+    let annotated = PolicyChoice {
+        directory: directory.clone(),
+        ..PolicyChoice::default()
+    };
+    let mut spec = Spec::default();
+    let named = [(ANNOTATION.to_owned(), "granting".to_owned())];
+    spec.set_annotations(Some(named.into()));
+    let refused = annotated.choose(&mut spec, 7).unwrap_err().to_string();
+    assert!(
+        refused.contains("only a policy of --policy can"),
+        "{refused}"
+    );
+    let flagged = PolicyChoice {
+        policies: vec![path],
+        ..annotated
+    };
+    let chosen = flagged.choose(&mut Spec::default(), 7).unwrap().unwrap();
+    assert!(chosen.record.reading.is_some() && chosen.request.trust.is_some());
+    // As one more it narrows nothing of what the first grants.
+    assert!(flagged.choose(&mut spec, 7).is_err());
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
 #[test]
 fn a_limit_is_narrowed_and_never_lifted() {
     let limits = crate::policy::Limits {

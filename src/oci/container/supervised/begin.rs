@@ -9,8 +9,11 @@ use std::process::{Child, Command, Stdio};
 use super::outputs::Outputs;
 use super::send;
 use super::words::{Answer, Beginning};
-use crate::launch::container::{Ends, WayOut};
+use crate::launch::container::{Ends, TrustEnds, WayOut};
 use crate::oci::container::record::ProcessRecord;
+
+/// The variables by which a host says whom it trusts instead of whom it trusts otherwise.
+const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Starts the supervisor of a container whose first process waits; gives what it is known by once
 /// it has recorded that and watches the container.
@@ -29,6 +32,11 @@ pub(in crate::oci::container) fn begin(
         .arg0("buntime")
         .args(["supervise", &beginning.id])
         .env_clear()
+        .envs(
+            CERTIFICATES
+                .into_iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
@@ -39,8 +47,14 @@ pub(in crate::oci::container) fn begin(
     let channel = ends.channel.iter();
     let channel = channel.flat_map(|ends| [ends.listener.as_fd(), ends.segment.as_fd()]);
     let way_out = ends.way_out.iter().flat_map(WayOut::to_carry);
+    let trust = ends.trust.iter().flat_map(TrustEnds::to_carry);
+    let read = beginning
+        .way_out
+        .iter()
+        .flat_map(|way_out| &way_out.reading);
+    let trust = trust.take(read.map(|reading| reading.trust).sum());
     let copied = outputs.map(Outputs::descriptors).unwrap_or_default();
-    let descriptors: Vec<_> = channel.chain(way_out).chain(copied).collect();
+    let descriptors: Vec<_> = channel.chain(way_out).chain(trust).chain(copied).collect();
     match agree(ours, beginning, &descriptors, &child) {
         Ok(known) => Ok(known),
         Err(error) => {

@@ -25,7 +25,7 @@ use crate::sys::socket;
 pub use crate::oci::container::policy::EgressFrom;
 pub(super) use begin::begin;
 pub use outputs::Outputs;
-pub use words::{Answer, Beginning, Judging, Leading, Request};
+pub use words::{Answer, Beginning, Judging, Leading, Reading, Request};
 
 /// The socket's name in the container's directory.
 pub const SOCKET: &str = "supervisor.sock";

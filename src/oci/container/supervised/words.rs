@@ -10,6 +10,7 @@ use crate::launch::container::{Masked, Oracle, WayOutShape};
 use crate::launch::group::GroupRecord;
 use crate::oci::container::policy::{EgressFrom, Texts};
 use crate::oci::container::record::ProcessRecord;
+use crate::oci::secrets::Credential;
 use crate::policy::Absent;
 
 /// What a supervisor begins with.
@@ -56,10 +57,22 @@ pub struct Beginning {
 pub struct Leading {
     /// What comes by descriptors.
     pub shape: WayOutShape,
+    /// What it takes to read its requests, where they are read.
+    pub reading: Option<Reading>,
     /// In whose network its supervisor makes the connections.
     pub from: EgressFrom,
     /// The text of the resolv.conf(5) that the container was given.
     pub resolvers: Option<String>,
+}
+
+/// What it takes to read a container's requests. What its programs trust comes by descriptors, after the network's.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reading {
+    /// How many those descriptors are.
+    pub trust: usize,
+    /// What is put into requests.
+    pub credentials: Vec<Credential>,
 }
 
 /// A container's policy, and the world in which it decides.

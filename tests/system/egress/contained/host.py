@@ -99,7 +99,9 @@ def contained(number, wanted):
     created = subprocess.run([*few, buntime, *flags, "create", "--bundle", bundle, name], stdin=subprocess.DEVNULL,
                              stdout=output, stderr=errors)
     said = {}
-    if created.returncode == 0:
+    if created.returncode != 0:
+        assert call("state", name).returncode != 0, "something of it stays"
+    else:
         state = json.loads(call("state", name).stdout)
         said["enforced"] = state["buntime"]["policy"]["enforced"]
         assert call("start", name).returncode == 0
@@ -107,6 +109,7 @@ def contained(number, wanted):
             said["exec"] = [call("exec", name, *words).stdout for words in wanted["exec"]]
             call("kill", name, "KILL")
         os.waitpid(state["pid"], 0)
+        said["kept"] = "".join(open(f"{folder}/state/{name}/{file}").read() for file in ["state.json", "config.json"])
         deleted = call("delete", name)
         assert deleted.returncode == 0, deleted.stderr
         supervisor = state["buntime"]["policy"]["supervisor"]["pid"]

@@ -1,0 +1,107 @@
+//! Whom the programs of a container trust whose requests are read: a file in the [`folder`](super::folder),
+//! which the supervisor fills before anything of the container's runs.
+//!
+//! Beside the supervisor's own certificate there is to be what the image trusts, as programs would find it
+//! without us. That is the image's word, and counts for its own programs alone.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
+
+use super::word::{Word, tell_with};
+use crate::launch::Failure;
+
+/// The file's name in the folder.
+pub const TRUSTED: &str = "trusted.pem";
+
+/// The most bytes of it.
+pub(super) const MOST: u64 = 2 << 20;
+
+/// The most bytes of an image's own that are read: in PEM anew they are no more than half as long again.
+pub const MOST_OF_IMAGE: u64 = 1 << 20;
+
+/// Where images have certificates in one file: Debian and Alpine, Fedora, openSUSE, and what OpenSSL itself
+/// looks for.
+const STORES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The supervisor's ends.
+#[derive(Debug)]
+pub struct TrustEnds {
+    /// The file to be filled.
+    pub file: File,
+    /// What the image trusts, if that is said anywhere.
+    pub of_image: Option<File>,
+}
+
+impl TrustEnds {
+    /// In the order in which [`TrustEnds::from_carried`] takes them.
+    pub fn to_carry(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(&self.file)
+            .chain(&self.of_image)
+            .map(AsFd::as_fd)
+    }
+
+    /// `None` when there is nothing.
+    #[must_use]
+    pub fn from_carried(carried: impl IntoIterator<Item = OwnedFd>) -> Option<TrustEnds> {
+        let mut carried = carried.into_iter().map(File::from);
+        Some(TrustEnds {
+            file: carried.next()?,
+            of_image: carried.next(),
+        })
+    }
+}
+
+/// What its programs trust without us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// The file that its configuration names for that, by `SSL_CERT_FILE`.
+    pub named: Option<String>,
+}
+
+impl Trust {
+    /// Makes the file in the folder, and gives the runtime its ends.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn open(
+        &self,
+        folder: BorrowedFd<'_>,
+        root: BorrowedFd<'_>,
+        words: BorrowedFd<'_>,
+    ) -> Result<(), Failure> {
+        let fail = |operation| {
+            move |cause: io::Error| Failure::new(operation, "the container's certificates", cause)
+        };
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, TRUSTED, flags, Mode::from_raw_mode(0o444));
+        let file = file.map_err(|errno| fail("make")(errno.into()))?;
+        let named = self.named.as_deref().into_iter();
+        let of_image = named.chain(STORES).find_map(|path| store(root, path));
+        let ends = TrustEnds {
+            file: file.into(),
+            of_image: of_image.map(File::from),
+        };
+        let descriptors: Vec<_> = ends.to_carry().collect();
+        tell_with(words, &Word::Trust, &descriptors).map_err(fail("hand over"))
+    }
+}
+
+/// A file of the image's. No name of it leads out of the image, through a descriptor or to what the kernel says of
+/// this process.
+fn store(root: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).ok()?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&found).ok()?.st_mode);
+    let is_of_kernel = rustix::fs::fstatfs(&found).ok()?.f_type == PROC_SUPER_MAGIC;
+    (kind == FileType::RegularFile && !is_of_kernel).then_some(found)
+}
