@@ -63,11 +63,8 @@ impl Subnet {
 }
 
 /// What there is in the namespace of a sandbox that something leaves, for the report.
-pub(super) fn described(link: Option<Subnet>, datagrams: bool) -> String {
-    let link = link.map(|subnet| {
-        let (v4, _) = subnet.inside();
-        format!(" and {INTERFACE} ({v4}/30), which ends at the supervisor")
-    });
+pub(super) fn of_sandbox(link: Option<Subnet>, datagrams: bool) -> String {
+    let link = link.map(|subnet| described(subnet.inside().0));
     let what = match datagrams {
         true => "every connection and every datagram",
         false => "every connection",
@@ -76,6 +73,11 @@ pub(super) fn described(link: Option<Subnet>, datagrams: bool) -> String {
         "loopback{}; {what} elsewhere is the egress plane's to make",
         link.unwrap_or_default()
     )
+}
+
+/// An interface beside the loopback, by its address.
+pub(super) fn described(address: Ipv4Addr) -> String {
+    format!(" and {INTERFACE} ({address}/30), which ends at the supervisor")
 }
 
 /// Gives the calling process's network namespace, of which `socket` is, an end of a pair, and all that leaves it

@@ -434,7 +434,7 @@ fn describe(
     enforced.full(
         "network namespace",
         match request.plan.net {
-            NetPlan::Egress => link::described(request.link, request.plan.datagrams),
+            NetPlan::Egress => link::of_sandbox(request.link, request.plan.datagrams),
             NetPlan::None | NetPlan::Sealed => "loopback only".to_owned(),
         },
     );

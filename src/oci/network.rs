@@ -55,10 +55,15 @@ pub(super) fn link(
         (Network::Veth, NetPlan::None | NetPlan::Sealed) => refused(
             "the policy lets nothing leave; allow something (--allow-net=HOST), or run with --network loopback",
         ),
-        (Network::Veth, NetPlan::Egress) => {
-            // What comes of nothing of the host's says nothing of it.
-            let drawn = drawn("the interface's addresses")?;
-            Ok(Some(Subnet::of(u32::from_ne_bytes(drawn))))
-        }
+        (Network::Veth, NetPlan::Egress) => subnet().map(Some),
     }
+}
+
+/// The addresses of one interface. What comes of nothing of the host's says nothing of it.
+///
+/// # Errors
+/// The kernel gives no random bytes.
+pub(super) fn subnet() -> Result<Subnet, OciError> {
+    let drawn = drawn("the interface's addresses")?;
+    Ok(Subnet::of(u32::from_ne_bytes(drawn)))
 }

@@ -18,6 +18,21 @@ pub struct Sets {
     pub ambient: u64,
 }
 
+impl Sets {
+    /// Takes these away, a bit each.
+    pub fn remove(&mut self, taken: u64) {
+        for set in [
+            &mut self.bounding,
+            &mut self.effective,
+            &mut self.permitted,
+            &mut self.inheritable,
+            &mut self.ambient,
+        ] {
+            *set &= !taken;
+        }
+    }
+}
+
 /// `struct __user_cap_header_struct`.
 #[repr(C)]
 struct Header {

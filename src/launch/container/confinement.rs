@@ -1,6 +1,7 @@
 //! What holds every process of a container that has a policy: found out by the first one, kept
 //! beside the container, and the same for those that join it later.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -10,7 +11,7 @@ use super::become_program::chain;
 use super::oracle::Oracle;
 use crate::launch::landlock::{self, Ends, Fence};
 use crate::launch::seccomp::{Filters, SeccompRequest};
-use crate::launch::{Failure, Mechanism, State};
+use crate::launch::{Failure, Mechanism, State, link};
 use crate::policy::{Absent, Grant, Perm, PermSet};
 use crate::sys::process;
 
@@ -27,6 +28,9 @@ pub struct Confinement {
     /// Whether there is a network, with a way out that is held to the policy.
     #[serde(default)]
     pub network: bool,
+    /// The address of an interface beside the loopback, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) link: Option<Ipv4Addr>,
     /// Whether some UDP may leave.
     #[serde(default)]
     pub(super) datagrams: bool,
@@ -109,6 +113,12 @@ impl Confinement {
         });
     }
 
+    /// Whether something in the container's root is to be watched: a mask, or a name at which nothing is.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        !self.masks.is_empty() || !self.absent.is_empty()
+    }
+
     /// Whether the program is the only one that runs.
     pub(super) fn is_once(&self) -> bool {
         self.once
@@ -147,6 +157,7 @@ impl Confinement {
             .map_err(|error| Failure::new("enforce", "Landlock", chain(&error)))?;
         let request = SeccompRequest {
             network: self.network,
+            interfaces: self.link.is_some(),
             unix: self.unix_sockets,
             deny: self.deny.clone(),
             exec_at: execution,
@@ -180,12 +191,12 @@ impl Confinement {
         let detail = format!("{instructions} instructions, below config.json's own profile");
         self.note("seccomp", State::Full, detail);
         let detail = match self.network {
-            true => {
-                "a namespace within the container's, with a loopback and the egress plane, which decides \
-                 about each connection; sockets of TCP, UDP and AF_UNIX, and no others; nothing from \
-                 outside arrives"
-            }
-            false => "no sockets of AF_INET and AF_INET6, and none but AF_UNIX",
+            true => format!(
+                "a namespace within the container's, with a loopback{} and the egress plane, which decides about \
+                 each connection; sockets of TCP, UDP and AF_UNIX, and no others; nothing from outside arrives",
+                self.link.map(link::described).unwrap_or_default()
+            ),
+            false => "no sockets of AF_INET and AF_INET6, and none but AF_UNIX".to_owned(),
         };
         self.note("network", State::Full, detail);
         let detail = match self.once {
@@ -197,6 +208,10 @@ impl Confinement {
             let detail = "the filter kills for a second program where one is all that runs, and \
                           for a system call that the policy names; what else is denied fails";
             self.note("onViolation", State::Partial, detail);
+        }
+        if self.link.is_some() {
+            let detail = "CAP_NET_ADMIN, whatever config.json gives, and sockets of rtnetlink(7), which tell of interfaces";
+            self.note("interface", State::Full, format!("without {detail}"));
         }
         if !self.unix_sockets {
             let detail = "none that has a name: a volume is shown that may not be written";

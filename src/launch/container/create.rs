@@ -56,6 +56,8 @@ pub struct Creation<'a> {
 /// What of a container its supervisor gets.
 #[derive(Debug, Default)]
 pub struct Ends {
+    /// Its root, where something in it is to be watched.
+    pub root: Option<OwnedFd>,
     /// Of the channel, where it has one.
     pub channel: Option<ChannelEnds>,
     /// Of what its programs trust, where requests of it are read.
@@ -291,6 +293,10 @@ fn bring_up(
     let has_network = confinement.as_ref().is_some_and(|held| held.network);
     let said = [
         (confinement.is_some(), kept.has_policy),
+        (
+            ends.root.is_some(),
+            confinement.as_ref().is_some_and(Confinement::is_watched),
+        ),
         (ends.channel.is_some(), kept.has_channel),
         (ends.trust.is_some(), kept.reads_requests),
         (ends.way_out.is_some(), has_network),
@@ -349,6 +355,9 @@ fn hear_ready(child: &Child, kept: &Kept<'_>, state: &[u8]) -> Result<Said, Cont
                 ends.channel = segment
                     .zip(carried.pop())
                     .map(|(segment, listener)| ChannelEnds { listener, segment });
+            }
+            (Word::Root, carried) if ends.root.is_none() => {
+                ends.root = carried.into_iter().next();
             }
             (Word::Trust, carried) if ends.trust.is_none() => {
                 ends.trust = TrustEnds::from_carried(carried);

@@ -7,9 +7,11 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Hook, Hooks, Spec};
+use rustix::fs::{Mode, OFlags};
 
 use super::become_program::{self, chain, join_keyring, take_terminal};
 use super::channel;
+use super::confinement::Confinement;
 use super::console;
 use super::folder::{self, Content};
 use super::gate::Gate;
@@ -18,7 +20,7 @@ use super::namespaces::{Namespaces, kind};
 use super::network;
 use super::policy::ContainerPolicy;
 use super::process::ProcessPlan;
-use super::word::{Word, tell, wait_for_go, wait_for_state};
+use super::word::{Word, tell, tell_with, wait_for_go, wait_for_state};
 use crate::launch::Failure;
 use crate::launch::group::Entry;
 use crate::launch::rootfs::{Assembled, Rootfs};
@@ -156,11 +158,15 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     let confinement = birth.policy.as_ref().map(ContainerPolicy::confine);
     let confinement = confinement.transpose()?;
     let words = birth.words.as_fd();
+    if confinement.as_ref().is_some_and(Confinement::is_watched) {
+        show_root(words)?;
+    }
     let network = birth.network.take();
     if let (Some(outer), Some(held)) = (network, &confinement)
         && held.network
     {
-        network::enclose(outer, held.datagrams, birth.spec, words)?;
+        let link = birth.policy.as_ref().and_then(|policy| policy.link);
+        network::enclose(outer, (held.datagrams, link), birth.spec, words)?;
     }
     let program = become_program::restrict(
         &birth.process,
@@ -177,6 +183,15 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
         Err(failure) => failure,
         Ok(()) => program.execute(),
     })
+}
+
+/// Hands over the root, which nobody finds by a path who is not root.
+fn show_root(words: BorrowedFd<'_>) -> Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty());
+    let root = root.map_err(step("open", "the container's root"))?;
+    tell_with(words, &Word::Root, &[root.as_fd()])
+        .map_err(step("hand over", "the container's root"))
 }
 
 fn enter_namespaces(birth: &mut Birth<'_>) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use super::confinement::{Confinement, Masked, Scopes};
 use super::masks;
 use super::oracle::Oracle;
 use super::trust::Trust;
-use crate::launch::{Failure, State};
+use crate::launch::{Failure, State, Subnet};
 use crate::policy::{
     CHANNEL, Contained, Entry, EntryKind, ExecPlan, Grant, Layer, Mask, MaskKind, NetPlan,
     OnViolation, Perm, PermSet, Plan, Policy, Request, Verdict, World,
@@ -42,6 +42,8 @@ pub struct ContainerPolicy {
     pub own_network: bool,
     /// Whether it is to have a channel to its supervisor.
     pub channel: bool,
+    /// The addresses of an interface beside the loopback, if it is to have one. No process has CAP_NET_ADMIN then.
+    pub link: Option<Subnet>,
     /// What its programs trust without us, where requests of it are read, so that they have to trust its
     /// supervisor too.
     pub trust: Option<Trust>,
@@ -62,6 +64,11 @@ impl ContainerPolicy {
         let policy = Policy::merge(self.layers.clone(), grants.clone()).map_err(failed)?;
         let world = self.world(&policy, &volumes)?;
         let plan = policy.compile(&world).map_err(failed)?;
+        if self.link.is_some() && plan.net != NetPlan::Egress {
+            return Err(failed(
+                "there is to be an interface, and nothing leaves by it",
+            ));
+        }
         masks::lay(&plan.binds, &plan.masks)?;
         let mut confinement = Confinement {
             grants: plan.landlock.iter().map(Into::into).collect(),
@@ -72,6 +79,7 @@ impl ContainerPolicy {
             },
             unix_sockets: unix_sockets(&plan, &volumes),
             network: plan.net == NetPlan::Egress,
+            link: self.link.map(|subnet| subnet.inside().0),
             datagrams: plan.datagrams,
             deny: plan.deny_syscalls.clone(),
             once: plan.exec == ExecPlan::Once,

@@ -163,6 +163,13 @@ impl ProcessPlan {
             .map(|(_, value)| value)
     }
 
+    /// Takes CAP_NET_ADMIN away: who has it, and sockets of rtnetlink(7), could make an interface whose other end is in
+    /// another network.
+    pub fn may_not_administer_networks(&mut self) {
+        let taken = caps::Capability::CAP_NET_ADMIN.bitmask();
+        self.capabilities.remove(taken);
+    }
+
     /// The environment in pairs.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {

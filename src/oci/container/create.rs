@@ -433,6 +433,9 @@ pub(super) fn limited_outputs(policy: Option<&PolicyRecord>) -> Result<Option<Ou
 pub(super) fn hold(process: &mut ProcessPlan, policy: Option<&PolicyRecord>) {
     if let Some(policy) = policy {
         process.no_new_privileges = true;
+        if policy.link {
+            process.may_not_administer_networks();
+        }
         if let Some(reading) = &policy.reading {
             reading.tell(&mut process.env);
         }

@@ -5,22 +5,21 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 
 use crate::launch::container::Masked;
-use crate::oci::container::supervised::Living;
 use crate::policy::Absent;
 use crate::supervisor::error::RunError;
 use crate::supervisor::masks::{Lost, MaskWatch};
 
-/// Watches what leads to each mask in the container's own root, and to each name at which nothing may
+/// Watches what leads to each mask in the container's root, which comes before the other descriptors, and to each name at which nothing may
 /// come to be, and then looks at each: what has happened before the watch is seen by that, what comes
 /// later by the watch. `None` without any.
 ///
 /// # Errors
 /// A mask is gone already, something has come to be, or it cannot be watched.
 pub(super) fn watch(
-    living: &Living,
+    descriptors: &mut Vec<OwnedFd>,
     masks: &[Masked],
     absent: &[Absent],
 ) -> Result<Option<MaskWatch>, RunError> {
@@ -28,11 +27,11 @@ pub(super) fn watch(
         return Ok(None);
     }
     let failed = |path: &Path| RunError::io("watch", path.display().to_string());
-    let root = PathBuf::from(format!("/proc/{}/root", living.first().pid));
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root_fd = rustix::fs::openat2(CWD, &root, flags, Mode::empty(), ResolveFlags::empty())
-        .map_err(|errno| failed(&root)(errno.into()))?;
-    let root = root_fd.as_fd();
+    let Some(root) = descriptors.drain(..descriptors.len().min(1)).next() else {
+        let cause = io::Error::other("it did not come");
+        return Err(failed(Path::new("/"))(cause));
+    };
+    let root = root.as_fd();
     let mut watch = MaskWatch::empty()?;
     for Masked { path, rule } in masks {
         lead(&mut watch, root, &Lost::of(path, rule), true)?;

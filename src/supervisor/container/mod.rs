@@ -90,7 +90,7 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
         (log, None) => Records::Log(log),
     };
     record_beginning(&mut records, beginning)?;
-    let masks = masks::watch(&living, &beginning.masks, &beginning.absent)?;
+    let masks = masks::watch(&mut descriptors, &beginning.masks, &beginning.absent)?;
     let kills = match living.group().oom_events() {
         Ok(events) => Some(events),
         // Without a group that has the controller of memory there is nothing to tell.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::support::{alone, is_root};
 
+mod linked;
 mod read;
 
 const HOST: &str = include_str!("contained/host.py");

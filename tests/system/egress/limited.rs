@@ -61,7 +61,7 @@ for open in [http.client.HTTPConnection, proxied]:
 const IDLE: &str = r#"
 import socket, time
 ends = []
-for _ in range(160):
+for _ in range(320):
     end = socket.create_connection(("allowed.example", 7), 20)
     end.recv(6)
     for _ in range(8):
@@ -70,7 +70,7 @@ for _ in range(160):
         while left:
             left -= len(end.recv(left))
     ends.append(end)
-    time.sleep(0.02)
+    time.sleep(0.01)
 print(len(ends))
 "#;
 
@@ -154,7 +154,7 @@ fn what_has_passed_takes_no_room_of_a_connection_that_waits() {
     }
     let command = [PYTHON, "-I", "-c", IDLE];
     let seen = run(&limited(json!({})), None, &["--quiet"], &command);
-    seen.done.prints("160\n");
+    seen.done.prints("320\n");
     assert!(seen.resident < IDLE_PEAK, "{} KiB", seen.resident);
     let command = [PYTHON, "-I", "-c", UNREAD];
     let seen = run(&limited(json!({})), None, &["--quiet"], &command);

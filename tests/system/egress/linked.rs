@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Seen, VETH, WEB, WEB_6, on_host, policy, run};
 use crate::support::{PYTHON, Scratch, USER, alone, is_root};
 
-const INSIDE: &str = include_str!("linked/inside.py");
+pub const INSIDE: &str = include_str!("linked/inside.py");
 const HOST: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/system/egress/linked/host.py"

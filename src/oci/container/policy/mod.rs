@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::VerbError;
 use super::record::ProcessRecord;
 use crate::launch::container::{Confinement, ContainerPolicy};
-use crate::launch::{Mechanism, State};
+use crate::launch::{Mechanism, State, Subnet};
 use crate::oci::network::{self, Network};
 use crate::policy::{CHANNEL, Layer, LoadError, Policy, Vars, shipped_names, shipped_text};
 
@@ -145,6 +145,9 @@ pub struct PolicyRecord {
     /// Whether there is a channel to the supervisor.
     #[serde(default)]
     pub channel: bool,
+    /// Whether it has an interface beside its loopback.
+    #[serde(default)]
+    pub link: bool,
     /// What it takes to read its requests, where they are read.
     #[serde(default)]
     pub reading: Option<ReadingRecord>,
@@ -252,7 +255,7 @@ impl PolicyChoice {
             .map_err(|error| refused(documents, error.to_string()))?;
         mounts::check(spec).map_err(|cause| refused(documents, cause))?;
         let channel = asks_for_channel(spec).map_err(|cause| refused(documents, cause))?;
-        asks_for_no_interface(spec).map_err(|cause| refused(documents, cause))?;
+        let link = link(spec, &policy).map_err(|cause| refused(documents, cause))?;
         let reading = ReadingRecord::of(&layers, &policy)
             .map_err(|error| refused(documents, error.to_string()))?;
         let egress = Egress::of(self.egress, spec, &policy);
@@ -277,6 +280,7 @@ impl PolicyChoice {
                     (named, _) => named.clone(),
                 },
                 channel,
+                link: link.is_some(),
                 reading: reading.clone(),
                 supervisor: None,
             },
@@ -287,6 +291,7 @@ impl PolicyChoice {
                 own_processes: makes(spec, LinuxNamespaceType::Pid),
                 own_network: makes(spec, LinuxNamespaceType::Network),
                 channel,
+                link,
                 trust: reading.is_some().then(|| reading::trust(spec)),
             },
             egress,
@@ -396,13 +401,17 @@ fn asks_for_channel(spec: &Spec) -> Result<bool, String> {
     }
 }
 
-/// Refuses an interface beside the loopback, which a sandbox alone has.
-fn asks_for_no_interface(spec: &Spec) -> Result<(), String> {
+/// The addresses of an interface beside the loopback, where the configuration asks for one.
+fn link(spec: &Spec, policy: &Policy) -> Result<Option<Subnet>, String> {
     match network::chosen(spec.annotations().as_ref())? {
-        None | Some(Network::Loopback) => Ok(()),
+        None | Some(Network::Loopback) => Ok(None),
+        Some(Network::Veth) if policy.has_way_out() => {
+            let subnet = network::subnet().map_err(|error| error.to_string())?;
+            Ok(Some(subnet))
+        }
         Some(Network::Veth) => Err(format!(
-            "annotations.{} is \"veth\", and the network of a container that has a policy has no interface but its \
-             loopback: take the annotation out",
+            "annotations.{} is \"veth\", and the policy lets nothing leave: allow something, or take the annotation \
+             out",
             network::ANNOTATION
         )),
     }

@@ -44,6 +44,7 @@ pub(in crate::oci::container) fn begin(
     let mut child = command.spawn()?;
     // The command has a copy of its standard input, and the end of it is to be seen.
     drop(command);
+    let root = ends.root.iter().map(AsFd::as_fd);
     let channel = ends.channel.iter();
     let channel = channel.flat_map(|ends| [ends.listener.as_fd(), ends.segment.as_fd()]);
     let way_out = ends.way_out.iter().flat_map(WayOut::to_carry);
@@ -54,7 +55,12 @@ pub(in crate::oci::container) fn begin(
         .flat_map(|way_out| &way_out.reading);
     let trust = trust.take(read.map(|reading| reading.trust).sum());
     let copied = outputs.map(Outputs::descriptors).unwrap_or_default();
-    let descriptors: Vec<_> = channel.chain(way_out).chain(trust).chain(copied).collect();
+    let descriptors: Vec<_> = root
+        .chain(channel)
+        .chain(way_out)
+        .chain(trust)
+        .chain(copied)
+        .collect();
     match agree(ours, beginning, &descriptors, &child) {
         Ok(known) => Ok(known),
         Err(error) => {

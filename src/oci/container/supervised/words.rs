@@ -31,7 +31,8 @@ pub struct Beginning {
     pub layers: Vec<String>,
     /// What holds.
     pub mechanisms: Vec<Mechanism>,
-    /// What is taken away by mounts.
+    /// What is taken away by mounts. Where there is something of it, or of `absent`, the container's root is the first
+    /// descriptor beside this.
     pub masks: Vec<Masked>,
     /// Names at which nothing may come to be.
     pub absent: Vec<Absent>,
@@ -44,8 +45,7 @@ pub struct Beginning {
     pub events: Option<PathBuf>,
     /// What it decides by, where the container has a channel or a network.
     pub judging: Option<Judging>,
-    /// Whether the container has a channel. The listener and the segment come as the first descriptors
-    /// beside this.
+    /// Whether the container has a channel. The listener and the segment come as the next descriptors.
     pub channel: bool,
     /// What there is to know of the container's network, whose descriptors come next.
     pub way_out: Option<Leading>,

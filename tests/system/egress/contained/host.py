@@ -2,7 +2,8 @@
 
 Usage: host.py BUNTIME FOLDER. FOLDER/runs.json is a list of runs, each with a bundle's "config", a "policy" and
 a "network": "host" (none in the configuration), "own" (made by the runtime), "pod" (given by its path) or
-"hook" (made by the runtime, and given a link by a hook). Says what each has come to, a JSON list.
+"hook" (made by the runtime, and given a link by a hook). A "user" of that number runs it, where there is one. Says
+what each has come to, a JSON list.
 """
 
 import ctypes
@@ -93,10 +94,17 @@ def contained(number, wanted):
         json.dump(wanted["policy"], file)
     flags = ["--root", f"{folder}/state", "--policy", f"{bundle}/policy.json", "--events", f"{bundle}/events.jsonl",
              *wanted.get("flags", [])]
-    call = lambda *verb: subprocess.run([buntime, *flags, *verb], capture_output=True, text=True)
+    whoever = []
+    if "user" in wanted:
+        number = wanted["user"]
+        for owned in [bundle, f"{folder}/state"]:
+            os.makedirs(owned, exist_ok=True)
+            os.chown(owned, number, number)
+        whoever = ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups", "--inh-caps=-all"]
+    call = lambda *verb: subprocess.run([*whoever, buntime, *flags, *verb], capture_output=True, text=True)
     output, errors = open(f"{bundle}/output", "w+"), open(f"{bundle}/errors", "w+")
     few = ["prlimit", f"--nofile={wanted['files']}"] if "files" in wanted else []
-    created = subprocess.run([*few, buntime, *flags, "create", "--bundle", bundle, name], stdin=subprocess.DEVNULL,
+    created = subprocess.run([*whoever, *few, buntime, *flags, "create", "--bundle", bundle, name], stdin=subprocess.DEVNULL,
                              stdout=output, stderr=errors)
     said = {}
     if created.returncode != 0:
@@ -106,7 +114,7 @@ def contained(number, wanted):
         said["enforced"] = state["buntime"]["policy"]["enforced"]
         assert call("start", name).returncode == 0
         if "exec" in wanted:
-            said["exec"] = [call("exec", name, *words).stdout for words in wanted["exec"]]
+            said["exec"] = [call("exec", *wanted.get("joining", []), name, *words).stdout for words in wanted["exec"]]
             call("kill", name, "KILL")
         os.waitpid(state["pid"], 0)
         said["kept"] = "".join(open(f"{folder}/state/{name}/{file}").read() for file in ["state.json", "config.json"])

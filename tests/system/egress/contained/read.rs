@@ -115,7 +115,7 @@ fn requests_of_a_container_are_read() {
         let marked = [
             ("SSL_CERT_FILE", place.scratch.entry("authority.pem")),
             ("HELD", "from-a-variable-98765".to_owned()),
-            ("MARK", own.clone()),
+            ("MARK", format!("\n{own}")),
         ];
         let seen = place.run_with(&marked, &[run]);
         let run = &seen.answers()[0];

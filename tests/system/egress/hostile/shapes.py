@@ -1,8 +1,8 @@
 """Sends requests that servers read differently, each by every way, and says what came back.
 
 Usage: shapes.py [FILE]. FILE has more of them, a JSON list of texts, of which nothing is expected but that
-nobody reads them in two ways. `@T@` is the target of a request, and `@H@` its host. Behind each comes another
-request for a host that is denied. Prints a JSON list of [name, way, expected, content, statuses].
+nobody reads them in two ways. `@T@` is the target of a request, `@H@` its host, and `@Z@` that with a zero before
+its port. Behind each comes another request for a host that is denied. Prints a JSON list of [name, way, expected, content, statuses].
 """
 
 import json
@@ -93,7 +93,7 @@ REFUSED = {
     "host-empty-and-one": post("", host="Host: \r\nHost: @H@\r\n"),
     "host-user": post("", host="Host: user@@H@\r\n"),
     "host-port": post("", host="Host: @H@:1\r\n"),
-    "host-port-zeros": post("", host="Host: allowed.example:00080\r\n"),
+    "host-port-zeros": post("", host="Host: @Z@\r\n"),
     "host-letters": post("", host="Host: allowed.example\xe9\r\n"),
     "host-list": post("", host="Host: @H@, denied.example\r\n"),
     "host-and-target": post("", line="POST http://denied.example/ HTTP/1.1"),
@@ -195,8 +195,9 @@ CUT = {
 
 
 def filled(text, way):
-    host = f"{HOST}:{SECURE if way == 'tls' else PLAIN}"
-    return text.replace("@H@", host), host
+    port = SECURE if way == "tls" else PLAIN
+    host = f"{HOST}:{port}"
+    return text.replace("@H@", host).replace("@Z@", f"{HOST}:0{port}"), host
 
 
 def shapes():
