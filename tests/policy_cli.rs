@@ -112,6 +112,54 @@ fn explain_names_the_rule() {
 }
 
 #[test]
+fn explain_says_what_may_be_requested() {
+    let text = r#"{
+        "version": 1,
+        "net": { "rules": [{ "action": "allow", "host": "a.example", "ports": "80,443" }, { "action": "allow", "host": "b.example" }] },
+        "http": {
+            "rules": [{ "action": "allow", "host": "a.example", "methods": ["GET", "POST"], "path": "/v1" }],
+            "secrets": [{ "name": "TOKEN", "host": "a.example", "from": { "env": "TOKEN" } }]
+        }
+    }"#;
+    let scratch = Scratch::new("requests.json", text);
+    let policy = scratch.0.to_str().unwrap();
+    let of = |url: &str| -> Vec<String> {
+        let json = prints(&["explain", "--json", "--policy", policy, url]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let answers = json[0]["answers"].as_array().unwrap().clone();
+        let allowed = answers.iter().filter(|answer| answer["verdict"] == "allow");
+        allowed
+            .map(|answer| answer["operation"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let both = ["connect tcp", "request GET", "request POST"];
+    assert_eq!(
+        of("https://a.example/v1/x?y#z"),
+        [&both[..], &["say TOKEN"]].concat()
+    );
+    assert_eq!(of("http://A.example:80/v1"), both);
+    assert_eq!(of("https://a.example/v2"), ["connect tcp", "say TOKEN"]);
+    assert_eq!(of("https://a.example?v1"), ["connect tcp", "say TOKEN"]);
+    assert_eq!(of("http://a.example:81/v1/../v2"), [""; 0]);
+    assert_eq!(of("https://b.example/v1"), ["connect tcp"]);
+    assert_eq!(of("https://[2001:db8::1]:8443/"), [""; 0]);
+    let text = prints(&["explain", "--policy", policy, "https://a.example/v1"]);
+    assert!(
+        text.contains("allow request GET, request POST\n        by http[0] of"),
+        "{text}"
+    );
+    for bad in [
+        "ftp://a.example/",
+        "http://",
+        "https://u@a.example/",
+        "http://a.example:x/",
+    ] {
+        let error = said(&["explain", "--policy", policy, bad]).0.unwrap_err();
+        assert!(error.to_string().contains("it is no URL"), "{error}");
+    }
+}
+
+#[test]
 fn init_policy_writes_a_policy() {
     let text = prints(&[
         "init-policy",

@@ -13,7 +13,7 @@ use super::completions::PolicyName;
 use super::voice::harmless;
 use super::{settings, told};
 use crate::policy::{
-    Explanation, Flags, Layer, Policy, SCHEMA, Vars, schema_violations, shipped_names,
+    Explanation, Flags, Layer, Policy, SCHEMA, Url, Vars, schema_violations, shipped_names,
 };
 
 fn names() -> impl TypedValueParser<Value = PathBuf> {
@@ -62,9 +62,9 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Shows the verdict and the deciding rule for paths, programs and hosts
+    /// Shows the verdict and the deciding rule for paths, programs, hosts and requests
     #[command(
-        after_help = "Examples:\n  buntime policy explain --policy default /etc/passwd\n  buntime policy explain --policy policy.json example.org:443 git ./data\n\nWhat the bundle itself allows (its interpreter and libraries) is not part of a policy and not shown."
+        after_help = "Examples:\n  buntime policy explain --policy default /etc/passwd\n  buntime policy explain --policy policy.json example.org:443 git ./data\n  buntime policy explain --policy policy.json https://api.example.org/v1/notes\n\nWhat the bundle itself allows (its interpreter and libraries) is not part of a policy and not shown."
     )]
     Explain {
         /// A file, or the name of a shipped policy; several are merged.
@@ -79,8 +79,8 @@ pub enum PolicyCommand {
         /// As JSON.
         #[arg(long)]
         json: bool,
-        /// A path with a slash, HOST:PORT, or the name of a program.
-        #[arg(required = true, value_name = "PATH|HOST:PORT|PROGRAM")]
+        /// A path with a slash, HOST:PORT, a URL of http: or https:, or the name of a program.
+        #[arg(required = true, value_name = "PATH|HOST:PORT|URL|PROGRAM")]
         subjects: Vec<String>,
     },
     /// Shows how a policy would be carried on this host, rule by rule
@@ -335,6 +335,12 @@ fn explain(
 }
 
 fn explanation(policy: &Policy, subject: &str) -> anyhow::Result<Explanation> {
+    if subject.contains("://") {
+        let url = Url::parse(subject).with_context(|| {
+            format!("{subject}: it is no URL of http: or https: with a host, without a user")
+        })?;
+        return Ok(policy.explain_url(&url));
+    }
     if let Some((host, port)) = subject.rsplit_once(':')
         && !subject.contains('/')
     {

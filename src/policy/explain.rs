@@ -5,10 +5,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::http::HttpRequest;
+use super::layer::Layer;
 use super::merge::Policy;
 use super::perm::Perm;
 use super::plan::RuleMechanism;
-use super::request::{Proto, Request, RuleRef, Verdict};
+use super::request::{Decision, Proto, Request, RuleRef, Verdict};
 
 /// Everything that a policy says about one path or place.
 #[derive(Debug, Clone, Serialize)]
@@ -22,7 +24,7 @@ pub struct Explanation {
 /// The answer for one operation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Answer {
-    /// A permission of the language, `run`, `connect tcp` or `send udp`.
+    /// A permission of the language, `run`, `connect tcp`, `send udp`, `request` and a method, or `say` and a secret.
     pub operation: String,
     /// What the policy says.
     pub verdict: Verdict,
@@ -36,6 +38,19 @@ pub struct Answer {
     /// The flag that would allow it, where no policy file is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flag: Option<String>,
+}
+
+/// The methods about which a URL is explained: those of RFC 9110 that programs use, and PATCH (RFC 5789).
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// A place of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Url<'a> {
+    text: &'a str,
+    is_secure: bool,
+    host: &'a str,
+    port: u16,
+    target: &'a str,
 }
 
 impl Policy {
@@ -71,16 +86,90 @@ impl Policy {
         }
     }
 
+    /// What may be asked of a host at a URL (RFC 3986), by each method that is usual, and which secrets may be said
+    /// there: `target` is its path and query. Where requests to it are not read, that is whether it may be reached.
+    pub fn explain_url(&self, url: &Url<'_>) -> Explanation {
+        let Url { host, port, .. } = *url;
+        let reached = Request::Net {
+            proto: Proto::Tcp,
+            host: Some(host),
+            addr: None,
+            port,
+        };
+        let mut answers = vec![self.answer("connect tcp", &reached)];
+        if self.reads_requests_to(host) {
+            answers.extend(METHODS.map(|method| {
+                let request = HttpRequest {
+                    host,
+                    method,
+                    target: url.target,
+                };
+                let decision = self.decide_request(&request);
+                Answer::of(format!("request {method}"), decision, None)
+            }));
+        }
+        if url.is_secure {
+            let secrets = self.layers.iter().flat_map(Layer::secrets);
+            let said = secrets.filter(|secret| secret.is_for_host(host));
+            answers.extend(said.map(|secret| {
+                let decision = Decision {
+                    verdict: Verdict::Allow,
+                    rule: secret.rule().clone(),
+                };
+                Answer::of(format!("say {}", secret.name()), decision, None)
+            }));
+        }
+        Explanation {
+            subject: url.text.to_owned(),
+            answers,
+        }
+    }
+
     fn answer(&self, operation: &str, request: &Request<'_>) -> Answer {
         let decision = self.decide(request);
+        let flag = (decision.verdict == Verdict::Deny).then(|| request.flag());
+        Answer::of(operation.to_owned(), decision, flag)
+    }
+}
+
+impl Answer {
+    fn of(operation: String, decision: Decision, flag: Option<String>) -> Answer {
         Answer {
-            operation: operation.to_owned(),
+            operation,
             verdict: decision.verdict,
             rule: decision.rule.to_string(),
             mechanism: None,
-            flag: (decision.verdict == Verdict::Deny).then(|| request.flag()),
+            flag,
             origin: decision.rule,
         }
+    }
+}
+
+impl<'a> Url<'a> {
+    /// One of `http:` or `https:`; `None` where it is none of them, or names no host or no port that there is.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Url<'a>> {
+        let (scheme, rest) = text.split_once("://")?;
+        let is_secure = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let rest = rest.split('#').next()?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+            _ => (authority, if is_secure { 443 } else { 80 }),
+        };
+        let is_host = !host.is_empty() && !host.contains('@');
+        is_host.then_some(Url {
+            text,
+            is_secure,
+            host,
+            port,
+            target: if target.starts_with('/') { target } else { "/" },
+        })
     }
 }
 

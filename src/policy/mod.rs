@@ -49,7 +49,7 @@ mod widen;
 
 pub use decide::{UNNAMED, UNREAD};
 pub use degrade::{Degraded, degrade};
-pub use explain::{Answer, Explanation};
+pub use explain::{Answer, Explanation, Url};
 pub use flags::{Flags, Lifted, PROGRAM_FOLDERS};
 pub use handed::LiveRules;
 pub use http::{AMBIGUOUS, HttpRequest};
