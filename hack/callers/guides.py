@@ -96,6 +96,14 @@ class Caller:
             lambda: run(["ctr", "version"]).status == 0))
         return address
 
+    def docker(self):
+        """dockerd with the settings of /etc, its containerd, and the image of the guides."""
+        address = self.containerd()
+        self.daemons.append(enclosure.Daemon(
+            "guides-dockerd", ["dockerd", "--containerd", address, "--data-root", self.path("docker")],
+            lambda: run(["docker", "version"]).status == 0))
+        run(["docker", "load", "--input", self.image("busybox:latest")]).whole()
+
     def image(self, name):
         """The archive of busybox under a name."""
         config = {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"}
@@ -112,12 +120,25 @@ def written(beginning):
 @expects("0 hello")
 def docker(guides):
     guides.place("daemon.json", "/etc/docker/daemon.json")
-    address = guides.containerd()
-    guides.daemons.append(enclosure.Daemon(
-        "guides-dockerd", ["dockerd", "--containerd", address, "--data-root", guides.path("docker")],
-        lambda: run(["docker", "version"]).status == 0))
-    run(["docker", "load", "--input", guides.image("busybox:latest")]).whole()
-    return run(written("docker run"))
+    guides.docker()
+    return run(written("docker run --rm"))
+
+
+@expects("its name; 1 reset; 1 bad address")
+def docker_with_a_policy(guides):
+    guides.place("daemon-policy.json", "/etc/docker/daemon.json")
+    guides.place("web.json", "/etc/buntime/web.json")
+    guides.docker()
+    run(written("docker network create")).whole()
+    served = run(written("docker run --detach")).whole()
+    asking = written("docker run --rm --network app")
+    until(lambda: run(asking).status == 0, "it answers")
+    name = run(["docker", "inspect", "--format", "{{.Config.Hostname}}", served]).whole()
+    said = run(asking).whole()
+
+    def asked(url):
+        return run([*asking[:-1], url]).says("bad address", "reset")
+    return "; ".join(["its name" if said == name else said, asked("http://web:81/"), asked("http://example.org/")])
 
 
 @expects("0 hello")

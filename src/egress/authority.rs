@@ -1,7 +1,7 @@
 //! Certificates by which the supervisor stands for the hosts to whom requests are read.
 //!
 //! One authority for each run or container, made at its start. Its key stays in this process, and its certificate is
-//! trusted by nobody but the programs of that run, which find it among those of the host. Whether a host
+//! trusted by nobody but its programs, which find it among those of the host, or of their own image. Whether a host
 //! is itself is decided here, by the certificates that this host trusts.
 
 use std::collections::HashMap;
@@ -89,7 +89,7 @@ impl Authority {
     /// What programs of the run trust, in PEM (RFC 7468): this authority, and those of the host.
     #[must_use]
     pub fn trusted(&self) -> String {
-        self.and(&self.of_host)
+        self.beside(&self.of_host)
     }
 
     /// The same for programs with certificates of their own: `store`, in PEM, in the place of the host's. What
@@ -97,14 +97,15 @@ impl Authority {
     #[must_use]
     pub fn trusted_beside(&self, store: &[u8]) -> String {
         let read = CertificateDer::pem_slice_iter(store).filter_map(Result::ok);
-        let own: Vec<Pem> = read.map(|certificate| in_pem(&certificate)).collect();
+        let is_one = |der: &CertificateDer<'_>| RootCertStore::empty().add(der.clone()).is_ok();
+        let own: Vec<Pem> = read.filter(is_one).map(|der| in_pem(&der)).collect();
         match own.is_empty() {
             true => self.trusted(),
-            false => self.and(&own),
+            false => self.beside(&own),
         }
     }
 
-    fn and(&self, others: &[Pem]) -> String {
+    fn beside(&self, others: &[Pem]) -> String {
         let others: String = others.iter().map(pem::encode).collect();
         pem::encode(&self.own) + &others
     }

@@ -64,7 +64,7 @@ impl Subnet {
 
 /// What there is in the namespace of a sandbox that something leaves, for the report.
 pub(super) fn of_sandbox(link: Option<Subnet>, datagrams: bool) -> String {
-    let link = link.map(|subnet| described(subnet.inside().0));
+    let link = link.map(|subnet| format!(" and {}", described(subnet.inside().0)));
     let what = match datagrams {
         true => "every connection and every datagram",
         false => "every connection",
@@ -77,7 +77,7 @@ pub(super) fn of_sandbox(link: Option<Subnet>, datagrams: bool) -> String {
 
 /// An interface beside the loopback, by its address.
 pub(super) fn described(address: Ipv4Addr) -> String {
-    format!(" and {INTERFACE} ({address}/30), which ends at the supervisor")
+    format!("{INTERFACE} ({address}/30), which ends at the supervisor")
 }
 
 /// Gives the calling process's network namespace, of which `socket` is, an end of a pair, and all that leaves it

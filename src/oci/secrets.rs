@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::env::VarError;
 use std::fmt;
 use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{OciError, drawn};
 use crate::policy::{Layer, Secret, SecretSource};
+use crate::sys::process;
 
 /// What every word begins with that stands for one.
 const WORD: &str = "buntime-secret-";
@@ -49,12 +52,24 @@ pub struct SecretError {
 }
 
 impl SecretError {
-    fn of(secret: &Secret, why: impl ToString) -> SecretError {
+    pub(super) fn of(secret: &Secret, why: impl ToString) -> SecretError {
         SecretError {
             name: secret.name().to_owned(),
             rule: secret.rule().location(),
             why: why.to_string(),
         }
+    }
+}
+
+/// That a layer, which can only narrow, grants none.
+///
+/// # Errors
+/// It does.
+pub fn refuse(layer: &Layer) -> Result<(), SecretError> {
+    let why = "only a policy of --policy can grant it; leave it out there";
+    match layer.secrets().first() {
+        None => Ok(()),
+        Some(secret) => Err(SecretError::of(secret, why)),
     }
 }
 
@@ -69,7 +84,7 @@ pub fn granted(layers: &[Layer]) -> Result<Vec<&Secret>, SecretError> {
         true => Ok(secret),
         false => Err(SecretError::of(
             secret,
-            "two policies grant a secret of this name",
+            "two policies grant a secret of this name; rename one",
         )),
     })
     .collect()
@@ -103,9 +118,11 @@ fn value(secret: &Secret) -> Result<String, String> {
                 VarError::NotPresent => "is not set",
                 VarError::NotUnicode(_) => "is no text",
             };
-            format!("the variable {variable} {why}")
+            format!(
+                "the variable {variable} {why}; set it for whoever starts this, or name a file or a command"
+            )
         })?,
-        SecretSource::File(path) => fs::read_to_string(path)
+        SecretSource::File(path) => in_file(path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?,
         SecretSource::Command(words) => written(words)?,
     };
@@ -123,6 +140,14 @@ fn value(secret: &Secret) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
+/// The text of a file: of a longer one than is taken, some of it.
+fn in_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = fs::File::open(path)?;
+    file.take(2 * LONGEST as u64).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// What a program of the host writes. What it says to a person reaches them.
 fn written(words: &[String]) -> Result<String, String> {
     let [program, arguments @ ..] = words else {
@@ -133,6 +158,7 @@ fn written(words: &[String]) -> Result<String, String> {
         .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
+    process::close_descriptors_of(&mut command);
     let done = command
         .output()
         .map_err(|error| format!("cannot run {program}: {error}"))?;

@@ -83,19 +83,9 @@ pub enum RunError {
         /// The cause.
         source: io::Error,
     },
-    /// A credential that requests are to have cannot be had.
+    /// A credential that requests are to have cannot be had, or is not to be granted.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// What can only narrow grants a credential.
-    #[error(
-        "{layer} grants the secret {name}, which only a policy of --policy can; leave it out there"
-    )]
-    GrantsSecret {
-        /// The policy.
-        layer: String,
-        /// The secret's name.
-        name: String,
-    },
     /// A record of ours could be written by the program it is about.
     #[error("keep {what} {path}: the program may write below {place}; choose a place outside")]
     Exposed {

@@ -5,6 +5,7 @@ use std::io;
 use super::error::RunError;
 use super::learner::LearnError;
 use super::options::{PolicyChoice, PolicySource};
+use crate::oci::secrets;
 use crate::policy::{Flags, Layer, Limits, LoadError, Vars};
 
 /// The layers, lowest first. A project's own can only narrow, so they stand above
@@ -29,12 +30,7 @@ pub(super) fn load_layers(choice: &PolicyChoice) -> Result<Vec<Layer>, RunError>
     for source in &choice.narrowing {
         regular(source)?;
         let layer = load(source, &vars)?;
-        if let Some(secret) = layer.secrets().first() {
-            return Err(RunError::GrantsSecret {
-                layer: layer.name().to_owned(),
-                name: secret.name().to_owned(),
-            });
-        }
+        secrets::refuse(&layer)?;
         layers.push(layer);
     }
     layers.extend(project_layers(&choice.project, &vars)?);

@@ -1,6 +1,7 @@
 //! The credentials of a run, and what programs have in their place.
 
 use std::ffi::OsString;
+use std::io;
 
 use super::error::RunError;
 use crate::egress::Secret;
@@ -16,23 +17,31 @@ pub(super) fn of(layers: &[Layer]) -> Result<Vec<Secret>, RunError> {
     for granted in secrets::granted(layers)? {
         credentials.push(secrets::found(granted, secrets::word()?)?);
     }
-    Ok(to_put(layers, credentials))
+    to_put(layers, credentials)
 }
 
-/// These credentials with what the layers say of each, for the egress plane; what they do not grant is left out.
-pub(super) fn to_put(layers: &[Layer], credentials: Vec<Credential>) -> Vec<Secret> {
-    let all = credentials.into_iter();
-    let put = all.filter_map(|credential| {
+/// These credentials, with what the layers say of each, for the egress plane.
+///
+/// # Errors
+/// No layer grants one of them.
+pub(super) fn to_put(
+    layers: &[Layer],
+    credentials: Vec<Credential>,
+) -> Result<Vec<Secret>, RunError> {
+    let of = |credential: Credential| {
         let mut granted = layers.iter().flat_map(Layer::secrets);
-        Some(Secret {
-            granted: granted
-                .find(|secret| secret.name() == credential.name)?
-                .clone(),
+        let Some(granted) = granted.find(|secret| secret.name() == credential.name) else {
+            let object = format!("the secret {}", credential.name);
+            let cause = io::Error::other("no policy grants it");
+            return Err(RunError::io("put", object)(cause));
+        };
+        Ok(Secret {
+            granted: granted.clone(),
             placeholder: credential.placeholder,
             value: credential.value,
         })
-    });
-    put.collect()
+    };
+    credentials.into_iter().map(of).collect()
 }
 
 /// The variables in which programs find the words.

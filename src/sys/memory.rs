@@ -1,7 +1,9 @@
 //! What a forked copy of the supervisor must forget, and the memory of others.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
 
 unsafe extern "C" {
     static mut environ: *mut *mut libc::c_char;
@@ -24,6 +26,14 @@ pub fn wipe_environment() {
         }
         environ = std::ptr::null_mut();
     }
+}
+
+/// Overwrites a text with zeros and lets it go.
+pub fn wipe(text: OsString) {
+    let mut bytes = text.into_vec();
+    bytes.fill(0);
+    // Written although nobody reads it.
+    std::hint::black_box(&bytes);
 }
 
 /// Overwrites the process's arguments with zeros, so that /proc/PID/cmdline of a forked copy does

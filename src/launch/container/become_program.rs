@@ -86,12 +86,15 @@ pub(super) fn take_terminal(slave: &OwnedFd) -> Result<(), Failure> {
 /// `words` when there is one. Of all descriptors beside the program's own, `words` and those of
 /// `gate` are left: whatever else the caller owns is closed and must not be dropped.
 pub(super) fn restrict(
-    plan: &ProcessPlan,
+    plan: &mut ProcessPlan,
     mut confinement: Option<Confinement>,
     words: BorrowedFd<'_>,
     gate: &[BorrowedFd<'_>],
     tell_ready: impl FnOnce(Option<&Confinement>) -> Result<(), Failure>,
 ) -> Result<Program, Failure> {
+    if confinement.as_ref().is_some_and(Confinement::has_interface) {
+        plan.may_not_administer_networks();
+    }
     let_go_of_descriptors(plan, words, gate)?;
     // While every path can be opened.
     let fence = confinement.as_ref().map(Confinement::open).transpose()?;

@@ -119,6 +119,11 @@ impl Confinement {
         !self.masks.is_empty() || !self.absent.is_empty()
     }
 
+    /// Whether there is an interface beside the loopback: nobody may have CAP_NET_ADMIN then.
+    pub(super) fn has_interface(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// Whether the program is the only one that runs.
     pub(super) fn is_once(&self) -> bool {
         self.once
@@ -157,7 +162,7 @@ impl Confinement {
             .map_err(|error| Failure::new("enforce", "Landlock", chain(&error)))?;
         let request = SeccompRequest {
             network: self.network,
-            interfaces: self.link.is_some(),
+            interfaces: self.has_interface(),
             unix: self.unix_sockets,
             deny: self.deny.clone(),
             exec_at: execution,
@@ -190,13 +195,14 @@ impl Confinement {
         self.note("landlock", state, detail);
         let detail = format!("{instructions} instructions, below config.json's own profile");
         self.note("seccomp", State::Full, detail);
-        let detail = match self.network {
-            true => format!(
-                "a namespace within the container's, with a loopback{} and the egress plane, which decides about \
-                 each connection; sockets of TCP, UDP and AF_UNIX, and no others; nothing from outside arrives",
-                self.link.map(link::described).unwrap_or_default()
+        let detail = match (self.network, self.link) {
+            (true, None) => format!("{WITHIN}; sockets of TCP, UDP and AF_UNIX, and no others"),
+            (true, Some(address)) => format!(
+                "{WITHIN}, and {}; sockets of TCP, UDP, AF_UNIX and rtnetlink(7), which tells of interfaces, and no \
+                 others; no CAP_NET_ADMIN, whatever config.json gives",
+                link::described(address)
             ),
-            false => "no sockets of AF_INET and AF_INET6, and none but AF_UNIX".to_owned(),
+            (false, _) => "no sockets of AF_INET and AF_INET6, and none but AF_UNIX".to_owned(),
         };
         self.note("network", State::Full, detail);
         let detail = match self.once {
@@ -209,10 +215,6 @@ impl Confinement {
                           for a system call that the policy names; what else is denied fails";
             self.note("onViolation", State::Partial, detail);
         }
-        if self.link.is_some() {
-            let detail = "CAP_NET_ADMIN, whatever config.json gives, and sockets of rtnetlink(7), which tell of interfaces";
-            self.note("interface", State::Full, format!("without {detail}"));
-        }
         if !self.unix_sockets {
             let detail = "none that has a name: a volume is shown that may not be written";
             self.note("unix sockets", State::Full, detail);
@@ -220,6 +222,10 @@ impl Confinement {
         self.note("no_new_privs", State::Full, "set and seen to be set");
     }
 }
+
+/// The network of a container that something leaves.
+const WITHIN: &str = "a namespace within the container's, with a loopback and the egress plane, which decides about each \
+                      connection, and where nothing from outside arrives";
 
 /// SECCOMP_MODE_FILTER of linux/seccomp.h.
 const FILTERED: i32 = 2;

@@ -23,7 +23,7 @@ use crate::launch::Failure;
 use crate::launch::group::{Group, SubGroups};
 use crate::launch::rootfs::Rootfs;
 use crate::sys::clone::Cloned;
-use crate::sys::{process, socket};
+use crate::sys::{memory, process, socket};
 
 /// What a creation needs beside the configuration.
 pub struct Creation<'a> {
@@ -229,6 +229,10 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
     })?;
     let Cloned::Parent { pid, .. } = cloned else {
         drop(ours);
+        let hooks = creation.spec.hooks().as_ref();
+        let inherit = hooks.is_some_and(|hooks| hooks.create_container().is_some());
+        let environment = inherit.then(|| std::env::vars_os().collect());
+        memory::wipe_environment();
         let birth = Birth {
             id: creation.id,
             spec: creation.spec,
@@ -241,6 +245,7 @@ pub fn create(creation: Creation<'_>, steps: &mut dyn Steps) -> Result<i32, Cont
             entry,
             console_socket: creation.console_socket,
             words: theirs,
+            environment: environment.unwrap_or_default(),
             lock: creation.lock,
             state: Vec::new(),
             no_pivot: creation.no_pivot,
@@ -277,8 +282,11 @@ fn bring_up(
 ) -> Result<(), ContainerError> {
     if kept.runs_ahead {
         follow_forerunner(child, kept)?;
-    } else if kept.makes_user_namespace {
-        kept.maps.write(child.pid)?;
+    } else {
+        if kept.makes_user_namespace {
+            kept.maps.write(child.pid)?;
+        }
+        kept.limits.set_score(child.pid)?;
     }
     if kept.outside {
         let added = kept.group.add(child.pid, &SubGroups::default());
@@ -316,6 +324,8 @@ fn bring_up(
 /// Maps the forerunner's user namespace where it makes one, and learns of the first process.
 fn follow_forerunner(child: &mut Child, kept: &Kept<'_>) -> Result<(), ContainerError> {
     let forerunner = child.pid;
+    kept.limits.set_score(forerunner)?;
+    let_go(&child.words)?;
     loop {
         match hear(&child.words)? {
             (Word::MapMe, _) => {

@@ -20,7 +20,7 @@ use super::{Confinement, ContainerError, console};
 use crate::launch::Failure;
 use crate::launch::group::{Entry, Group, SubGroups};
 use crate::sys::clone::{self, Cloned};
-use crate::sys::{namespace, process, socket};
+use crate::sys::{memory, namespace, process, socket};
 
 /// What one execution needs.
 pub struct Execution<'a> {
@@ -129,6 +129,7 @@ pub fn execute(
     ))?;
     let Cloned::Parent { pid, .. } = cloned else {
         drop(ours);
+        memory::wipe_environment();
         join(Birth {
             id: execution.id,
             first: execution.first.1,
@@ -159,6 +160,7 @@ pub fn execute(
             added.map_err(|error| ContainerError::Group(error.to_string()))?;
         }
         limits.set(current)?;
+        limits.set_score(current)?;
         let_go(&ours)?;
         loop {
             match hear(&ours)? {
@@ -273,7 +275,7 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     }
     become_program::home_of(&mut birth.process);
     let confinement = birth.confinement.take();
-    let program = become_program::restrict(&birth.process, confinement, words, &[], |_| {
+    let program = become_program::restrict(&mut birth.process, confinement, words, &[], |_| {
         tell(words, &Word::ready(None))?;
         wait_for_go(words)
     })?;

@@ -1,5 +1,5 @@
 //! The folder of a container in which it finds what its supervisor gives it: a small file system of the
-//! container's own that nothing of the host's leads to, with room for that and for nothing else.
+//! container's own that nothing of the host's leads to, with room for so many files and so many bytes as that may take.
 //!
 //! It is made while nothing of the container's runs, and ends with the container's mounts.
 
@@ -15,7 +15,7 @@ use crate::launch::rootfs::Assembled;
 use crate::policy::CHANNEL;
 use crate::sys::mount::{self, attr};
 
-/// Bytes of a page, of which the folder itself takes one, on machines where they are long.
+/// Bytes of the longest page that there is: room for the folder itself.
 const PAGE: u64 = 1 << 16;
 
 /// What there is to be in it.

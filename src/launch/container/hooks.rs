@@ -1,5 +1,6 @@
 //! The programs that a configuration names to be run at points of a container's life.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -11,6 +12,9 @@ use oci_spec::runtime::Hook;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::sys::process;
+
+/// Variables with their values.
+pub(super) type Environment = Vec<(OsString, OsString)>;
 
 /// How much of what a hook says is kept for its error.
 const KEPT: u64 = 16 * 1024;
@@ -66,11 +70,11 @@ fn said(output: &str) -> String {
 ///
 /// # Errors
 /// Of the first that fails; those after it do not run.
-pub fn run_hooks(
+pub(super) fn run_hooks(
     point: &'static str,
     hooks: Option<&Vec<Hook>>,
     state: &[u8],
-    own_environment: Option<&[(String, String)]>,
+    own_environment: Option<&Environment>,
 ) -> Result<(), HookError> {
     for hook in hooks.into_iter().flatten() {
         run(point, hook, state, own_environment)?;
@@ -92,7 +96,7 @@ fn run(
     point: &'static str,
     hook: &Hook,
     state: &[u8],
-    own_environment: Option<&[(String, String)]>,
+    own_environment: Option<&Environment>,
 ) -> Result<(), HookError> {
     let path = hook.path();
     let not_run = |source| HookError::NotRun {
@@ -134,7 +138,7 @@ fn run(
     })
 }
 
-fn command(hook: &Hook, own_environment: Option<&[(String, String)]>) -> Command {
+fn command(hook: &Hook, own_environment: Option<&Environment>) -> Command {
     let mut command = Command::new(hook.path());
     let args = hook.args().as_deref().unwrap_or_default();
     if let Some((name, rest)) = args.split_first() {

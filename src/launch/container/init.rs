@@ -15,16 +15,17 @@ use super::confinement::Confinement;
 use super::console;
 use super::folder::{self, Content};
 use super::gate::Gate;
-use super::hooks::run_hooks;
+use super::hooks::{Environment, run_hooks};
 use super::namespaces::{Namespaces, kind};
 use super::network;
 use super::policy::ContainerPolicy;
 use super::process::ProcessPlan;
 use super::word::{Word, tell, tell_with, wait_for_go, wait_for_state};
 use crate::launch::Failure;
+use crate::launch::doors::Asked;
 use crate::launch::group::Entry;
 use crate::launch::rootfs::{Assembled, Rootfs};
-use crate::sys::{clone, interface, namespace, process};
+use crate::sys::{clone, interface, memory, namespace, process};
 
 /// Everything that the first process is born with.
 pub(super) struct Birth<'a> {
@@ -43,6 +44,8 @@ pub(super) struct Birth<'a> {
     pub entry: Entry,
     pub console_socket: Option<OwnedFd>,
     pub words: OwnedFd,
+    /// The caller's variables, for hooks that have none of their own.
+    pub environment: Environment,
     /// The runtime's lock on the container, of which this process has a copy.
     pub lock: BorrowedFd<'a>,
     /// The state that hooks inside are shown.
@@ -79,7 +82,12 @@ fn ahead(birth: &mut Birth<'_>) -> Result<clone::Cloned, Failure> {
     process::set_parent_death_signal(libc::SIGKILL)
         .map_err(step("set", "the parent death signal"))?;
     birth.process.connect_outputs()?;
+    // The runtime has set what it cannot set on a process that nobody may look at.
+    wait_for_go(birth.words.as_fd())?;
     let namespaces = &birth.namespaces;
+    if !namespaces.creates(kind::USER) {
+        protect()?;
+    }
     // As who the caller is: the root of a new user namespace may not open it.
     let clocks = match namespaces.creates(kind::TIME) {
         true => Some(open_clocks()?),
@@ -99,8 +107,14 @@ fn ahead(birth: &mut Birth<'_>) -> Result<clone::Cloned, Failure> {
         namespace::unshare(kind::TIME).map_err(step("make", "the time namespace"))?;
         set_clocks(&clocks, birth.spec)?;
     }
+    // Before a pid namespace that others live in shows the first process to them.
+    protect()?;
     let rest = namespaces.created & !(kind::USER | kind::TIME | kind::CGROUP);
     clone::clone_sibling(rest).map_err(step("make", "the namespaces"))
+}
+
+fn protect() -> Result<(), Failure> {
+    process::set_not_dumpable().map_err(step("protect", "the first process's memory"))
 }
 
 fn become_root() -> Result<(), Failure> {
@@ -165,11 +179,15 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     if let (Some(outer), Some(held)) = (network, &confinement)
         && held.network
     {
-        let link = birth.policy.as_ref().and_then(|policy| policy.link);
-        network::enclose(outer, (held.datagrams, link), birth.spec, words)?;
+        let asked = Asked {
+            proxy: None,
+            datagrams: held.datagrams,
+            link: birth.policy.as_ref().and_then(|policy| policy.link),
+        };
+        network::enclose(outer, asked, birth.spec, words)?;
     }
     let program = become_program::restrict(
-        &birth.process,
+        &mut birth.process,
         confinement,
         words,
         &birth.gate.descriptors(),
@@ -185,7 +203,7 @@ fn be(birth: &mut Birth<'_>) -> Result<Failure, Failure> {
     })
 }
 
-/// Hands over the root, which nobody finds by a path who is not root.
+/// Hands over the root: an ordinary user's supervisor may not open it by `/proc/PID/root`.
 fn show_root(words: BorrowedFd<'_>) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open("/", flags, Mode::empty());
@@ -207,7 +225,7 @@ fn enter_namespaces(birth: &mut Birth<'_>) -> Result<(), Failure> {
     if namespaces.creates(kind::USER) && !came_behind {
         become_root()?;
     }
-    process::set_not_dumpable().map_err(step("protect", "the first process's memory"))?;
+    protect()?;
     if !came_behind {
         Namespaces::join_again(&namespaces.join(|_| true)?)?;
     }
@@ -259,8 +277,17 @@ fn assemble(birth: &mut Birth<'_>) -> Result<(), Failure> {
     if let Some(listed) = hooks.and_then(|hooks| hooks.create_container().as_ref()) {
         // Hooks that put something into the root find it where they are, as with other runtimes.
         rustix::process::fchdir(root.root()).map_err(step("enter", "the root file system"))?;
-        run_hooks("createContainer", Some(listed), &birth.state, None)
-            .map_err(|error| Failure::new("run", "hooks.createContainer", chain(&error)))?;
+        run_hooks(
+            "createContainer",
+            Some(listed),
+            &birth.state,
+            Some(&birth.environment),
+        )
+        .map_err(|error| Failure::new("run", "hooks.createContainer", chain(&error)))?;
+    }
+    // Hooks inside, which come later, may look at this process's memory.
+    for (_, value) in birth.environment.drain(..) {
+        memory::wipe(value);
     }
     if birth.process.terminal {
         let (master, slave) = console::pair(root.root(), &birth.process)?;

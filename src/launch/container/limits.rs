@@ -21,7 +21,7 @@ impl Limits {
         }
     }
 
-    /// Sets them on the process `pid`.
+    /// Sets the resource limits of the process `pid`.
     pub(super) fn set(&self, pid: i32) -> Result<(), ContainerError> {
         let process = Pid::from_raw(pid);
         for (resource, limit) in &self.rlimits {
@@ -30,6 +30,12 @@ impl Limits {
                 ContainerError::system("set", object)(cause.into())
             })?;
         }
+        Ok(())
+    }
+
+    /// Sets how readily the process `pid`, and what it makes, is killed for memory. An ordinary user's runtime may do
+    /// so while the process can be looked at.
+    pub(super) fn set_score(&self, pid: i32) -> Result<(), ContainerError> {
         let Some(score) = self.oom_score_adj else {
             return Ok(());
         };

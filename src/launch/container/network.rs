@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::namespaces::kind;
 use super::word::{Word, tell_with};
 use crate::launch::doors::{Asked, Doors, RESOLVER};
-use crate::launch::{Failure, Subnet, rootfs};
+use crate::launch::{Failure, rootfs};
 use crate::sys::route::Route;
 use crate::sys::{interface, namespace};
 
@@ -120,14 +120,13 @@ pub(super) fn outer() -> Result<OwnedFd, Failure> {
 }
 
 /// Moves the calling process, which is in its root, into a network namespace of its own within `outer`,
-/// and gives the runtime what leads out of there, for datagrams too where some may leave, by an interface with the
-/// addresses of `link` where there is to be one.
+/// and gives the runtime what leads out of there.
 ///
 /// # Errors
 /// What the kernel says.
 pub(super) fn enclose(
     outer: OwnedFd,
-    (datagrams, link): (bool, Option<Subnet>),
+    asked: Asked,
     spec: &Spec,
     words: BorrowedFd<'_>,
 ) -> Result<(), Failure> {
@@ -143,11 +142,7 @@ pub(super) fn enclose(
     let way_out = WayOut {
         outer,
         is_linked,
-        doors: Doors::open(Asked {
-            proxy: None,
-            datagrams,
-            link,
-        })?,
+        doors: Doors::open(asked)?,
         resolvers: resolvers().map_err(failed("open", "the container's resolver"))?,
     };
     let descriptors: Vec<_> = way_out.to_carry().collect();

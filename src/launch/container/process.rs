@@ -10,6 +10,7 @@ use oci_spec::runtime::{Capabilities, LinuxCapabilities, LinuxPersonalityDomain,
 
 use super::ContainerError;
 use super::attributes::Attributes;
+use super::hooks::Environment;
 use super::memory_policy::MemoryPolicy;
 use crate::launch::Failure;
 use crate::launch::profile::Profile;
@@ -165,17 +166,16 @@ impl ProcessPlan {
 
     /// Takes CAP_NET_ADMIN away: who has it, and sockets of rtnetlink(7), could make an interface whose other end is in
     /// another network.
-    pub fn may_not_administer_networks(&mut self) {
+    pub(super) fn may_not_administer_networks(&mut self) {
         let taken = caps::Capability::CAP_NET_ADMIN.bitmask();
         self.capabilities.remove(taken);
     }
 
     /// The environment in pairs.
-    #[must_use]
-    pub fn environment(&self) -> Vec<(String, String)> {
+    pub(super) fn environment(&self) -> Environment {
         let pairs = self.env.iter().filter_map(|entry| entry.split_once('='));
         pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .map(|(key, value)| (key.into(), value.into()))
             .collect()
     }
 }

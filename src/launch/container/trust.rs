@@ -6,9 +6,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
+use rustix::io::Errno;
 
 use super::word::{Word, tell_with};
 use crate::launch::Failure;
@@ -19,7 +20,7 @@ pub const TRUSTED: &str = "trusted.pem";
 /// The most bytes of it.
 pub(super) const MOST: u64 = 2 << 20;
 
-/// The most bytes of an image's own that are read: in PEM anew they are no more than half as long again.
+/// The most bytes of an image's own: written anew they are no more than half as long again.
 pub const MOST_OF_IMAGE: u64 = 1 << 20;
 
 /// Where images have certificates in one file: Debian and Alpine, Fedora, openSUSE, and what OpenSSL itself
@@ -71,7 +72,7 @@ impl Trust {
     /// Makes the file in the folder, and gives the runtime its ends.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says; what the image has there cannot be read.
     pub(super) fn open(
         &self,
         folder: BorrowedFd<'_>,
@@ -85,23 +86,40 @@ impl Trust {
         let file = rustix::fs::openat(folder, TRUSTED, flags, Mode::from_raw_mode(0o444));
         let file = file.map_err(|errno| fail("make")(errno.into()))?;
         let named = self.named.as_deref().into_iter();
-        let of_image = named.chain(STORES).find_map(|path| store(root, path));
+        let mut of_image = None;
+        for path in named.chain(STORES) {
+            let found = store(root, path).map_err(|cause| {
+                Failure::new("read", format!("the image's certificates, {path}"), cause)
+            })?;
+            if let Some(found) = found {
+                of_image = Some(File::from(found));
+                break;
+            }
+        }
         let ends = TrustEnds {
             file: file.into(),
-            of_image: of_image.map(File::from),
+            of_image,
         };
         let descriptors: Vec<_> = ends.to_carry().collect();
         tell_with(words, &Word::Trust, &descriptors).map_err(fail("hand over"))
     }
 }
 
-/// A file of the image's. No name of it leads out of the image, through a descriptor or to what the kernel says of
-/// this process.
-fn store(root: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+/// A file of the image's, if it is there. No name of it leads out of the image, through a descriptor or to what the
+/// kernel says of this process.
+fn store(root: BorrowedFd<'_>, path: &str) -> io::Result<Option<OwnedFd>> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let found = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).ok()?;
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&found).ok()?.st_mode);
-    let is_of_kernel = rustix::fs::fstatfs(&found).ok()?.f_type == PROC_SUPER_MAGIC;
-    (kind == FileType::RegularFile && !is_of_kernel).then_some(found)
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        found => found?,
+    };
+    // Before it is opened: what a device does then is its own.
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+    let is_of_kernel = rustix::fs::fstatfs(&place)?.f_type == PROC_SUPER_MAGIC;
+    if kind != FileType::RegularFile || is_of_kernel {
+        return Err(io::Error::other("it is no regular file of the image"));
+    }
+    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+    Ok(Some(File::open(place)?.into()))
 }

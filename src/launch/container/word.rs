@@ -27,7 +27,7 @@ pub(super) enum Word {
     /// There is a file for the certificates that the programs trust. Carries it, and the image's own if there
     /// is one.
     Trust,
-    /// Something in the container's root is to be watched. Carries that.
+    /// Something in the container's root is to be watched. Carries the root.
     Root,
     /// The container is in a network of its own. Carries what leads out of it.
     WayOut { shape: WayOutShape },

@@ -58,8 +58,8 @@ pub struct SeccompRequest {
     /// Permit TCP and UDP sockets of AF_INET and AF_INET6 (the network namespace holds the rest).
     pub network: bool,
     /// Permit sockets of rtnetlink(7) beside those of `network`: by them programs learn what interfaces there
-    /// are, which takes no right, and change them, which takes one that neither a worker nor init has, who makes some
-    /// calls in its place.
+    /// are, which takes no right, and change them, which takes CAP_NET_ADMIN: nobody has it who is held by this, nor
+    /// init, who makes some calls in a worker's place.
     pub interfaces: bool,
     /// Permit AF_UNIX sockets that can be connected, or send, to a path. A pair of them that is
     /// connected for good is always permitted.

@@ -156,16 +156,21 @@ impl Recorder<'_> {
         };
         let policy = self.record.policy.as_ref();
         let record = policy.and_then(|policy| policy.reading.as_ref());
+        let failed =
+            |cause: String| ContainerError::Failed(Failure::new("carry out", "the policy", cause));
         let reading = match (record, &ends.trust, &self.texts) {
+            (None, None, _) => None,
             (Some(record), Some(trust), Some(texts)) => {
                 let told = record.told(texts, trust);
-                Some(told.map_err(|error| {
-                    ContainerError::Failed(Failure::new("carry out", "the policy", error))
-                })?)
+                Some(told.map_err(|error| failed(error.to_string()))?)
             }
-            _ => None,
+            _ => {
+                return Err(failed(
+                    "what it takes to read requests is not whole".to_owned(),
+                ));
+            }
         };
-        Ok(Some(egress.leading(shape, reading)))
+        egress.leading(shape, reading).map(Some)
     }
 
     fn write(&self) -> Result<(), ContainerError> {
@@ -433,9 +438,6 @@ pub(super) fn limited_outputs(policy: Option<&PolicyRecord>) -> Result<Option<Ou
 pub(super) fn hold(process: &mut ProcessPlan, policy: Option<&PolicyRecord>) {
     if let Some(policy) = policy {
         process.no_new_privileges = true;
-        if policy.link {
-            process.may_not_administer_networks();
-        }
         if let Some(reading) = &policy.reading {
             reading.tell(&mut process.env);
         }

@@ -88,9 +88,12 @@ pub enum VerbError {
         /// Why not.
         cause: String,
     },
-    /// A credential that requests are to have cannot be had.
+    /// A credential that requests are to have cannot be had, or is not to be granted.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// What the bundle gives a process cannot be made.
+    #[error(transparent)]
+    Bundle(#[from] crate::oci::OciError),
     /// A policy cannot be read.
     #[error(transparent)]
     Load(#[from] crate::policy::LoadError),

@@ -1,5 +1,6 @@
 //! What leaves a container, as its supervisor carries it and decides about it.
 
+use std::fs::File;
 use std::future::pending;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,10 +12,11 @@ use tokio::io::Interest;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::take;
 use crate::audit::{Answer, LogError};
 use crate::egress::{self, Authority, Ended, Heard, Plane, Question};
 use crate::launch::container::{MOST_OF_IMAGE, TrustEnds, WayOut};
-use crate::oci::container::supervised::{self as oci, EgressFrom, Leading};
+use crate::oci::container::supervised::{EgressFrom, Leading, Reading};
 use crate::policy::Layer;
 use crate::supervisor::descriptor::register;
 use crate::supervisor::error::RunError;
@@ -52,12 +54,15 @@ impl Exit {
         gate: &mut Gate,
         descriptors: &mut Vec<OwnedFd>,
     ) -> Result<Exit, RunError> {
-        let failed = |cause| RunError::io("open", "the container's way out")(cause);
-        let count = leading.shape.descriptors().min(descriptors.len());
-        let way_out = WayOut::from_carried(leading.shape, descriptors.drain(..count));
-        let Some(way_out) = way_out else {
-            return Err(failed(io::Error::other("it did not come")));
+        const WAY_OUT: &str = "the container's way out";
+        let failed = |cause| RunError::io("open", WAY_OUT)(cause);
+        let carried = take(descriptors, leading.shape.descriptors(), WAY_OUT)?;
+        let Some(way_out) = WayOut::from_carried(leading.shape, carried.into_iter()) else {
+            return Err(failed(io::Error::other("it is not whole")));
         };
+        let reading = leading.reading.as_ref();
+        let reading = reading.map(|told| read_requests(told, layers, descriptors));
+        let reading = reading.transpose()?;
         let outside = plane::host()?;
         let outside = match leading.from {
             EgressFrom::Container => {
@@ -75,13 +80,11 @@ impl Exit {
             sockets.names.push(udp);
             sockets.names_by_tcp.push(tcp);
         }
-        let reading = leading.reading.as_ref();
-        let reading = reading.map(|reading| read(reading, layers, descriptors));
         plane::take_descriptors();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let entered = runtime.enter();
-        let plane = plane::open(sockets, reading.transpose()?, outside, gate.limits())?;
+        let plane = plane::open(sockets, reading, outside, gate.limits())?;
         drop(entered);
         gate.has_plane();
         Ok(Exit { plane, runtime })
@@ -157,30 +160,41 @@ impl Exit {
     }
 }
 
-/// What it takes to read requests; its programs trust that from here on.
-fn read(
-    reading: &oci::Reading,
+/// What it takes to read requests; the container's programs trust that from here on.
+fn read_requests(
+    told: &Reading,
     layers: &[Layer],
     descriptors: &mut Vec<OwnedFd>,
 ) -> Result<egress::Reading, RunError> {
+    const CERTIFICATES: &str = "the container's certificates";
     let authority = Authority::new();
     let authority = authority.map_err(RunError::io("make", "the authority of this container"))?;
-    let failed = || RunError::io("fill", "the container's certificates");
-    let carried = descriptors.drain(..reading.trust.min(descriptors.len()));
+    let carried = take(descriptors, told.descriptors, CERTIFICATES)?;
     let Some(mut ends) = TrustEnds::from_carried(carried) else {
-        return Err(failed()(io::Error::other("they did not come")));
+        return Err(RunError::io("take over", CERTIFICATES)(
+            io::ErrorKind::UnexpectedEof.into(),
+        ));
     };
-    let mut of_image = Vec::new();
-    if let Some(file) = ends.of_image {
-        let read = file.take(MOST_OF_IMAGE).read_to_end(&mut of_image);
-        read.map_err(failed())?;
-    }
-    let trusted = authority.trusted_beside(&of_image);
-    ends.file.write_all(trusted.as_bytes()).map_err(failed())?;
+    let of_image = ends.of_image.map(of_image).transpose();
+    let of_image = of_image.map_err(RunError::io("read", "the image's certificates"))?;
+    let trusted = authority.trusted_beside(&of_image.unwrap_or_default());
+    let written = ends.file.write_all(trusted.as_bytes());
+    written.map_err(RunError::io("write", CERTIFICATES))?;
     Ok(egress::Reading {
         authority,
-        secrets: secrets::to_put(layers, reading.credentials.clone()),
+        secrets: secrets::to_put(layers, told.credentials.clone())?,
     })
+}
+
+fn of_image(file: File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(MOST_OF_IMAGE + 1).read_to_end(&mut text)?;
+    match text.len() as u64 <= MOST_OF_IMAGE {
+        true => Ok(text),
+        false => Err(io::Error::other(format!(
+            "they have more than {MOST_OF_IMAGE} bytes; name fewer by SSL_CERT_FILE of the configuration"
+        ))),
+    }
 }
 
 /// Whether so much is recorded that nothing may leave any more.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 
+use super::take;
 use crate::launch::container::Masked;
 use crate::policy::Absent;
 use crate::supervisor::error::RunError;
@@ -27,11 +28,10 @@ pub(super) fn watch(
         return Ok(None);
     }
     let failed = |path: &Path| RunError::io("watch", path.display().to_string());
-    let Some(root) = descriptors.drain(..descriptors.len().min(1)).next() else {
-        let cause = io::Error::other("it did not come");
-        return Err(failed(Path::new("/"))(cause));
+    let root = take(descriptors, 1, "the container's root")?;
+    let Some(root) = root.first().map(AsFd::as_fd) else {
+        return Ok(None);
     };
-    let root = root.as_fd();
     let mut watch = MaskWatch::empty()?;
     for Masked { path, rule } in masks {
         lead(&mut watch, root, &Lost::of(path, rule), true)?;

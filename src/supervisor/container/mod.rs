@@ -6,7 +6,8 @@
 //! the supervisor ends before the container does, that is ended too.
 //!
 //! It trusts who can enter the container's directory. Nothing of the container's reaches it but the
-//! names in its mount namespace, which are resolved inside of that; what is said over the channel
+//! names in its mount namespace, which are resolved inside of that; the certificates of its image, which are
+//! for its own programs alone; what is said over the channel
 //! that its configuration may ask for, which are allegations, answered and recorded, and permit
 //! nothing; and what it wants to have of other hosts, which the egress plane carries.
 
@@ -102,13 +103,15 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
     };
     let talk = beginning.channel.then(|| open_talk(&mut descriptors));
     let talk = talk.transpose()?;
-    let exit = match (&beginning.way_out, &mut records) {
-        (Some(leading), Records::Gate(gate)) => {
-            let layers = beginning.judging.as_ref().map(layers).transpose()?;
-            let layers = layers.unwrap_or_default();
-            Some(Exit::open(leading, &layers, gate, &mut descriptors)?)
-        }
-        _ => None,
+    let exit = match (&beginning.way_out, &mut records, &beginning.judging) {
+        (None, _, _) => None,
+        (Some(leading), Records::Gate(gate), Some(judging)) => Some(Exit::open(
+            leading,
+            &layers(judging)?,
+            gate,
+            &mut descriptors,
+        )?),
+        _ => return Err(unread("there is none by which to decide what leaves")),
     };
     let mut copies = Copies::new(beginning.output);
     copies
@@ -165,14 +168,30 @@ fn gate(judging: &Judging, log: Option<EventLog>) -> Result<Gate, RunError> {
     Ok(Gate::new(policy.map_err(unread)?, log, false))
 }
 
-/// Takes the channel's ends from before the other descriptors.
+/// Takes the first of the descriptors that came with the beginning, which are of `what`.
+fn take(
+    descriptors: &mut Vec<OwnedFd>,
+    count: usize,
+    what: &'static str,
+) -> Result<Vec<OwnedFd>, RunError> {
+    match count <= descriptors.len() {
+        true => Ok(descriptors.drain(..count).collect()),
+        false => Err(RunError::io("take over", what)(io::Error::other(
+            "it did not come",
+        ))),
+    }
+}
+
 fn open_talk(descriptors: &mut Vec<OwnedFd>) -> Result<Talk, RunError> {
-    let open = || RunError::io("open", "the container's channel");
-    let mut ends = descriptors.drain(..descriptors.len().min(2));
+    const CHANNEL: &str = "the container's channel";
+    let mut ends = take(descriptors, 2, CHANNEL)?.into_iter();
     let (Some(listener), Some(segment)) = (ends.next(), ends.next()) else {
-        return Err(open()(io::Error::other("it did not come")));
+        return Err(RunError::io("take over", CHANNEL)(
+            io::ErrorKind::UnexpectedEof.into(),
+        ));
     };
-    rustix::io::ioctl_fionbio(&listener, true).map_err(|errno| open()(errno.into()))?;
+    rustix::io::ioctl_fionbio(&listener, true)
+        .map_err(|errno| RunError::io("open", CHANNEL)(errno.into()))?;
     Ok(Talk::new(listener, segment.into()))
 }
 

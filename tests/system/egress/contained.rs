@@ -147,7 +147,7 @@ impl Place {
         let mut mounts = vec![
             json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
             json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs" }),
-            json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }),
+            json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"] }),
         ];
         mounts.extend(shown);
         json!({

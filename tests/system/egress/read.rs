@@ -355,6 +355,6 @@ fn a_secret_is_a_persons_to_grant() {
     std::fs::write(format!("{home}/own.json"), policy.to_string()).expect("its policy");
     let seen = run(&scratch, &rules(&json!([])), &[], &["true"]);
     assert_eq!(seen.done.status.code(), Some(125), "{}", seen.done);
-    let why = "grants the secret TOKEN, which only a policy of --policy can";
+    let why = "only a policy of --policy can grant it";
     assert!(seen.done.stderr().contains(why), "{}", seen.done);
 }

@@ -1,12 +1,12 @@
 //! Where the connections of a container are made that its policy lets out.
 
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
-use crate::launch::container::{RESOLV_CONF, WayOutShape};
+use crate::launch::container::{ContainerError, RESOLV_CONF, WayOutShape};
 use crate::launch::{Mechanism, State};
 use crate::oci::container::supervised::{Leading, Reading};
 use crate::policy::{Perm, Policy, Request};
@@ -29,7 +29,8 @@ pub enum EgressFrom {
 #[derive(Debug)]
 pub(in crate::oci::container) struct Egress {
     from: EgressFrom,
-    resolvers: Option<String>,
+    /// The file of the host that says who resolves names for the container, if one does.
+    resolvers: Option<PathBuf>,
 }
 
 impl Egress {
@@ -42,23 +43,35 @@ impl Egress {
         Egress { from, resolvers }
     }
 
+    /// What the supervisor is told. To be called when hooks have run: an engine's can write anew who resolves
+    /// names.
+    ///
+    /// # Errors
+    /// The file that says so cannot be read.
     pub(in crate::oci::container) fn leading(
         self,
         shape: WayOutShape,
         reading: Option<Reading>,
-    ) -> Leading {
-        Leading {
+    ) -> Result<Leading, ContainerError> {
+        let resolvers = self.resolvers.map(|path| {
+            said(&path).map_err(|source| ContainerError::System {
+                operation: "read",
+                object: path.display().to_string(),
+                source,
+            })
+        });
+        Ok(Leading {
             shape,
             reading,
             from: self.from,
-            resolvers: self.resolvers,
-        }
+            resolvers: resolvers.transpose()?.flatten(),
+        })
     }
 }
 
 /// The file that its engine gives the container, if the container cannot have written to it in a life
 /// before: who answers for a name decides where its connections go. An image's own is nobody's word.
-fn resolvers(spec: &Spec, policy: &Policy) -> Option<String> {
+fn resolvers(spec: &Spec, policy: &Policy) -> Option<PathBuf> {
     let path = Path::new(RESOLV_CONF);
     let mounts = spec.mounts().iter().flatten();
     let given = mounts.rev().find(|mount| mount.destination() == path)?;
@@ -68,14 +81,20 @@ fn resolvers(spec: &Spec, policy: &Policy) -> Option<String> {
         policy.decide(&write).verdict.permits()
     });
     let source = given.source().as_ref()?;
-    if is_writable || !source.metadata().ok()?.is_file() {
-        return None;
+    (!is_writable).then(|| source.clone())
+}
+
+/// The text of such a file; `None` where it names nobody, or something else is there.
+fn said(path: &Path) -> io::Result<Option<String>> {
+    if !path.metadata()?.is_file() {
+        return Ok(None);
     }
-    let mut text = String::new();
-    let file = std::fs::File::open(source).ok()?;
-    file.take(LARGEST).read_to_string(&mut text).ok()?;
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(LARGEST).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
     let is_named = |line: &str| line.split_ascii_whitespace().next() == Some("nameserver");
-    text.lines().any(is_named).then_some(text)
+    Ok(text.lines().any(is_named).then_some(text))
 }
 
 /// What `state` says of it.
@@ -93,9 +112,14 @@ pub(in crate::oci::container) fn mechanism(leading: &Leading) -> Mechanism {
                 .to_owned(),
         ),
     };
-    if leading.reading.is_some() {
-        detail.push_str(
-            "; requests to hosts that its rules about them name are read, out of TLS too",
+    if let Some(reading) = &leading.reading {
+        let others = match reading.descriptors > 1 {
+            true => "those of the image",
+            false => "those that the host trusts",
+        };
+        detail = format!(
+            "{detail}; requests to hosts that its rules about them name are read, out of TLS too, for which programs \
+             find a certificate beside {others}"
         );
     }
     if state == State::Partial {

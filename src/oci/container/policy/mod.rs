@@ -17,6 +17,7 @@ use super::record::ProcessRecord;
 use crate::launch::container::{Confinement, ContainerPolicy};
 use crate::launch::{Mechanism, State, Subnet};
 use crate::oci::network::{self, Network};
+use crate::oci::secrets;
 use crate::policy::{CHANNEL, Layer, LoadError, Policy, Vars, shipped_names, shipped_text};
 
 pub(super) use egress::Egress;
@@ -145,9 +146,6 @@ pub struct PolicyRecord {
     /// Whether there is a channel to the supervisor.
     #[serde(default)]
     pub channel: bool,
-    /// Whether it has an interface beside its loopback.
-    #[serde(default)]
-    pub link: bool,
     /// What it takes to read its requests, where they are read.
     #[serde(default)]
     pub reading: Option<ReadingRecord>,
@@ -243,21 +241,16 @@ impl PolicyChoice {
         let texts = Texts::of(documents, spec);
         let documents = &texts.documents;
         let layers = texts.layers()?;
-        let policies = self.policies.len();
-        if let Some((layer, secret)) = reading::granting(layers.get(policies..).unwrap_or_default())
-        {
-            let cause = format!(
-                "{layer} grants the secret {secret}, which only a policy of --policy can; leave it out there"
-            );
-            return Err(refused(documents, cause));
+        for annotated in layers.iter().skip(self.policies.len()) {
+            secrets::refuse(annotated)?;
         }
         let policy = Policy::merge(layers.clone(), Vec::new())
             .map_err(|error| refused(documents, error.to_string()))?;
         mounts::check(spec).map_err(|cause| refused(documents, cause))?;
         let channel = asks_for_channel(spec).map_err(|cause| refused(documents, cause))?;
         let link = link(spec, &policy).map_err(|cause| refused(documents, cause))?;
-        let reading = ReadingRecord::of(&layers, &policy)
-            .map_err(|error| refused(documents, error.to_string()))?;
+        let reading = ReadingRecord::of(&layers, &policy)?;
+        reading::check(documents).map_err(|cause| refused(documents, cause))?;
         let egress = Egress::of(self.egress, spec, &policy);
         let unheld = unheld(&policy, spec, landlock_abi);
         let bounds = Bounds::of(policy.limits(), has_terminal(spec));
@@ -280,7 +273,6 @@ impl PolicyChoice {
                     (named, _) => named.clone(),
                 },
                 channel,
-                link: link.is_some(),
                 reading: reading.clone(),
                 supervisor: None,
             },

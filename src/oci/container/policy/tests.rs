@@ -42,7 +42,7 @@ fn an_annotation_grants_no_secret() {
     spec.set_annotations(Some(named.into()));
     let refused = annotated.choose(&mut spec, 7).unwrap_err().to_string();
     assert!(
-        refused.contains("only a policy of --policy can"),
+        refused.contains("only a policy of --policy can grant it"),
         "{refused}"
     );
     let flagged = PolicyChoice {

@@ -12,7 +12,7 @@ use super::words::{Answer, Beginning};
 use crate::launch::container::{Ends, TrustEnds, WayOut};
 use crate::oci::container::record::ProcessRecord;
 
-/// The variables by which a host says whom it trusts instead of whom it trusts otherwise.
+/// The variables by which the caller names other certificates than the system's, for hosts to which requests are read.
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Starts the supervisor of a container whose first process waits; gives what it is known by once
@@ -49,11 +49,9 @@ pub(in crate::oci::container) fn begin(
     let channel = channel.flat_map(|ends| [ends.listener.as_fd(), ends.segment.as_fd()]);
     let way_out = ends.way_out.iter().flat_map(WayOut::to_carry);
     let trust = ends.trust.iter().flat_map(TrustEnds::to_carry);
-    let read = beginning
-        .way_out
-        .iter()
-        .flat_map(|way_out| &way_out.reading);
-    let trust = trust.take(read.map(|reading| reading.trust).sum());
+    let reading = beginning.way_out.as_ref();
+    let reading = reading.and_then(|way_out| way_out.reading.as_ref());
+    let trust = trust.take(reading.map_or(0, |reading| reading.descriptors));
     let copied = outputs.map(Outputs::descriptors).unwrap_or_default();
     let descriptors: Vec<_> = root
         .chain(channel)

@@ -1,7 +1,8 @@
 //! The supervisor beside a container that has a policy, as the verbs see it: `create` starts it and
 //! leaves it behind, and every later verb has it record what is about to be done.
 //!
-//! It is this program again, in a process of its own that holds nothing of the caller's. Verbs talk
+//! It is this program again, in a process of its own that holds nothing of the caller's but two variables, by
+//! which certificates of the host are found. Verbs talk
 //! to it by a Unix socket in the container's directory, which only the container's owner can enter.
 //! What it does not answer is not done, except for what ends or stops the container.
 

@@ -69,8 +69,8 @@ pub struct Leading {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reading {
-    /// How many those descriptors are.
-    pub trust: usize,
+    /// How many those are.
+    pub descriptors: usize,
     /// What is put into requests.
     pub credentials: Vec<Credential>,
 }

@@ -2,8 +2,9 @@
 
 Usage: host.py BUNTIME FOLDER. FOLDER/runs.json is a list of runs, each with a bundle's "config", a "policy" and
 a "network": "host" (none in the configuration), "own" (made by the runtime), "pod" (given by its path) or
-"hook" (made by the runtime, and given a link by a hook). A "user" of that number runs it, where there is one. Says
-what each has come to, a JSON list.
+"hook" (made by the runtime, and given a link by a hook). Beside them there may be "flags" before the verb, the number
+of a "user" who calls, "exec", commands that join the container, each with the flags of "joining", and "files", how
+many descriptors there may be. Says what each has come to, a JSON list.
 """
 
 import ctypes
@@ -96,11 +97,11 @@ def contained(number, wanted):
              *wanted.get("flags", [])]
     whoever = []
     if "user" in wanted:
-        number = wanted["user"]
+        user = wanted["user"]
         for owned in [bundle, f"{folder}/state"]:
             os.makedirs(owned, exist_ok=True)
-            os.chown(owned, number, number)
-        whoever = ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups", "--inh-caps=-all"]
+            os.chown(owned, user, user)
+        whoever = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all"]
     call = lambda *verb: subprocess.run([*whoever, buntime, *flags, *verb], capture_output=True, text=True)
     output, errors = open(f"{bundle}/output", "w+"), open(f"{bundle}/errors", "w+")
     few = ["prlimit", f"--nofile={wanted['files']}"] if "files" in wanted else []
@@ -111,6 +112,8 @@ def contained(number, wanted):
         assert call("state", name).returncode != 0, "something of it stays"
     else:
         state = json.loads(call("state", name).stdout)
+        with open(f"/proc/{state['pid']}/environ") as file:
+            said["environ"] = file.read()
         said["enforced"] = state["buntime"]["policy"]["enforced"]
         assert call("start", name).returncode == 0
         if "exec" in wanted:

@@ -102,7 +102,7 @@ fn a_container_has_an_interface_that_leads_where_a_rule_says() {
         let address = said[0]["address"].as_str().unwrap_or_default();
         assert!(detail(run, "network").contains(address), "{run:#}");
         assert!(
-            detail(run, "interface").contains("CAP_NET_ADMIN"),
+            detail(run, "network").contains("no CAP_NET_ADMIN"),
             "{run:#}"
         );
     }
