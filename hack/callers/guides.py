@@ -132,7 +132,7 @@ def docker_with_a_policy(guides):
     run(written("docker network create")).whole()
     served = run(written("docker run --detach")).whole()
     asking = written("docker run --rm --network app")
-    until(lambda: run(asking).status == 0, "it answers")
+    until(lambda: run(asking).status == 0, "it answers", seconds=10)
     name = run(["docker", "inspect", "--format", "{{.Config.Hostname}}", served]).whole()
     said = run(asking).whole()
 
