@@ -58,7 +58,7 @@ const NOT_RUN: [&str; 31] = [
 
 /// Each command, and a part of what it prints on standard output, in an order in which files that
 /// one writes are there for the next.
-const RUN: [(&str, &str); 47] = [
+const RUN: [(&str, &str); 48] = [
     ("buntime doctor", "the shipped default policy\n"),
     ("buntime doctor --missing", "the shipped default policy\n"),
     ("buntime doctor --json > host.json", ""),
@@ -127,8 +127,12 @@ const RUN: [(&str, &str); 47] = [
         "/data\n  allow read_file, read_dir\n",
     ),
     (
-        "buntime policy explain --policy policy.json data/x.csv example.org:443 git",
+        "buntime policy explain --policy policy.json data/x.csv example.org:443 https://example.org/v1 git",
         "/data/x.csv\n  allow read_file, read_dir\n",
+    ),
+    (
+        "buntime policy explain --policy policy.json https://api.example.org/v1/notes",
+        "https://api.example.org/v1/notes\n  deny  connect tcp\n",
     ),
     ("buntime attest --list", "io_uring"),
     ("buntime policy plan --policy strict", "limits: memory"),
