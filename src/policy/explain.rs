@@ -6,7 +6,6 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::http::HttpRequest;
-use super::layer::Layer;
 use super::merge::Policy;
 use super::perm::Perm;
 use super::plan::RuleMechanism;
@@ -109,9 +108,7 @@ impl Policy {
             }));
         }
         if url.is_secure {
-            let secrets = self.layers.iter().flat_map(Layer::secrets);
-            let said = secrets.filter(|secret| secret.is_for_host(host));
-            answers.extend(said.map(|secret| {
+            answers.extend(self.secrets_for(host).map(|secret| {
                 let decision = Decision {
                     verdict: Verdict::Allow,
                     rule: secret.rule().clone(),

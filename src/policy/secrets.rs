@@ -97,11 +97,9 @@ impl Layer {
 }
 
 impl Policy {
-    /// The names of the credentials that requests to this host may have.
-    #[must_use]
-    pub fn secrets_for(&self, host: &str) -> Vec<&str> {
+    /// The credentials that requests to this host may have.
+    pub fn secrets_for(&self, host: &str) -> impl Iterator<Item = &Secret> {
         let secrets = self.layers.iter().flat_map(|layer| &layer.secrets);
-        let for_it = secrets.filter(|secret| secret.is_for_host(host));
-        for_it.map(Secret::name).collect()
+        secrets.filter(move |secret| secret.is_for_host(host))
     }
 }

@@ -6,18 +6,18 @@ use std::io;
 use super::error::RunError;
 use crate::egress::Secret;
 use crate::oci::secrets::{self, Credential};
-use crate::policy::Layer;
+use crate::policy::{Layer, Secret as Granted};
 
 /// The secrets that these layers grant, each with a word of its own.
 ///
 /// # Errors
 /// One that cannot be had, or that no request can say.
 pub(super) fn of(layers: &[Layer]) -> Result<Vec<Secret>, RunError> {
-    let mut credentials = Vec::new();
+    let mut put = Vec::new();
     for granted in secrets::granted(layers)? {
-        credentials.push(secrets::found(granted, secrets::word()?)?);
+        put.push(secret(granted, secrets::found(granted, secrets::word()?)?));
     }
-    to_put(layers, credentials)
+    Ok(put)
 }
 
 /// These credentials, with what the layers say of each, for the egress plane.
@@ -30,18 +30,24 @@ pub(super) fn to_put(
 ) -> Result<Vec<Secret>, RunError> {
     let of = |credential: Credential| {
         let mut granted = layers.iter().flat_map(Layer::secrets);
-        let Some(granted) = granted.find(|secret| secret.name() == credential.name) else {
-            let object = format!("the secret {}", credential.name);
-            let cause = io::Error::other("no policy grants it");
-            return Err(RunError::io("put", object)(cause));
-        };
-        Ok(Secret {
-            granted: granted.clone(),
-            placeholder: credential.placeholder,
-            value: credential.value,
-        })
+        match granted.find(|secret| secret.name() == credential.name) {
+            Some(granted) => Ok(secret(granted, credential)),
+            None => {
+                let object = format!("the secret {}", credential.name);
+                let cause = io::Error::other("no policy grants it");
+                Err(RunError::io("put", object)(cause))
+            }
+        }
     };
     credentials.into_iter().map(of).collect()
+}
+
+fn secret(granted: &Granted, credential: Credential) -> Secret {
+    Secret {
+        granted: granted.clone(),
+        placeholder: credential.placeholder,
+        value: credential.value,
+    }
 }
 
 /// The variables in which programs find the words.

@@ -86,8 +86,11 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
         Some(path) => Some(open_log(path)?.of_container(&beginning.id)),
         None => None,
     };
+    let layers = beginning.judging.as_ref();
+    let layers = layers.map(|judging| judging.texts.layers()).transpose();
+    let layers = layers.map_err(unread)?.unwrap_or_default();
     let mut records = match (log, &beginning.judging) {
-        (log, Some(judging)) => Records::Gate(Box::new(gate(judging, log)?)),
+        (log, Some(judging)) => Records::Gate(Box::new(gate(judging, layers.clone(), log)?)),
         (log, None) => Records::Log(log),
     };
     record_beginning(&mut records, beginning)?;
@@ -103,14 +106,11 @@ fn begin(beginning: &Beginning, mut descriptors: Vec<OwnedFd>) -> Result<Life, R
     };
     let talk = beginning.channel.then(|| open_talk(&mut descriptors));
     let talk = talk.transpose()?;
-    let exit = match (&beginning.way_out, &mut records, &beginning.judging) {
-        (None, _, _) => None,
-        (Some(leading), Records::Gate(gate), Some(judging)) => Some(Exit::open(
-            leading,
-            &layers(judging)?,
-            gate,
-            &mut descriptors,
-        )?),
+    let exit = match (&beginning.way_out, &mut records) {
+        (None, _) => None,
+        (Some(leading), Records::Gate(gate)) => {
+            Some(Exit::open(leading, &layers, gate, &mut descriptors)?)
+        }
         _ => return Err(unread("there is none by which to decide what leaves")),
     };
     let mut copies = Copies::new(beginning.output);
@@ -159,12 +159,8 @@ fn unread(cause: impl ToString) -> RunError {
     RunError::io("read", "the container's policy")(io::Error::other(cause.to_string()))
 }
 
-fn layers(judging: &Judging) -> Result<Vec<Layer>, RunError> {
-    judging.texts.layers().map_err(unread)
-}
-
-fn gate(judging: &Judging, log: Option<EventLog>) -> Result<Gate, RunError> {
-    let policy = judging.oracle.policy(layers(judging)?);
+fn gate(judging: &Judging, layers: Vec<Layer>, log: Option<EventLog>) -> Result<Gate, RunError> {
+    let policy = judging.oracle.policy(layers);
     Ok(Gate::new(policy.map_err(unread)?, log, false))
 }
 

@@ -178,8 +178,10 @@ impl Gate {
             return None;
         };
         let host = connection.host.as_deref().unwrap_or_default();
-        let granted = self.policy.secrets_for(host);
-        let is_granted = |name: &&String| granted.contains(&name.as_str());
+        let is_granted = |name: &&String| {
+            let mut granted = self.policy.secrets_for(host);
+            granted.any(|secret| secret.name() == *name)
+        };
         match line.secrets.iter().find(|name| !is_granted(name)) {
             Some(name) => Some(format!(
                 "it has what stands for the secret {name}, which is not for this host"
